@@ -1,0 +1,156 @@
+// Package config reads culprit's one configuration file, fills in defaults, and
+// refuses what cannot work, naming every mistake at once.
+package config
+
+import (
+	"time"
+)
+
+// DefaultPath is where the daemon looks for its configuration.
+const DefaultPath = "/etc/culprit/config.yaml"
+
+// Config is the whole configuration. The keys are those of config.example.yaml,
+// which documents each of them.
+type Config struct {
+	// Path is the file it was read from.
+	Path string `mapstructure:"-"`
+
+	Rules    []Rule   `mapstructure:"rules"`
+	Firewall Firewall `mapstructure:"firewall"`
+	NFLog    NFLog    `mapstructure:"nflog"`
+	Capture  Capture  `mapstructure:"capture"`
+	Guard    Guard    `mapstructure:"guard"`
+	Evidence Evidence `mapstructure:"evidence"`
+	Log      Log      `mapstructure:"log"`
+}
+
+// Rule says what to look for in which packets. Exactly one of String, Hex and
+// Domain is set.
+type Rule struct {
+	Name   string `mapstructure:"name"`
+	String string `mapstructure:"string"`
+	Hex    string `mapstructure:"hex"`
+	Domain string `mapstructure:"domain"`
+
+	Protocols []string `mapstructure:"protocols"`
+	Ports     []int    `mapstructure:"ports"`
+	To        []string `mapstructure:"to"`
+	Families  []string `mapstructure:"families"`
+}
+
+// Firewall says where in the firewall the rules go.
+type Firewall struct {
+	Table string `mapstructure:"table"`
+	Chain string `mapstructure:"chain"`
+}
+
+// NFLog says how logged packets reach us.
+type NFLog struct {
+	Group   int `mapstructure:"group"`
+	Snaplen int `mapstructure:"snaplen"`
+	// Queue is how many packets may wait to be looked at, Rate how many hits a
+	// second are kept; what is over either is counted as lost.
+	Queue int `mapstructure:"queue"`
+	Rate  int `mapstructure:"rate"`
+}
+
+// The scopes of a capture.
+const (
+	ScopeUser    = "user"    // every process of the UID
+	ScopeProcess = "process" // the process the hit came from, and its descendants
+)
+
+// Capture bounds what captures may do.
+type Capture struct {
+	Scope      string        `mapstructure:"scope"`
+	Levels     []Level       `mapstructure:"levels"`
+	Concurrent int           `mapstructure:"concurrent"`
+	TraceBytes Bytes         `mapstructure:"trace_bytes"`
+	Linger     time.Duration `mapstructure:"linger"`
+}
+
+// Level is how hard a capture works once it has seen that many hits.
+type Level struct {
+	Hits      int           `mapstructure:"hits"`
+	Processes int           `mapstructure:"processes"`
+	Window    time.Duration `mapstructure:"window"`
+	// Strings is strace's -s, Syscalls its -e trace= (empty: all), Stacks its -k.
+	Strings  int    `mapstructure:"strings"`
+	Syscalls string `mapstructure:"syscalls"`
+	Stacks   bool   `mapstructure:"stacks"`
+}
+
+// Guard names who and what is never traced. Users are names or UIDs.
+type Guard struct {
+	ProcessScopeUsers []User   `mapstructure:"process_scope_users"`
+	NeverUsers        []User   `mapstructure:"never_users"`
+	NeverExecutables  []string `mapstructure:"never_executables"`
+}
+
+// Evidence says where what was found is kept.
+type Evidence struct {
+	Dir string `mapstructure:"dir"`
+}
+
+// Log says how the daemon talks.
+type Log struct {
+	Format string `mapstructure:"format"`
+	Level  string `mapstructure:"level"`
+}
+
+// Default returns the configuration of an empty file, which has no rules.
+func Default() Config {
+	return Config{
+		Firewall: Firewall{Table: "raw", Chain: "CULPRIT"},
+		NFLog:    NFLog{Group: 5353, Snaplen: 2048, Queue: 32768, Rate: 10000},
+		Capture: Capture{
+			Scope: ScopeUser,
+			Levels: []Level{
+				{Hits: 1, Processes: 5, Window: 30 * time.Second, Strings: 512},
+				{Hits: 3, Processes: 50, Window: 2 * time.Minute, Strings: 65535},
+				{Hits: 10, Processes: 500, Window: 10 * time.Minute, Strings: 65535, Stacks: true},
+			},
+			Concurrent: 32,
+			TraceBytes: 64 << 20,
+			Linger:     30 * time.Second,
+		},
+		Guard:    Guard{ProcessScopeUsers: []User{{UID: 0, Name: "root"}}},
+		Evidence: Evidence{Dir: "/var/lib/culprit"},
+		Log:      Log{Format: "text", Level: "info"},
+	}
+}
+
+// fillRule sets what a rule leaves out.
+func fillRule(r *Rule) {
+	if r.Protocols == nil {
+		r.Protocols = []string{"udp", "tcp"}
+	}
+	if r.Ports == nil {
+		r.Ports = []int{53}
+	}
+	if r.Families == nil {
+		r.Families = []string{"ipv4", "ipv6"}
+	}
+}
+
+// fillLevels lets each level inherit what it leaves out from the one before it,
+// the first from the default's first.
+func fillLevels(levels []Level) {
+	prev := Default().Capture.Levels[0]
+	for i := range levels {
+		l := &levels[i]
+		if l.Hits == 0 && i == 0 {
+			l.Hits = prev.Hits
+		}
+		if l.Processes == 0 {
+			l.Processes = prev.Processes
+		}
+		if l.Window == 0 {
+			l.Window = prev.Window
+		}
+		if l.Strings == 0 {
+			l.Strings = prev.Strings
+		}
+		prev = *l
+	}
+}

@@ -1,0 +1,136 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const example = "../../config.example.yaml"
+
+// The example shows every key with its default, as it promises.
+func TestExampleHoldsTheDefaults(t *testing.T) {
+	t.Parallel()
+	got, err := Load(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Path = got.Path
+	want.Rules = []Rule{{Name: "badzone", String: "BADZONE", To: []string{}}}
+	fillRule(&want.Rules[0])
+	// In the file an empty list is a list; in Go it is nil.
+	want.Guard.NeverUsers, want.Guard.NeverExecutables = []User{}, []string{}
+	want.Guard.ProcessScopeUsers[0].Name = "root"
+	if d := cmp.Diff(&want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestExampleNamesEveryKey(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, section := range append(Keys(""), "capture.levels") {
+		for _, key := range append(Keys(section), section[strings.LastIndex(section, ".")+1:]) {
+			if !strings.Contains(string(text), key+":") {
+				t.Errorf("key %q of section %q is missing", key, section)
+			}
+		}
+	}
+}
+
+func TestLevelsInherit(t *testing.T) {
+	t.Parallel()
+	c, err := Parse("f", []byte("rules: [{name: a, string: b}]\ncapture: {levels: [{processes: 7}, {hits: 4, window: 1h}]}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Level{
+		{Hits: 1, Processes: 7, Window: 30 * time.Second, Strings: 512},
+		{Hits: 4, Processes: 7, Window: time.Hour, Strings: 512},
+	}
+	if d := cmp.Diff(want, c.Capture.Levels); d != "" {
+		t.Error(d)
+	}
+}
+
+// Every mistake is named at once, with its line and key.
+func TestAllMistakesAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, text, want string }{
+		{"empty", "", "f: rules: there is none"},
+		{"not yaml", "rules: [", "f: not YAML: "},
+		{"not a map", "- a", "f: not YAML: "},
+		{"duplicate key", "log: {level: info}\nlog: {level: info}", "already defined"},
+		{"no unit", "rules: [{name: a, string: b}]\ncapture:\n  linger: 90", "f:3: capture.linger: 90 is not a duration: write a number and its unit"},
+		{"size without unit", "rules: [{name: a, string: b}]\ncapture:\n  trace_bytes: 90", "f:3: capture.trace_bytes: 90 is not a size"},
+		{"wrong type", "rules: [{name: a, string: 5}]\nnflog: {group: many}", "f:1: rules[0].string: wants a text (in quotes), not 5\nf:2: nflog.group: wants a whole number, not many"},
+		{"misspelt", "rules:\n  - name: a\n    string: b\n    port: [53]\ncaptures: {x: 1}", `f:4: rules[0].port: unknown key, did you mean "ports"?; allowed here: name, string, hex, domain, protocols, ports, to, families` + "\n" + `f:5: captures: unknown key, did you mean "capture"?; allowed here: rules,`},
+		{"two patterns", "rules: [{name: a, string: b, hex: c}]", "f:1: rules[0]: has 2 of string, hex and domain; exactly one is needed"},
+		{"bad hex", "rules: [{name: a, hex: '|4|'}]", `f:1: rules[0].hex: "4" between bars`},
+		{"names", "rules: [{name: a b, string: b}, {name: c, string: b}, {name: c, string: b}]", "f:1: rules[0].name: \"a b\" is not a rule name; allowed: a letter or digit, then up to 47 letters, digits, dots, - and _\nf:1: rules[2].name: \"c\" is the name of rules[1] already"},
+		{"lists", "rules: [{name: a, string: b, protocols: [sctp], ports: [0], families: [ipx], to: [x]}]", "rules[0].protocols[0]: \"sctp\" is not known; allowed: udp, tcp\n"},
+		{"to of another family", "rules: [{name: a, string: b, families: [ipv6], to: [192.0.2.1]}]", `rules[0].to[0]: "192.0.2.1" is ipv4, but the rule's families are ipv6`},
+		{"no such user", "rules: [{name: a, string: b}]\nguard: {never_users: [nobody, no-such-user]}", `f:2: guard.never_users[1]: no user "no-such-user" in /etc/passwd`},
+		{"chain", "rules: [{name: a, string: b}]\nfirewall: {chain: OUTPUT, table: nat}", "f:2: firewall.table: \"nat\" is not known; allowed: raw, mangle, filter\nf:2: firewall.chain: \"OUTPUT\" is taken"},
+		{"levels", "rules: [{name: a, string: b}]\ncapture: {levels: [{hits: 2}, {hits: 2, processes: -1, window: 1ms, strings: 1}]}", "f:2: capture.levels[0].hits: 2: the first level starts at the first hit; allowed: 1\nf:2: capture.levels[1].hits: 2: each level needs more hits than the one before it (2)\nf:2: capture.levels[1].processes: -1 is out of range; allowed: 1 to 100000\nf:2: capture.levels[1].window: 1ms is out of range; allowed: 1s to 24h0m0s\nf:2: capture.levels[1].strings: 1 is out of range"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse("f", []byte(tt.text))
+			var ce *Error
+			if !errors.As(err, &ce) {
+				t.Fatalf("got %v, want a *config.Error", err)
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got:\n%s\nwant it to hold:\n%s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	c, err := Parse("f", []byte("rules: [{name: a, string: bad.zone}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := c.Warnings(); len(w) != 1 || !strings.Contains(w[0], "domain: bad.zone") {
+		t.Errorf("warnings %q", w)
+	}
+}
+
+func TestBytes(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{"64MiB": "64MiB", "1.5 GiB": "1536MiB", "10B": "10B", "0B": "0B"} {
+		b, err := ParseBytes(in)
+		if err != nil || b.String() != want {
+			t.Errorf("%q became %s (%v), want %s", in, b, err, want)
+		}
+	}
+	for _, in := range []string{"", "64", "MiB", "-1MiB", "5MB", "9999999TiB", "1e400GiB", "NaNGiB"} {
+		if b, err := ParseBytes(in); err == nil {
+			t.Errorf("%q became %s, want an error", in, b)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	text, err := os.ReadFile(example)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte("rules: [{name: a, string: 5, to: [::/0]}]\ncapture: {levels: [{}]}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if c, err := Parse("f", text); (c == nil) == (err == nil) {
+			t.Errorf("config %v with error %v", c, err)
+		}
+	})
+}

@@ -1,0 +1,180 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/viper"
+	"go.yaml.in/yaml/v3"
+)
+
+// A Problem is one mistake in a configuration.
+type Problem struct {
+	Line int    // in the file, from 1; 0 if the key is not written there
+	Key  string // such as "rules[0].hex"; empty for the file as a whole
+	Text string // what is wrong and what is allowed
+}
+
+// An Error holds every mistake found in one file.
+type Error struct {
+	Path     string
+	Problems []Problem
+}
+
+// Error lists the problems, one a line, as "file:line: key: text".
+func (e *Error) Error() string {
+	var b strings.Builder
+	for i, p := range e.Problems {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(e.Path)
+		if p.Line > 0 {
+			fmt.Fprintf(&b, ":%d", p.Line)
+		}
+		if p.Key != "" {
+			fmt.Fprintf(&b, ": %s", p.Key)
+		}
+		fmt.Fprintf(&b, ": %s", p.Text)
+	}
+	return b.String()
+}
+
+// Load reads the file at path. The error is an *[Error] with all mistakes when
+// the file could be read but does not say something that can work.
+func Load(path string) (*Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("read the configuration: %w: name another with -c, or start from config.example.yaml", err)
+		}
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	return Parse(path, text)
+}
+
+// Parse is [Load] for a text that was read already; path is used in messages.
+func Parse(path string, text []byte) (*Config, error) {
+	// Keys hold no user data, but a stray dot in one must not split it.
+	v := viper.NewWithOptions(viper.KeyDelimiter("\x00"))
+	v.SetConfigType("yaml")
+	if err := v.ReadConfig(strings.NewReader(string(text))); err != nil {
+		return nil, &Error{path, []Problem{{Text: "not YAML: " + strings.TrimPrefix(err.Error(), "While parsing config: ")}}}
+	}
+	c := Default()
+	c.Path = path
+	var problems []Problem
+	var meta mapstructure.Metadata
+	err := v.Unmarshal(&c, func(d *mapstructure.DecoderConfig) {
+		d.DecodeHook = mapstructure.DecodeHookFuncType(decodeHook)
+		d.WeaklyTypedInput = false
+		d.ZeroFields = true // a list that is given replaces the default
+		d.Metadata = &meta
+	})
+	if err != nil {
+		problems = decodeProblems(err)
+	}
+	for _, key := range meta.Unused {
+		problems = append(problems, unknownKey(key))
+	}
+	for i := range c.Rules {
+		fillRule(&c.Rules[i])
+	}
+	fillLevels(c.Capture.Levels)
+
+	// A key that could not be read has its problem already.
+	for _, p := range c.validate() {
+		if !slices.ContainsFunc(problems, func(q Problem) bool { return q.Key != "" && strings.HasPrefix(q.Key, p.Key) }) {
+			problems = append(problems, p)
+		}
+	}
+	if len(problems) == 0 {
+		return &c, nil
+	}
+	var root yaml.Node
+	if yaml.Unmarshal(text, &root) == nil {
+		for i := range problems {
+			problems[i].Line = lineOf(&root, problems[i].Key)
+		}
+	}
+	slices.SortStableFunc(problems, func(a, b Problem) int { return a.Line - b.Line })
+	return nil, &Error{path, problems}
+}
+
+// unknownKey explains a key that no field takes, naming those its section has.
+func unknownKey(key string) Problem {
+	section, last := "", key
+	if i := strings.LastIndexByte(key, '.'); i >= 0 {
+		section, last = key[:i], key[i+1:]
+	}
+	allowed := Keys(section)
+	text := "unknown key"
+	for _, k := range allowed {
+		if near(last, k) {
+			text += fmt.Sprintf(", did you mean %q?", k)
+		}
+	}
+	return Problem{Key: key, Text: fmt.Sprintf("%s; allowed here: %s", text, strings.Join(allowed, ", "))}
+}
+
+// near reports whether a and b differ by one edit: a letter more, less or other,
+// or two neighbours swapped.
+func near(a, b string) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	i := 0
+	for i < len(a) && a[i] == b[i] {
+		i++
+	}
+	switch len(b) - len(a) {
+	case 0:
+		return i < len(a) && (a[i+1:] == b[i+1:] ||
+			i+1 < len(a) && a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:])
+	case 1:
+		return a[i:] == b[i+1:]
+	}
+	return false
+}
+
+// lineOf finds the line of key in the document, or of its nearest section.
+func lineOf(n *yaml.Node, key string) int {
+	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
+		n = n.Content[0]
+	}
+	line := 0
+	for _, step := range splitKey(key) {
+		next := (*yaml.Node)(nil)
+		if i, err := strconv.Atoi(step); err == nil && n.Kind == yaml.SequenceNode && i < len(n.Content) {
+			next = n.Content[i]
+			line = next.Line
+		}
+		if n.Kind == yaml.MappingNode {
+			for i := 0; i+1 < len(n.Content); i += 2 {
+				if strings.EqualFold(n.Content[i].Value, step) {
+					next = n.Content[i+1]
+					line = n.Content[i].Line
+				}
+			}
+		}
+		if next == nil {
+			break
+		}
+		n = next
+	}
+	return line
+}
+
+// splitKey splits "rules[0].hex" into "rules", "0", "hex".
+func splitKey(key string) []string {
+	return strings.FieldsFunc(key, func(r rune) bool { return r == '.' || r == '[' || r == ']' })
+}

@@ -1,0 +1,259 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"culprit/internal/pattern"
+)
+
+var (
+	ruleName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$`)
+	chainName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,27}$`)
+	// The words of strace's "-e trace=": names, %classes, /regexes, negation.
+	syscallSet = regexp.MustCompile(`^!?[A-Za-z0-9_%?/^$.*@,|()\[\]+-]+$`)
+)
+
+// problems gathers what is wrong, key by key.
+type problems []Problem
+
+func (ps *problems) add(key, format string, args ...any) {
+	*ps = append(*ps, Problem{Key: key, Text: fmt.Sprintf(format, args...)})
+}
+
+func (ps *problems) oneOf(key, got string, allowed ...string) {
+	if !slices.Contains(allowed, got) {
+		ps.add(key, "%q is not known; allowed: %s", got, strings.Join(allowed, ", "))
+	}
+}
+
+func (ps *problems) within(key string, got, low, high int) {
+	if got < low || got > high {
+		ps.add(key, "%d is out of range; allowed: %d to %d", got, low, high)
+	}
+}
+
+func (ps *problems) lasts(key string, got, low, high time.Duration) {
+	if got < low || got > high {
+		ps.add(key, "%s is out of range; allowed: %s to %s", got, low, high)
+	}
+}
+
+func (c *Config) validate() problems {
+	var ps problems
+	if len(c.Rules) == 0 {
+		ps.add("rules", "there is none: add at least one, such as {name: badzone, string: BADZONE}")
+	}
+	seen := map[string]int{}
+	for i, r := range c.Rules {
+		key := fmt.Sprintf("rules[%d]", i)
+		r.validate(&ps, key)
+		if first, twice := seen[r.Name]; twice && r.Name != "" {
+			ps.add(key+".name", "%q is the name of rules[%d] already: names must differ", r.Name, first)
+		} else {
+			seen[r.Name] = i
+		}
+	}
+
+	ps.oneOf("firewall.table", c.Firewall.Table, "raw", "mangle", "filter")
+	switch {
+	case !chainName.MatchString(c.Firewall.Chain):
+		ps.add("firewall.chain", "%q is not a chain name; allowed: a letter, then up to 27 letters, digits, - and _", c.Firewall.Chain)
+	case slices.Contains([]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING", "ACCEPT", "DROP", "QUEUE", "RETURN", "NFLOG", "LOG"}, c.Firewall.Chain):
+		ps.add("firewall.chain", "%q is taken by iptables itself: choose a name of our own, such as CULPRIT", c.Firewall.Chain)
+	}
+
+	ps.within("nflog.group", c.NFLog.Group, 0, 65535)
+	ps.within("nflog.snaplen", c.NFLog.Snaplen, 256, 65535)
+	ps.within("nflog.queue", c.NFLog.Queue, 16, 1<<20)
+	ps.within("nflog.rate", c.NFLog.Rate, 1, 1_000_000)
+
+	c.Capture.validate(&ps)
+
+	for i, pat := range c.Guard.NeverExecutables {
+		key := fmt.Sprintf("guard.never_executables[%d]", i)
+		if _, err := path.Match(pat, ""); err != nil {
+			ps.add(key, "%q is not a path pattern: %v", pat, err)
+		} else if !strings.HasPrefix(pat, "/") {
+			ps.add(key, "%q is not an absolute path; * matches within one directory, as in /usr/lib/jvm/*/bin/java", pat)
+		}
+	}
+	if !filepath.IsAbs(c.Evidence.Dir) {
+		ps.add("evidence.dir", "%q is not an absolute path", c.Evidence.Dir)
+	}
+	ps.oneOf("log.format", c.Log.Format, "text", "json")
+	ps.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	return ps
+}
+
+func (r Rule) validate(ps *problems, key string) {
+	if !ruleName.MatchString(r.Name) {
+		ps.add(key+".name", "%q is not a rule name; allowed: a letter or digit, then up to 47 letters, digits, dots, - and _", r.Name)
+	}
+	given := 0
+	for _, k := range []string{r.String, r.Hex, r.Domain} {
+		if k != "" {
+			given++
+		}
+	}
+	if given != 1 {
+		ps.add(key, "has %d of string, hex and domain; exactly one is needed", given)
+	} else if what, _, err := r.pattern(); err != nil {
+		ps.add(key+"."+what, "%v", err)
+	}
+	if len(r.Protocols) == 0 {
+		ps.add(key+".protocols", "is empty; allowed: udp, tcp")
+	}
+	for i, p := range r.Protocols {
+		ps.oneOf(fmt.Sprintf("%s.protocols[%d]", key, i), p, "udp", "tcp")
+	}
+	if len(r.Ports) == 0 {
+		ps.add(key+".ports", "is empty; name the destination ports, such as [53]")
+	}
+	for i, p := range r.Ports {
+		ps.within(fmt.Sprintf("%s.ports[%d]", key, i), p, 1, 65535)
+	}
+	if len(r.Families) == 0 {
+		ps.add(key+".families", "is empty; allowed: ipv4, ipv6")
+	}
+	for i, f := range r.Families {
+		ps.oneOf(fmt.Sprintf("%s.families[%d]", key, i), f, "ipv4", "ipv6")
+	}
+	for i, to := range r.To {
+		k := fmt.Sprintf("%s.to[%d]", key, i)
+		prefix, err := ParseNet(to)
+		switch {
+		case err != nil:
+			ps.add(k, "%q is not an address or network; write 192.0.2.0/24 or 2001:db8::/32", to)
+		case !slices.Contains(r.Families, Family(prefix.Addr())):
+			ps.add(k, "%q is %s, but the rule's families are %s", to, Family(prefix.Addr()), strings.Join(r.Families, ", "))
+		}
+	}
+}
+
+func (c Capture) validate(ps *problems) {
+	ps.oneOf("capture.scope", c.Scope, ScopeUser, ScopeProcess)
+	if len(c.Levels) == 0 {
+		ps.add("capture.levels", "there is none: add at least one, such as {hits: 1, processes: 5, window: 30s, strings: 512}")
+	}
+	for i, l := range c.Levels {
+		key := fmt.Sprintf("capture.levels[%d]", i)
+		switch {
+		case i == 0 && l.Hits != 1:
+			ps.add(key+".hits", "%d: the first level starts at the first hit; allowed: 1", l.Hits)
+		case i > 0 && l.Hits <= c.Levels[i-1].Hits:
+			ps.add(key+".hits", "%d: each level needs more hits than the one before it (%d)", l.Hits, c.Levels[i-1].Hits)
+		}
+		ps.within(key+".processes", l.Processes, 1, 100_000)
+		ps.lasts(key+".window", l.Window, time.Second, 24*time.Hour)
+		ps.within(key+".strings", l.Strings, 32, 1<<20)
+		if l.Syscalls != "" && !syscallSet.MatchString(l.Syscalls) {
+			ps.add(key+".syscalls", "%q is not what strace's -e trace= takes, such as %%network,%%file,execve", l.Syscalls)
+		}
+	}
+	ps.within("capture.concurrent", c.Concurrent, 1, 4096)
+	if c.TraceBytes < 64<<10 || c.TraceBytes > 1<<40 {
+		ps.add("capture.trace_bytes", "%s is out of range; allowed: 64KiB to 1TiB", c.TraceBytes)
+	}
+	ps.lasts("capture.linger", c.Linger, 0, 24*time.Hour)
+}
+
+// pattern returns the key that says what to look for, and its pattern.
+func (r Rule) pattern() (key string, p pattern.Pattern, err error) {
+	switch {
+	case r.Domain != "":
+		key = "domain"
+		p, err = pattern.Domain(r.Domain)
+	case r.Hex != "":
+		key = "hex"
+		p, err = pattern.Hex(r.Hex)
+	default:
+		key = "string"
+		p, err = pattern.String(r.String)
+	}
+	return key, p, err
+}
+
+// Pattern returns what the rule looks for. The rule must come from [Load].
+func (r Rule) Pattern() (pattern.Pattern, error) {
+	_, p, err := r.pattern()
+	return p, err
+}
+
+// Warnings lists what is allowed but cannot do what its writer hopes.
+func (c *Config) Warnings() []string {
+	var ws []string
+	for _, r := range c.Rules {
+		if strings.Contains(r.String, ".") && slices.Contains(r.Ports, 53) {
+			ws = append(ws, fmt.Sprintf("rule %s: names in DNS packets have no dots, so the string %q will not match a lookup; use domain: %s", r.Name, r.String, r.String))
+		}
+	}
+	return ws
+}
+
+// ParseNet reads an address or a network in CIDR notation.
+func ParseNet(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a.Prefix(a.BitLen())
+	}
+	p, err := netip.ParsePrefix(s)
+	return p.Masked(), err
+}
+
+// Family names the address family as the configuration does: ipv4 or ipv6.
+func Family(a netip.Addr) string {
+	if a.Is4() {
+		return "ipv4"
+	}
+	return "ipv6"
+}
+
+// Keys lists the keys that the section of the configuration takes, in order;
+// the section "" is the whole file, "rules" and "rules[1]" are the same.
+func Keys(section string) []string {
+	t := reflect.TypeFor[Config]()
+	for _, step := range splitKey(section) {
+		if t.Kind() == reflect.Slice {
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct {
+			return nil
+		}
+		for f := range fields(t) {
+			if f.Tag.Get("mapstructure") == step {
+				t = f.Type
+				break
+			}
+		}
+	}
+	if t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	var keys []string
+	for f := range fields(t) {
+		if k := f.Tag.Get("mapstructure"); k != "" && k != "-" {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+func fields(t reflect.Type) func(func(reflect.StructField) bool) {
+	return func(yield func(reflect.StructField) bool) {
+		for i := range t.NumField() {
+			if !yield(t.Field(i)) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,148 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os/user"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/go-viper/mapstructure/v2"
+)
+
+// Bytes is a size. It is written with its unit: B, KiB, MiB, GiB, TiB.
+type Bytes int64
+
+var units = []struct {
+	name string
+	size Bytes
+}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+
+// ParseBytes reads a size such as "64MiB" or "1.5 GiB".
+func ParseBytes(s string) (Bytes, error) {
+	number := strings.TrimRightFunc(s, unicode.IsLetter)
+	for _, u := range units {
+		if s[len(number):] != u.name {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		if err != nil || n < 0 || n*float64(u.size) > 1<<60 {
+			break
+		}
+		return Bytes(n * float64(u.size)), nil
+	}
+	return 0, fmt.Errorf("%q is not a size: write a number and its unit (B, KiB, MiB, GiB, TiB), as in 64MiB", s)
+}
+
+// String writes the size in the largest unit that gives a round number.
+func (b Bytes) String() string {
+	for _, u := range units {
+		if b >= u.size && b%u.size == 0 {
+			return fmt.Sprintf("%d%s", b/u.size, u.name)
+		}
+	}
+	return fmt.Sprintf("%dB", int64(b))
+}
+
+// User is a user of this machine, written as a name or as a UID.
+type User struct {
+	UID  uint32
+	Name string // as written; the decimal UID where no name was given
+}
+
+// ParseUser resolves a name or a decimal UID. Names are looked up in
+// /etc/passwd; users that exist only in LDAP or the like must be given by UID.
+func ParseUser(s string) (User, error) {
+	if n, err := strconv.ParseUint(s, 10, 32); err == nil {
+		if uint32(n) == ^uint32(0) {
+			return User{}, fmt.Errorf("%s is not a UID: the kernel uses it for \"none\"", s)
+		}
+		return User{UID: uint32(n), Name: s}, nil
+	}
+	u, err := user.Lookup(s)
+	if err != nil {
+		return User{}, fmt.Errorf("no user %q in /etc/passwd: check the spelling, or give the UID", s)
+	}
+	n, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return User{}, fmt.Errorf("user %q has the UID %q in /etc/passwd, which is no number", s, u.Uid)
+	}
+	return User{UID: uint32(n), Name: s}, nil
+}
+
+// decodeHook turns the texts of the file into durations, sizes and users.
+// Numbers without a unit are refused: viper would take `window: 90` for 90 ns.
+func decodeHook(_, to reflect.Type, data any) (any, error) {
+	switch to {
+	case reflect.TypeFor[time.Duration]():
+		s, ok := data.(string)
+		if !ok {
+			return nil, fmt.Errorf("%v is not a duration: write a number and its unit (ms, s, m, h), as in 30s", data)
+		}
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a duration: write a number and its unit (ms, s, m, h), as in 30s", s)
+		}
+		return d, nil
+	case reflect.TypeFor[Bytes]():
+		s, ok := data.(string)
+		if !ok {
+			return nil, fmt.Errorf("%v is not a size: write a number and its unit (B, KiB, MiB, GiB, TiB), as in 64MiB", data)
+		}
+		return ParseBytes(s)
+	case reflect.TypeFor[User]():
+		switch data.(type) {
+		case string, int:
+			return ParseUser(fmt.Sprint(data))
+		}
+		return nil, fmt.Errorf("%v is neither a user name nor a UID", data)
+	}
+	return data, nil
+}
+
+// decodeProblems takes mapstructure's tree of errors apart, one problem a key.
+func decodeProblems(err error) []Problem {
+	switch e := err.(type) {
+	case interface{ Unwrap() []error }:
+		var all []Problem
+		for _, one := range e.Unwrap() {
+			all = append(all, decodeProblems(one)...)
+		}
+		return all
+	case interface{ Unwrap() error }:
+		inner := e.Unwrap()
+		var deeper *mapstructure.DecodeError
+		if errors.As(inner, &deeper) {
+			return decodeProblems(inner)
+		}
+	}
+	p := Problem{Text: err.Error()}
+	var de *mapstructure.DecodeError
+	if errors.As(err, &de) {
+		p = Problem{Key: de.Name(), Text: de.Unwrap().Error()}
+	}
+	var wrong *mapstructure.UnconvertibleTypeError
+	if errors.As(err, &wrong) {
+		p.Text = fmt.Sprintf("wants %s, not %v", kindName(wrong.Expected.Type()), wrong.Value)
+	}
+	return []Problem{p}
+}
+
+func kindName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Int:
+		return "a whole number"
+	case reflect.String:
+		return "a text (in quotes)"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice:
+		return "a list ([a, b])"
+	case reflect.Struct, reflect.Map:
+		return "keys and values ({key: value})"
+	}
+	return t.String()
+}
