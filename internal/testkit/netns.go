@@ -39,19 +39,34 @@ func NewNet(t testing.TB) *Net {
 	Root(t)
 	n := &Net{calls: make(chan func())}
 	ready := make(chan error)
-	go func() {
-		// The thread is never unlocked: it ends with this goroutine.
-		runtime.LockOSThread()
-		ready <- enter()
-		for call := range n.calls {
-			call()
-		}
-	}()
+	go n.serve(ready)
 	t.Cleanup(func() { close(n.calls) })
 	if err := <-ready; err != nil {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// serve makes the namespaces on a thread of its own and runs calls on it. The
+// thread is never unlocked: it ends with the goroutine.
+func (n *Net) serve(ready chan<- error) {
+	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		// The first thread cannot end, and it is the one that /proc/self shows.
+		// While we keep it, others have to take the next.
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			n.serve(ready)
+		}()
+		<-done
+		runtime.UnlockOSThread()
+		return
+	}
+	ready <- enter()
+	for call := range n.calls {
+		call()
+	}
 }
 
 func enter() error {

@@ -1,0 +1,196 @@
+// Package connector receives the kernel's process events: which process forked,
+// executed a program, changed its UIDs or exited. See the proc connector in
+// drivers/connector/cn_proc.c and Documentation/driver-api/connector.rst.
+package connector
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrOverrun says that events were lost because the reader was too slow. It
+// wraps [unix.ENOBUFS].
+var ErrOverrun = fmt.Errorf("process events were lost: %w", unix.ENOBUFS)
+
+const (
+	// Room for 20,000 events: the kernel doubles the number, and takes 832 bytes
+	// for each.
+	readBuffer = 8 << 20
+	// No event is larger than this (CONNECTOR_MAX_MSG_SIZE in linux/connector.h).
+	datagram = 16384
+	// batch is how many events one Receive returns at the most, so that the first
+	// does not wait long for the last.
+	batch = 64
+	// The kernel answers at once. It says nothing at all if it does not want to.
+	ackTimeout = time.Second
+)
+
+// A Conn receives the events of all processes of the machine.
+type Conn struct {
+	file *os.File
+	raw  syscall.RawConn
+	// What follows belongs to Receive.
+	buf     []byte
+	events  []Event
+	overrun bool
+}
+
+// Open opens a Conn and returns when events are on their way: those of every
+// process that starts later are received, unless [ErrOverrun] says otherwise.
+//
+// The socket is opened in the initial network namespace, whatever that of the
+// caller is, as the connector answers nowhere else. The caller must be in the
+// initial PID and user namespaces and have CAP_NET_ADMIN and CAP_SYS_PTRACE, and
+// CAP_SYS_ADMIN if it is in another network namespace.
+func Open() (*Conn, error) {
+	c, err := open(readBuffer)
+	if err != nil {
+		return nil, fmt.Errorf("open proc connector: %w", err)
+	}
+	return c, nil
+}
+
+func open(readBuffer int) (*Conn, error) {
+	var fd int
+	err := inInitialNet(func() (err error) {
+		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_CONNECTOR)
+		return err
+	})
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		return nil, fmt.Errorf("open socket: the kernel lacks CONFIG_PROC_EVENTS: %w", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open socket: %w", err)
+	}
+	c := &Conn{file: os.NewFile(uintptr(fd), "proc connector"), buf: make([]byte, datagram)}
+	if err := c.start(fd, readBuffer); err != nil {
+		// Not c.Close: before Linux 6.6 the kernel counts whoever leaves, even if
+		// it has not come.
+		c.file.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Conn) start(fd, readBuffer int) (err error) {
+	if c.raw, err = c.file.SyscallConn(); err != nil {
+		return err
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, readBuffer); err != nil {
+		return fmt.Errorf("set read buffer (needs CAP_NET_ADMIN): %w", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (cnIdxProc - 1)}); err != nil {
+		return fmt.Errorf("join group (needs CAP_NET_ADMIN): %w", err)
+	}
+	if err := c.listen(); err != nil {
+		return err
+	}
+	// Ask for the kinds of events that we want, where the kernel can filter (6.6
+	// and later): strace, say, causes lots of others. Older kernels take no notice
+	// of a request of this length. It cannot be the first one, since an
+	// acknowledgement does not pass the filter.
+	filter := binary.NativeEndian.AppendUint32(nil, mcastListen)
+	filter = binary.NativeEndian.AppendUint32(filter, whatFork|whatExec|whatUID|whatExit)
+	return c.send(0, filter)
+}
+
+// listen asks for events and waits for the kernel's acknowledgement. All
+// listeners of the machine get this; ours is known by its number.
+func (c *Conn) listen() error {
+	number := rand.Uint32()
+	err := c.send(number, binary.NativeEndian.AppendUint32(nil, mcastListen))
+	if errors.Is(err, unix.ECONNREFUSED) {
+		return fmt.Errorf("ask for events: not the initial network namespace, or the kernel lacks CONFIG_CONNECTOR: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("ask for events: %w", err)
+	}
+	if err := c.file.SetReadDeadline(time.Now().Add(ackTimeout)); err != nil {
+		return err
+	}
+	for {
+		n, err := c.file.Read(c.buf)
+		if errors.Is(err, unix.ENOBUFS) {
+			continue
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("wait for acknowledgement: "+
+				"not the initial PID or user namespace, or the kernel lacks CONFIG_PROC_EVENTS: %w", err)
+		}
+		if err != nil {
+			return fmt.Errorf("wait for acknowledgement: %w", err)
+		}
+		for m := range messages(c.buf[:n]) {
+			errno, ok := m.acknowledges(number)
+			if ok && errno != 0 {
+				return fmt.Errorf("ask for events (needs CAP_NET_ADMIN): %w", errno)
+			}
+			if ok {
+				return c.file.SetReadDeadline(time.Time{})
+			}
+		}
+	}
+}
+
+func (c *Conn) send(number uint32, op []byte) error {
+	_, err := c.file.Write(encode(number, op))
+	return err
+}
+
+// Receive waits for events and returns at least one, in the order of the kernel.
+// It must not be called from two goroutines at once.
+//
+// [ErrOverrun] means that events were lost. It is returned after all events that
+// were not, when the queue is empty: the kernel goes on dropping events until
+// then. So a scan of /proc that begins after it misses nothing, and Receive may
+// be called again. After [Conn.Close] the error is [os.ErrClosed].
+func (c *Conn) Receive() ([]Event, error) {
+	c.events = c.events[:0]
+	var failed error
+	err := c.raw.Read(func(fd uintptr) (done bool) {
+		for len(c.events) < batch {
+			n, err := unix.Read(int(fd), c.buf)
+			switch err {
+			case nil:
+				c.events = appendEvents(c.events, c.buf[:n])
+			case unix.EINTR:
+			case unix.ENOBUFS:
+				c.overrun = true
+			case unix.EAGAIN:
+				return len(c.events) > 0 || c.overrun
+			default:
+				failed = err
+				return true
+			}
+		}
+		return true
+	})
+	switch {
+	case len(c.events) > 0:
+		return slices.Clone(c.events), nil
+	case failed != nil:
+		return nil, fmt.Errorf("receive process events: %w", failed)
+	case err != nil:
+		// No deadline is set, so nothing but Close ends the wait. (The error is
+		// one of the runtime's own, which is not os.ErrClosed.)
+		return nil, fmt.Errorf("receive process events: %w", os.ErrClosed)
+	}
+	c.overrun = false
+	return nil, fmt.Errorf("receive process events: %w", ErrOverrun)
+}
+
+// Close ends the subscription and closes the Conn. A Receive that waits returns.
+func (c *Conn) Close() error {
+	// The kernel counts its listeners, and makes events for as long as there are
+	// any. Before Linux 6.6 it did not notice when one just closed its socket.
+	_ = c.send(0, binary.NativeEndian.AppendUint32(nil, mcastIgnore))
+	return c.file.Close()
+}

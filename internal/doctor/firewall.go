@@ -1,0 +1,206 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"culprit/internal/config"
+)
+
+// The backends, as iptables --version names them.
+const (
+	nftBackend    = "nf_tables"
+	legacyBackend = "legacy"
+)
+
+// lookPath finds a command. The remedy is for when it is not there.
+func lookPath(command, pkg string) (path, remedy string, err error) {
+	path, err = exec.LookPath(command)
+	if err == nil {
+		return path, "", nil
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"} {
+		if p, err := exec.LookPath(filepath.Join(dir, command)); err == nil {
+			return "", fmt.Sprintf("%s exists, but %s is not in PATH: PATH=$PATH:%s culprit doctor", p, dir, dir), fmt.Errorf("no %s in PATH", command)
+		}
+	}
+	return "", "install the package " + pkg, fmt.Errorf("no %s in PATH", command)
+}
+
+// output runs a command until ctx ends and returns what it printed, both streams.
+func output(ctx context.Context, attr *syscall.SysProcAttr, path string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.SysProcAttr = attr
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+func iptablesCommand(ctx context.Context, _ *config.Config) Check {
+	return firewallCommand(ctx, "iptables", Fail)
+}
+
+func ip6tablesCommand(ctx context.Context, c *config.Config) Check {
+	return firewallCommand(ctx, "ip6tables", ipv6Severity(c))
+}
+
+// ipv6Severity is how bad it is when rules for IPv6 cannot be had.
+func ipv6Severity(c *config.Config) Status {
+	wanted := len(c.Rules) == 0 || slices.ContainsFunc(c.Rules, func(r config.Rule) bool { return slices.Contains(r.Families, "ipv6") })
+	if on, _ := ipv6On(); on && wanted {
+		return Fail
+	}
+	return Warn
+}
+
+func firewallCommand(ctx context.Context, command string, severity Status) Check {
+	path, remedy, err := lookPath(command, "iptables")
+	if err != nil {
+		return Check{Status: severity, Found: err.Error(), Remedy: remedy}
+	}
+	version, backend, err := firewallVersion(ctx, path)
+	if err != nil {
+		return Check{Status: severity, Found: err.Error(), Remedy: "install the package iptables again"}
+	}
+	return ok("%s %s with the backend %s (%s)", command, version, backend, path)
+}
+
+func firewallVersion(ctx context.Context, path string) (version, backend string, err error) {
+	out, err := output(ctx, nil, path, "--version")
+	if err != nil {
+		return "", "", fmt.Errorf("run %s --version: %w: %s", path, err, out)
+	}
+	return parseFirewallVersion(out)
+}
+
+var firewallVersionLine = regexp.MustCompile(`^ip6?tables v(\d+\.\d+(?:\.\d+)?)\S*(?: \((nf_tables|legacy)\))?`)
+
+// parseFirewallVersion reads what iptables --version prints. Before 1.8 there was
+// but one backend, and it is not named.
+func parseFirewallVersion(out string) (version, backend string, err error) {
+	m := firewallVersionLine.FindStringSubmatch(out)
+	if m == nil {
+		return "", "", fmt.Errorf("find a version in %q: there is none", out)
+	}
+	if m[2] == "" {
+		m[2] = legacyBackend
+	}
+	return m[1], m[2], nil
+}
+
+func rulesIPv4(ctx context.Context, c *config.Config) Check {
+	return tryRule(ctx, c, "iptables", Fail)
+}
+
+func rulesIPv6(ctx context.Context, c *config.Config) Check {
+	return tryRule(ctx, c, "ip6tables", ipv6Severity(c))
+}
+
+// tryRule puts a rule such as ours into the table that is configured, but in a
+// network namespace of the command's own, which ends with the command.
+func tryRule(ctx context.Context, c *config.Config, command string, severity Status) Check {
+	path, remedy, err := lookPath(command, "iptables")
+	if err != nil {
+		return Check{Status: severity, Found: "cannot tell: " + err.Error(), Remedy: remedy}
+	}
+	if !isRoot() {
+		return cannotTell()
+	}
+	// -w: the lock of the legacy backend is one for all namespaces.
+	args := []string{"-w", "2", "-t", c.Firewall.Table, "-I", "OUTPUT", "-p", "udp", "--dport", "53",
+		"-m", "string", "--algo", "kmp", "--icase", "--hex-string", "|06|doctor|07|culprit|00|",
+		"-j", "NFLOG", "--nflog-group", strconv.Itoa(c.NFLog.Group), "--nflog-prefix", "culprit-doctor", "--nflog-threshold", "1"}
+	out, err := output(ctx, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}, path, args...)
+	if err != nil {
+		if out == "" {
+			return Check{Status: severity, Found: "run " + command + " in a network namespace of its own: " + err.Error(),
+				Remedy: "culprit needs CAP_SYS_ADMIN and CAP_NET_ADMIN, and a kernel with network namespaces"}
+		}
+		return Check{Status: severity, Found: command + " cannot match strings and log them in table " + c.Firewall.Table + ": " + firstLine(out),
+			Remedy: ruleRemedy(command, c.Firewall.Table)}
+	}
+	return ok("string match (xt_string) and NFLOG work in table %s", c.Firewall.Table)
+}
+
+func ruleRemedy(command, table string) string {
+	module := map[string]string{"iptables": "iptable_", "ip6tables": "ip6table_"}[command] + table
+	return "load what it needs: modprobe -a xt_string xt_NFLOG nfnetlink_log " + module +
+		" (in a container: on the host; on Fedora and RHEL the package kernel-modules-extra has some of them; after an update of the kernel: reboot). If only the table is missing, set firewall.table to another"
+}
+
+// firstLine is the line of a command's output that says what is wrong.
+func firstLine(out string) string {
+	for line := range strings.Lines(out) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "Warning:") {
+			return line
+		}
+	}
+	return strings.TrimSpace(out)
+}
+
+// otherBackend says whether the backend that iptables does not use holds rules
+// too. Both sets are in force, and each tool shows only its own.
+func otherBackend(ctx context.Context, _ *config.Config) Check {
+	path, remedy, err := lookPath("iptables", "iptables")
+	if err != nil {
+		return warn("cannot tell: "+err.Error(), remedy)
+	}
+	_, backend, err := firewallVersion(ctx, path)
+	if err != nil {
+		return warn("cannot tell: "+err.Error(), "install the package iptables again")
+	}
+	if !isRoot() {
+		return cannotTell()
+	}
+	other, holds := legacyBackend, legacyRules
+	if backend == legacyBackend {
+		other, holds = nftBackend, nftRules
+	}
+	rules, err := holds(ctx)
+	switch {
+	case err != nil:
+		return warn(fmt.Sprintf("%s; cannot tell what %s holds: %v", backend, other, err), "look yourself: iptables-legacy-save, nft list ruleset")
+	case len(rules) == 0:
+		return ok("%s is in use; %s holds no rules", backend, other)
+	}
+	return warn(fmt.Sprintf("iptables uses %s, but %s holds rules too: %s", backend, other, strings.Join(rules, ", ")),
+		"both are in force: what the other one drops is still dropped. Our rules show only in "+backend+"'s listing; let all programs use one backend: update-alternatives --config iptables")
+}
+
+// legacyRules names the tables of the legacy backend that hold rules, and how
+// many. It asks only for tables that exist: asking for another would create it.
+func legacyRules(ctx context.Context) ([]string, error) {
+	var found []string
+	for _, family := range []string{"ip", "ip6"} {
+		names, err := os.ReadFile("/proc/net/" + family + "_tables_names")
+		if os.IsNotExist(err) {
+			continue // the module is not loaded
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, table := range strings.Fields(string(names)) {
+			save, err := exec.LookPath(family + "tables-legacy-save")
+			if err != nil {
+				return nil, fmt.Errorf("its table %s exists, but there is no %stables-legacy-save", table, family)
+			}
+			out, err := output(ctx, nil, save, "-t", table)
+			if err != nil {
+				return nil, fmt.Errorf("run %s -t %s: %w: %s", save, table, err, firstLine(out))
+			}
+			if n := strings.Count("\n"+out, "\n-A "); n > 0 {
+				found = append(found, fmt.Sprintf("%stables %s (%d)", family, table, n))
+			}
+		}
+	}
+	return found, nil
+}

@@ -1,0 +1,167 @@
+package doctor
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+func TestParseFirewallVersion(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ out, version, backend string }{
+		{"iptables v1.8.9 (nf_tables)", "1.8.9", "nf_tables"},
+		{"ip6tables v1.8.11 (legacy)", "1.8.11", "legacy"},
+		{"iptables v1.6.1", "1.6.1", "legacy"},
+		{"iptables v1.8 (nf_tables): extra", "1.8", "nf_tables"},
+		{"BusyBox v1.35", "", ""},
+		{"", "", ""},
+	} {
+		version, backend, err := parseFirewallVersion(tt.out)
+		if version != tt.version || backend != tt.backend || (err == nil) != (tt.version != "") {
+			t.Errorf("%q: %q %q %v", tt.out, version, backend, err)
+		}
+	}
+}
+
+func TestParseStrace(t *testing.T) {
+	t.Parallel()
+	const rest = "\nCopyright (c) 1991-2022 The strace developers <https://strace.io>.\n\n"
+	for _, tt := range []struct {
+		out  string
+		want straceInfo
+	}{
+		{"strace -- version 6.1" + rest + "Optional features enabled: stack-trace=libunwind stack-demangle m32-mpers", straceInfo{6, 1, "libunwind"}},
+		{"strace -- version 5.18" + rest + "Optional features enabled: stack-trace=libdw no-m32-mpers\n", straceInfo{5, 18, "libdw"}},
+		{"strace -- version 6.16" + rest + "Optional features enabled: no-m32-mpers", straceInfo{6, 16, ""}},
+		{"strace -- version 4.26.0.12.abc-dirty" + rest, straceInfo{4, 26, ""}},
+	} {
+		got, err := parseStrace(tt.out)
+		if err != nil || got != tt.want {
+			t.Errorf("%q: %+v, %v", tt.out, got, err)
+		}
+	}
+	if _, err := parseStrace("ltrace version 0.7"); err == nil {
+		t.Error("ltrace passed for strace")
+	}
+	if v := (straceInfo{major: 4, minor: 26}); v.before(4, 22) || !v.before(5, 0) || !v.before(4, 27) {
+		t.Error("versions compare wrong")
+	}
+}
+
+func TestParseLogReaders(t *testing.T) {
+	t.Parallel()
+	got, err := parseLogReaders("  100    812     0 2 65535    100  1\n 5353 4294963200  3 2  2048      0  1\n")
+	want := []logReader{{100, 812}, {5353, 4294963200}}
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(logReader{})); d != "" || err != nil {
+		t.Error(d, err)
+	}
+	if got, err := parseLogReaders(""); len(got) != 0 || err != nil {
+		t.Error(got, err)
+	}
+	for _, bad := range []string{"1\n", "x 1 0\n", "1 y 0\n", "70000 1 0\n"} {
+		if got, err := parseLogReaders(bad); err == nil {
+			t.Errorf("%q: %v", bad, got)
+		}
+	}
+}
+
+func TestNetlinkInode(t *testing.T) {
+	t.Parallel()
+	const text = `sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode
+00000000b8016b3f 0   812        00000000 0        0        0     2        0        4       
+000000002a28e316 12  0          00000000 0        0        0     2        0        478     
+000000002a28e317 12  812        00000000 0        0        0     2        0        9478     
+`
+	if inode, found := netlinkInode(text, unix.NETLINK_NETFILTER, 812); !found || inode != "9478" {
+		t.Error(inode, found)
+	}
+	if inode, found := netlinkInode(text, unix.NETLINK_NETFILTER, 813); found {
+		t.Error(inode)
+	}
+}
+
+func TestCapabilities(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ status, lacking string }{
+		{"Name:\tculprit\nCapPrm:\t0000000000000000\nCapEff:\t000001ffffffffff\n", ""},
+		{"CapEff:\t0000000000000000\n", "CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_PTRACE CAP_DAC_OVERRIDE CAP_SYS_ADMIN"},
+		{"CapEff:\t00000000a80425fb\n", "CAP_NET_ADMIN CAP_SYS_PTRACE CAP_SYS_ADMIN"}, // docker's default
+	} {
+		caps, err := parseCapEff(tt.status)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, why := lackingCaps(caps)
+		if got := strings.Join(names, " "); got != tt.lacking || len(why) != len(names) {
+			t.Errorf("%q lacks %s", tt.status, got)
+		}
+	}
+	for _, bad := range []string{"", "CapEff:\tzz\n"} {
+		if _, err := parseCapEff(bad); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+func TestFullUIDMap(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"         0          0 4294967295\n": true,
+		"":                                   true,
+		"         0     100000      65536\n": false,
+		"         0       1000          1\n 1 100000     65536": false,
+	} {
+		if got := fullUIDMap(text); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
+func TestPtraceScope(t *testing.T) {
+	t.Parallel()
+	for level, want := range map[string]Status{"0\n": OK, "1\n": OK, "2\n": OK, "3\n": Fail, "9\n": Warn} {
+		file := filepath.Join(t.TempDir(), "ptrace_scope")
+		if err := os.WriteFile(file, []byte(level), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := scope(file); got.Status != want {
+			t.Errorf("%q: %+v", level, got)
+		}
+	}
+	if got := scope(filepath.Join(t.TempDir(), "none")); got.Status != OK {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestNFTTable(t *testing.T) {
+	t.Parallel()
+	attrs, err := netlink.MarshalAttributes([]netlink.Attribute{
+		{Type: unix.NFTA_RULE_TABLE, Data: []byte("filter\x00")},
+		{Type: unix.NFTA_RULE_CHAIN, Data: []byte("input\x00")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := nftTable(append([]byte{unix.NFPROTO_INET, 0, 0, 0}, attrs...))
+	if got != "inet filter" || err != nil {
+		t.Error(got, err)
+	}
+	for _, bad := range []string{"", "\x01\x00\x00", "\x01\x00\x00\x00", "\x01\x00\x00\x00\xff\xff\x01\x00"} {
+		if got, err := nftTable([]byte(bad)); err == nil {
+			t.Errorf("%q: %s", bad, got)
+		}
+	}
+}
+
+func TestFirstLine(t *testing.T) {
+	t.Parallel()
+	out := "# Warning: iptables-legacy tables present, use iptables-legacy to see them\nWarning: Extension string revision 0 not supported, missing kernel module?\niptables v1.8.9 (nf_tables):  RULE_INSERT failed (No such file or directory)"
+	if got := firstLine(out); !strings.HasPrefix(got, "iptables v1.8.9") {
+		t.Error(got)
+	}
+}

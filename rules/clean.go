@@ -1,0 +1,69 @@
+package rules
+
+import (
+	"errors"
+	"log/slog"
+)
+
+// Clean removes every chain of the given name that is ours, and the jumps to it:
+// from all tables, of both families and of both flavours of iptables, as far as
+// their commands are installed. It needs neither a configuration nor a daemon,
+// and returns how many chains it removed. A chain of that name that is somebody
+// else's is left alone, and reported as an error when all the rest is done.
+func Clean(chain string, log *slog.Logger) (removed int, err error) {
+	return clean(chain, log, lookPath)
+}
+
+func clean(chain string, log *slog.Logger, find finder) (removed int, err error) {
+	var errs []error
+	for _, family := range families {
+		tools, err := allTools(family, find)
+		if err != nil {
+			if family == "ipv4" {
+				return 0, err
+			}
+			log.Warn("IPv6 is not looked at", "error", err)
+			continue
+		}
+		for i, t := range tools {
+			// That the other flavour is installed, or ip6tables, does not mean
+			// that the kernel can do it; then nothing of ours is there.
+			if err := looks(place{t, tables[0], chain}); unusable(err) && (i > 0 || family == "ipv6") {
+				log.Warn("part of the firewall is not looked at", "family", family, "backend", t.backend, "error", err)
+				continue
+			}
+			for _, table := range tables {
+				gone, err := place{t, table, chain}.remove()
+				if gone {
+					removed++
+					log.Info("removed a chain", "family", family, "table", table, "chain", chain, "backend", t.backend)
+				}
+				errs = append(errs, err)
+				if hopeless(err) {
+					return removed, errors.Join(errs...)
+				}
+			}
+		}
+	}
+	return removed, errors.Join(errs...)
+}
+
+// allTools finds the commands of the family, one of each flavour.
+func allTools(family string, find finder) ([]tool, error) {
+	name := toolName(family)
+	plain, err := openTool(family, name, find)
+	if err != nil {
+		return nil, err
+	}
+	tools := []tool{plain}
+	for _, backend := range []string{backendNFT, backendLegacy} {
+		if backend == plain.backend {
+			continue
+		}
+		// Most machines have one flavour only; the plain name is the one in use.
+		if t, err := openTool(family, name+"-"+backend, find); err == nil && t.backend == backend {
+			tools = append(tools, t)
+		}
+	}
+	return tools, nil
+}

@@ -1,0 +1,182 @@
+// Package rules turns the rules of the configuration into iptables and ip6tables
+// rules, and keeps them in a chain of our own that one jump in OUTPUT enters.
+// Nothing else in the firewall is touched, and what is removed leaves no trace.
+//
+// Everything runs on the calling thread and is over when a call returns, so a
+// thread that is in another network namespace works on that namespace's firewall.
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"culprit/internal/config"
+)
+
+// A Rule is one iptables rule.
+type Rule struct {
+	Name   string   // of the configuration's rule; it travels in the NFLOG prefix
+	Family string   // ipv4 (iptables) or ipv6 (ip6tables)
+	Args   []string // what follows "iptables -t TABLE -A CHAIN"
+}
+
+// families in the order in which rules are compiled and installed.
+var families = [...]string{"ipv4", "ipv6"}
+
+// Compile turns the configuration into iptables rules, one for each family,
+// protocol, destination port and destination network; first those of ipv4, in
+// the order of the configuration. It looks at nothing but c, which must come
+// from [config.Load].
+func Compile(c *config.Config) ([]Rule, error) {
+	var all []Rule
+	for _, family := range families {
+		for i, r := range c.Rules {
+			rs, err := compileRule(c.NFLog, r, family)
+			if err != nil {
+				return nil, fmt.Errorf("compile rules[%d] %q: %w", i, r.Name, err)
+			}
+			all = append(all, rs...)
+		}
+	}
+	return all, nil
+}
+
+func compileRule(n config.NFLog, r config.Rule, family string) ([]Rule, error) {
+	if !slices.Contains(r.Families, family) {
+		return nil, nil
+	}
+	p, err := r.Pattern()
+	if err != nil {
+		return nil, err
+	}
+	nets, err := netsOf(r, family)
+	if err != nil {
+		return nil, err
+	}
+	var all []Rule
+	for _, protocol := range r.Protocols {
+		for _, port := range r.Ports {
+			for _, to := range nets {
+				args := []string{"-p", protocol, "--dport", strconv.Itoa(port)}
+				if to != "" {
+					args = append(args, "-d", to)
+				}
+				args = append(args, "-m", "string", "--algo", algo(protocol), "--from", strconv.Itoa(headers(family, protocol)))
+				args = append(args, p.Args()...)
+				args = append(args, "-j", "NFLOG",
+					"--nflog-group", strconv.Itoa(n.Group),
+					"--nflog-prefix", r.Name,
+					"--nflog-size", strconv.Itoa(n.Snaplen),
+					// The kernel's default holds packets back for up to a second.
+					"--nflog-threshold", "1")
+				// A port or a net that is listed twice must not log twice.
+				if !slices.ContainsFunc(all, func(o Rule) bool { return slices.Equal(o.Args, args) }) {
+					all = append(all, Rule{Name: r.Name, Family: family, Args: args})
+				}
+			}
+		}
+	}
+	return all, nil
+}
+
+// netsOf lists the rule's destinations in the family; "" is every destination.
+func netsOf(r config.Rule, family string) ([]string, error) {
+	if len(r.To) == 0 {
+		return []string{""}, nil
+	}
+	var nets []string
+	for _, to := range r.To {
+		prefix, err := config.ParseNet(to)
+		if err != nil {
+			return nil, fmt.Errorf("parse network %q: %w", to, err)
+		}
+		if config.Family(prefix.Addr()) == family {
+			nets = append(nets, prefix.String())
+		}
+	}
+	return nets, nil
+}
+
+// algo names the kernel's search algorithm. Boyer-Moore is the faster one, but
+// it cannot find what straddles two pieces of a packet (lib/ts_bm.c says so);
+// the packets of TCP often come in pieces.
+func algo(protocol string) string {
+	if protocol == "tcp" {
+		return "kmp"
+	}
+	return "bm"
+}
+
+// headers is where the search begins, in bytes from the IP header: behind the
+// smallest IP and transport headers, so that addresses and ports cannot match.
+// xt_string counts from the network header in OUTPUT, for both families
+// (net/netfilter/xt_string.c).
+func headers(family, protocol string) int {
+	n := 20
+	if family == "ipv6" {
+		n = 40
+	}
+	if protocol == "tcp" {
+		return n + 20
+	}
+	return n + 8
+}
+
+// Commands lists the commands that [Firewall.Install] runs in a firewall that
+// holds nothing of ours, quoted for a shell. It looks at nothing but c. (Where
+// Install has to create the table first, it leaves itself a note in a comment on
+// the jump, which is not shown here.)
+func Commands(c *config.Config) ([]string, error) {
+	all, err := Compile(c)
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, family := range families {
+		rs := ofFamily(all, family)
+		if len(rs) == 0 {
+			continue
+		}
+		add := func(args ...string) {
+			words := slices.Concat([]string{toolName(family), "-t", c.Firewall.Table}, args, []string{"--wait", strconv.Itoa(lockWait)})
+			lines = append(lines, quoteAll(words))
+		}
+		add("-N", c.Firewall.Chain)
+		for _, r := range rs {
+			add(slices.Concat([]string{"-A", c.Firewall.Chain}, r.Args)...)
+		}
+		add(slices.Concat([]string{"-I", hook, "1"}, jump(c.Firewall.Chain, ""))...)
+	}
+	return lines, nil
+}
+
+func ofFamily(all []Rule, family string) []Rule {
+	var some []Rule
+	for _, r := range all {
+		if r.Family == family {
+			some = append(some, r)
+		}
+	}
+	return some
+}
+
+// quoteAll writes words so that a POSIX shell reads them back.
+func quoteAll(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = quote(w)
+	}
+	return strings.Join(quoted, " ")
+}
+
+func quote(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:,@%+=", r)
+	}
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,201 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"culprit/internal/config"
+)
+
+// tables are those that our chain can be in, in the order packets meet them.
+var tables = [...]string{"raw", "mangle", "filter"}
+
+// A Firewall keeps the rules of one configuration in the kernel. It has one
+// owner: it must not be used by two goroutines at once.
+type Firewall struct {
+	log   *slog.Logger
+	table string
+	chain string
+	rules []Rule
+	tools []tool // at most one a family
+}
+
+// New finds iptables and ip6tables. It neither changes nor looks at the firewall.
+// On a machine without IPv6 it warns, and the Firewall does without.
+func New(c *config.Config, log *slog.Logger) (*Firewall, error) {
+	return open(c, log, lookPath)
+}
+
+func open(c *config.Config, log *slog.Logger, find finder) (*Firewall, error) {
+	all, err := Compile(c)
+	if err != nil {
+		return nil, err
+	}
+	f := &Firewall{log: log, table: c.Firewall.Table, chain: c.Firewall.Chain, rules: all}
+	for _, family := range families {
+		t, err := openTool(family, toolName(family), find)
+		if err == nil && family == "ipv6" && !hasIPv6() {
+			err = errors.New("find IPv6: the kernel does not speak it")
+		}
+		if err == nil {
+			f.tools = append(f.tools, t)
+			continue
+		}
+		if err := f.doWithout(family, err); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// doWithout decides whether err, for which a family cannot be used, stops us. A
+// family without rules is not missed; only IPv6 can be done without.
+func (f *Firewall) doWithout(family string, err error) error {
+	switch {
+	case len(ofFamily(f.rules, family)) == 0:
+		return nil
+	case family != "ipv6":
+		return err
+	case len(ofFamily(f.rules, "ipv4")) == 0:
+		return fmt.Errorf("all rules are for ipv6 only: %w", err)
+	}
+	f.log.Warn("IPv6 is not watched, IPv4 is", "error", err)
+	return nil
+}
+
+// Install puts the rules into the firewall, and heals what is there of them
+// already: afterwards our chain holds exactly the rules, and exactly one jump, at
+// position 1 of OUTPUT, enters it. Rules that are right stay with their counters.
+// What an earlier configuration left in another table goes.
+//
+// It is all or nothing: on an error everything of ours is removed again. A chain
+// of the same name that holds anything but NFLOG rules is somebody else's; then
+// nothing is touched at all.
+//
+// The nft flavour creates the table behind its chains if it is not there; our
+// jump remembers that, and Remove removes the table again. With iptables-legacy a
+// table exists once anybody so much as listed it, and the kernel has no way to
+// unload it but to unload its module: that one trace (an empty table in
+// iptables-save) stays.
+func (f *Firewall) Install() error {
+	ask := lists
+	if len(ofFamily(f.rules, "ipv6")) == 0 {
+		ask = looks
+	}
+	if err := f.probe(ask); err != nil {
+		return err
+	}
+	// Everything that can be wrong before we begin.
+	for _, t := range f.tools {
+		if len(ofFamily(f.rules, t.family)) == 0 {
+			continue
+		}
+		if _, err := f.at(t, f.table).look(); err != nil {
+			return err
+		}
+	}
+	if err := f.install(); err != nil {
+		if undo := f.Remove(); undo != nil {
+			return fmt.Errorf("%w; what was begun is still there: %w: run culprit rules remove", err, undo)
+		}
+		return err
+	}
+	return nil
+}
+
+func (f *Firewall) install() error {
+	for _, t := range f.tools {
+		mine := ofFamily(f.rules, t.family)
+		for _, table := range tables {
+			var err error
+			if table == f.table && len(mine) > 0 {
+				err = f.at(t, table).install(mine)
+			} else {
+				err = f.removeOwn(f.at(t, table))
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Remove removes everything of ours from the firewall, and leaves the rest as it
+// is. It is no error if there is nothing of ours.
+func (f *Firewall) Remove() error {
+	if err := f.probe(looks); err != nil {
+		return err
+	}
+	var errs []error
+	for _, t := range f.tools {
+		for _, table := range tables {
+			p := f.at(t, table)
+			var err error
+			if table == f.table {
+				_, err = p.remove()
+			} else {
+				err = f.removeOwn(p)
+			}
+			errs = append(errs, err)
+			if hopeless(err) {
+				return errors.Join(errs...)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeOwn removes our chain from a place where we do not want it. If what is
+// there is somebody else's, it is none of our business.
+func (f *Firewall) removeOwn(p place) error {
+	removed, err := p.remove()
+	var foreign *foreignError
+	if errors.As(err, &foreign) {
+		return nil
+	}
+	if removed {
+		f.log.Info("removed a left-over chain", "family", p.family, "table", p.table, "chain", p.chain)
+	}
+	return err
+}
+
+func (f *Firewall) at(t tool, table string) place {
+	return place{tool: t, table: table, chain: f.chain}
+}
+
+// probe asks whether ip6tables works at all on this kernel. If not, IPv6 is done
+// without from now on.
+func (f *Firewall) probe(ask func(place) error) error {
+	i := slices.IndexFunc(f.tools, func(t tool) bool { return t.family == "ipv6" })
+	if i < 0 {
+		return nil
+	}
+	err := ask(f.at(f.tools[i], f.table))
+	if !unusable(err) {
+		return err
+	}
+	if err := f.doWithout("ipv6", err); err != nil {
+		return err
+	}
+	f.tools = slices.Delete(f.tools, i, i+1)
+	return nil
+}
+
+// lists asks by listing the table, which with iptables-legacy creates it.
+func lists(p place) error {
+	_, err := p.ipt.ListChains(p.table)
+	return p.explain(err, "list table %s of %s", p.table, p.family)
+}
+
+// looks asks without creating anything.
+func looks(p place) error {
+	if p.backend == backendLegacy {
+		if there, err := p.present(p.table); err != nil || !there {
+			return err
+		}
+	}
+	return lists(p)
+}

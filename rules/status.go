@@ -1,0 +1,127 @@
+package rules
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Status is what of ours is in the firewall.
+type Status struct {
+	Table    string
+	Chain    string
+	Families []FamilyStatus // those that the machine has, ipv4 first
+}
+
+// Healthy reports whether everything is as [Firewall.Install] leaves it.
+func (s Status) Healthy() bool {
+	return !slices.ContainsFunc(s.Families, func(f FamilyStatus) bool { return !f.Healthy })
+}
+
+// A FamilyStatus is the part of a [Status] that is one family's.
+type FamilyStatus struct {
+	Family  string // ipv4 or ipv6
+	Backend string // nft or legacy
+	Chain   bool   // our chain is there
+	Jumps   int    // how many jumps in OUTPUT enter it; one is right
+	First   bool   // one of them is at position 1
+	Rules   []RuleStatus
+	// Healthy: the chain holds exactly the rules of the configuration, and one
+	// jump at position 1 enters it; or the configuration has no rules for this
+	// family, and there is nothing.
+	Healthy bool
+}
+
+// A RuleStatus is one rule of our chain and what it has counted since it was
+// installed.
+type RuleStatus struct {
+	Name    string // of the configuration's rule
+	Match   string // what it matches, in the words of iptables -S
+	Packets uint64
+	Bytes   uint64 // with IP headers
+}
+
+// Status looks at the firewall. It changes nothing, and does not bring a table
+// to life. It needs root, as everything with iptables does.
+func (f *Firewall) Status() (Status, error) {
+	s := Status{Table: f.table, Chain: f.chain}
+	if err := f.probe(looks); err != nil {
+		return s, err
+	}
+	for _, t := range f.tools {
+		fs, err := f.at(t, f.table).status(ofFamily(f.rules, t.family))
+		if err != nil {
+			return Status{}, err
+		}
+		s.Families = append(s.Families, fs)
+	}
+	return s, nil
+}
+
+func (p place) status(want []Rule) (FamilyStatus, error) {
+	s := FamilyStatus{Family: p.family, Backend: p.backend}
+	f, err := p.look()
+	if err != nil {
+		return s, err
+	}
+	if !f.chain {
+		s.Healthy = len(want) == 0
+		return s, nil
+	}
+	s.Chain, s.Jumps, s.First = true, len(f.jumps), f.first
+	lines, err := p.ipt.ListWithCounters(p.table, p.chain)
+	if err != nil {
+		return s, p.explain(err, "list chain %s", p)
+	}
+	for _, line := range lines {
+		if !strings.HasPrefix(line, "-A ") {
+			continue
+		}
+		r, err := parseCounted(line, p.chain)
+		if err != nil {
+			return s, fmt.Errorf("read chain %s: %w", p, err)
+		}
+		s.Rules = append(s.Rules, r)
+	}
+	same, err := p.holds(f, want)
+	if err != nil {
+		return s, err
+	}
+	s.Healthy = same && len(want) > 0 && s.Jumps == 1 && s.First
+	return s, nil
+}
+
+// The two forms in which a rule comes with its counters: that of iptables -v -S,
+// and what go-iptables makes of the brackets of older nft versions. The greedy
+// beginning makes the last place win, as the pattern's own text may look alike.
+var (
+	countedBefore = regexp.MustCompile(`^(.*) -c (\d+) (\d+) -j NFLOG(.*)$`)
+	countedAfter  = regexp.MustCompile(`^(.*) -j NFLOG(.*) -c (\d+) (\d+)$`)
+	prefixArg     = regexp.MustCompile(`--nflog-prefix (?:"([^"]*)"|(\S+))`)
+)
+
+// parseCounted reads one line of iptables -v -S.
+func parseCounted(line, chain string) (RuleStatus, error) {
+	var match, packets, bytes, target string
+	if m := countedBefore.FindStringSubmatch(line); m != nil {
+		match, packets, bytes, target = m[1], m[2], m[3], m[4]
+	} else if m := countedAfter.FindStringSubmatch(line); m != nil {
+		match, target, packets, bytes = m[1], m[2], m[3], m[4]
+	} else {
+		return RuleStatus{}, fmt.Errorf("find the counters in %q: this version of iptables prints them in a way culprit does not know", line)
+	}
+	r := RuleStatus{Match: strings.TrimPrefix(match, "-A "+chain+" ")}
+	if m := prefixArg.FindStringSubmatch(target); m != nil {
+		r.Name = m[1] + m[2]
+	}
+	var err error
+	if r.Packets, err = strconv.ParseUint(packets, 10, 64); err != nil {
+		return r, fmt.Errorf("parse packets: %w", err)
+	}
+	if r.Bytes, err = strconv.ParseUint(bytes, 10, 64); err != nil {
+		return r, fmt.Errorf("parse bytes: %w", err)
+	}
+	return r, nil
+}

@@ -1,0 +1,108 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/coreos/go-iptables/iptables"
+)
+
+// lockWait is how many seconds a command waits for the lock of iptables-legacy.
+// Without it go-iptables would wait for ever.
+const lockWait = 5
+
+// The two flavours of iptables. They share their syntax, not their rules.
+const (
+	backendNFT    = "nft"
+	backendLegacy = "legacy"
+)
+
+// A tool is one installed iptables or ip6tables command.
+type tool struct {
+	family  string
+	backend string
+	ipt     *iptables.IPTables
+}
+
+// A finder tells where a command is, like [exec.LookPath].
+type finder func(name string) (path string, err error)
+
+// lookPath is [exec.LookPath] that also looks where iptables usually is: "su"
+// without "-" leaves the system directories out of PATH.
+func lookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return p, nil
+		}
+	}
+	return "", err
+}
+
+func toolName(family string) string {
+	if family == "ipv6" {
+		return "ip6tables"
+	}
+	return "iptables"
+}
+
+// openTool finds the command of the given name and asks for its flavour. It does
+// not look at the firewall.
+func openTool(family, name string, find finder) (tool, error) {
+	path, err := find(name)
+	if err != nil {
+		return tool{}, fmt.Errorf("find %s: %w: install the package iptables (apt install iptables)", name, err)
+	}
+	proto := iptables.ProtocolIPv4
+	if family == "ipv6" {
+		proto = iptables.ProtocolIPv6
+	}
+	ipt, err := iptables.New(iptables.IPFamily(proto), iptables.Path(path), iptables.Timeout(lockWait))
+	if err != nil {
+		return tool{}, fmt.Errorf("ask %s for its version: %w: reinstall the package iptables", path, err)
+	}
+	// The library asked as well, but keeps the flavour to itself.
+	version, err := exec.Command(path, "--version").Output()
+	if err != nil {
+		return tool{}, fmt.Errorf("ask %s for its version: %w: reinstall the package iptables", path, err)
+	}
+	t := tool{family: family, backend: backendLegacy, ipt: ipt}
+	if strings.Contains(string(version), "nf_tables") {
+		t.backend = backendNFT
+	}
+	return t, nil
+}
+
+// hasIPv6 reports whether the kernel speaks IPv6; booted with ipv6.disable=1 or
+// built without, it does not have this file.
+func hasIPv6() bool {
+	_, err := os.Stat("/proc/thread-self/net/if_inet6")
+	return !errors.Is(err, os.ErrNotExist)
+}
+
+// present reports whether a table of iptables-legacy is there, without making it
+// come to life: to list a table loads its module and creates the table, for good
+// (net/ipv4/netfilter/iptable_raw.c and its like).
+func (t tool) present(table string) (bool, error) {
+	// thread-self: /proc/net is the namespace of the process's first thread.
+	file := "/proc/thread-self/net/ip_tables_names"
+	if t.family == "ipv6" {
+		file = "/proc/thread-self/net/ip6_tables_names"
+	}
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil // the module ip_tables is not loaded
+	}
+	if err != nil {
+		return false, explain(t.family, table, fmt.Errorf("list the tables of %s: %w", toolName(t.family), err))
+	}
+	return slices.Contains(strings.Fields(string(text)), table), nil
+}
