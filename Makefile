@@ -1,0 +1,84 @@
+# make run and make test work on a fresh machine with Go, make and git, as root
+# and as an ordinary user with sudo: they build as that user, and ask for root
+# only to install packages, to run the daemon and to run tests.
+
+# Root's PATH often lacks Go: look where its installer and distributions put it.
+GO      ?= $(or $(shell command -v go),$(firstword $(wildcard /usr/local/go/bin/go /usr/lib/go/bin/go /usr/lib/go-*/bin/go /snap/bin/go)),go)
+CC      ?= cc
+CFLAGS  ?= -O2 -Wall -Wextra -Werror
+CONFIG  ?= config.example.yaml
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
+
+# What to test, and how: make test PKG=./rules/... TESTFLAGS='-run Heal -v'
+PKG       ?= ./...
+TESTFLAGS ?=
+TIMEOUT   ?= 15m
+BENCH     ?= .
+FUZZTIME  ?= 30s
+
+ASROOT := $(CURDIR)/scripts/asroot.sh
+GOTEST  = $(GO) test -exec '$(ASROOT)' -count=1 -timeout $(TIMEOUT)
+
+# Where the black-box tests find what they run.
+export CULPRIT_BIN       := $(CURDIR)/bin/culprit
+export CULPRIT_OFFENDERS := $(CURDIR)/bin
+export GO
+
+.PHONY: help
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: go ## build bin/culprit, one static binary
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/culprit ./cmd/culprit
+
+.PHONY: run
+run: deps-run build ## install what is missing, build, run the daemon on config.example.yaml
+	$(ASROOT) bin/culprit run -c $(CONFIG)
+
+# The tests of ./test/ drive the whole program and measure time, so they come
+# last and one package at a time, when nothing else loads the machine.
+.PHONY: test
+test: deps-test build offenders check ## install what is missing, build, run every check and test
+	@$(ASROOT) true # a password is asked for once, not by every package
+	@packages=$$($(GO) list $(PKG)) || exit; \
+	units=$$(echo "$$packages" | grep -vE '/test(/|$$)'); \
+	blackbox=$$(echo "$$packages" | grep -E '/test(/|$$)'); \
+	[ -z "$$units" ] || $(GOTEST) $(TESTFLAGS) $$units || exit; \
+	[ -z "$$blackbox" ] || $(GOTEST) -p 1 $(TESTFLAGS) $$blackbox
+
+.PHONY: check
+check: go ## go vet and gofmt
+	$(GO) vet ./...
+	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .); \
+	[ -z "$$unformatted" ] || { echo "not formatted, run gofmt -w on:" $$unformatted; exit 1; }
+
+.PHONY: bench
+bench: deps-test build offenders ## run the benchmarks (BENCH=pattern)
+	$(GOTEST) -p 1 -run '^$$' -bench '$(BENCH)' -benchmem $(TESTFLAGS) $(PKG)
+
+.PHONY: fuzz
+fuzz: go ## run every fuzz test, FUZZTIME=30s each
+	scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: offenders
+offenders: go bin/offender-c ## build the programs that send DNS queries in tests
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -o bin/offender-go ./test/offender
+
+bin/offender-c: test/offender/offender.c
+	@mkdir -p bin
+	$(CC) $(CFLAGS) -static -o $@ $<
+
+.PHONY: deps-run deps-test
+deps-run: ## install what running needs and is missing
+	@scripts/deps.sh run
+deps-test: ## install what testing needs and is missing
+	@CC='$(CC)' scripts/deps.sh test
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
+
+.PHONY: go
+go:
+	@$(GO) version >/dev/null || { echo "error: no Go here: install Go 1.26 or later, or name it: make GO=/path/to/go"; exit 1; }

@@ -1,0 +1,23 @@
+#!/bin/sh
+# asroot.sh COMMAND [ARGUMENT…]: run a command as root, by sudo where needed.
+#
+# `go test -exec scripts/asroot.sh` compiles as the user and runs the tests as
+# root. sudo forgets the environment, so what the tests read is named here. The
+# system's directories come first in PATH: root runs no iptables from ~/bin.
+set -eu
+
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+export PATH
+[ "$(id -u)" = 0 ] && exec "$@"
+
+if ! command -v sudo >/dev/null; then
+	echo "error: this needs root, and there is no sudo here: run it again as root" >&2
+	exit 1
+fi
+# The loop puts NAME=VALUE before the command for each name that is set.
+for name in PATH TERM TMPDIR CI CULPRIT_BIN CULPRIT_OFFENDERS CULPRIT_KEEP; do
+	if eval "[ -n \"\${$name+set}\" ]"; then
+		eval "set -- \"$name=\$$name\" \"\$@\""
+	fi
+done
+exec sudo env "$@"

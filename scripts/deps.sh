@@ -1,0 +1,169 @@
+#!/bin/sh
+# deps.sh run|test: install what is missing to run culprit, or to test it.
+#
+# It looks for commands, not for packages, so whatever provides them is fine. It
+# says what is missing, what it is for and what will be installed, and asks for
+# root only when there is something to install. Nothing missing: no output.
+set -eu
+
+# Some of what we look for is only in root's PATH.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export PATH
+
+usage() {
+	echo "usage: $0 run|test" >&2
+	exit 2
+}
+
+# wanted prints one line for each thing: what|what for|package with apt|dnf|apk|pacman|zypper.
+# A package may be several, and "-" where no package of its own has it.
+wanted() {
+	cat <<-'END'
+		iptables|puts the rules into the firewall|iptables|iptables-nft|iptables|iptables|iptables
+		ip6tables|puts the rules into the IPv6 firewall|iptables|iptables-nft|iptables|iptables|iptables
+		strace|traces the processes|strace|strace|strace|strace|strace
+	END
+	[ "$1" = test ] || return 0
+	# On Debian only dnsmasq-base: the package dnsmasq starts a service on port 53.
+	# On Alpine PHP's package has the version in its name; cmd: finds the current one.
+	cat <<-'END'
+		xtables-nft-multi|tests with the nftables backend|iptables|iptables-nft|iptables|iptables|iptables
+		xtables-legacy-multi|tests with the legacy backend|iptables|iptables-legacy|iptables-legacy|iptables|iptables
+		ip|makes the network namespaces of the tests|iproute2|iproute|iproute2|iproute2|iproute2
+		dnsmasq|is the resolver of the tests|dnsmasq-base|dnsmasq|dnsmasq|dnsmasq|dnsmasq
+		php|looks names up in the tests|php-cli|php-cli|cmd:php|php|php8-cli
+		dig|looks names up in the tests|bind9-dnsutils|bind-utils|bind-tools|bind|bind-utils
+		busybox|looks names up in the tests|busybox|busybox|busybox|busybox|busybox
+		curl|looks names up in the tests|curl|curl|curl|curl|curl
+		python3|looks names up in the tests|python3|python3|python3|python|python3
+		static-cc|compiles the tests' static C program|gcc libc6-dev|gcc glibc-static|gcc musl-dev|gcc|gcc glibc-devel-static
+	END
+}
+
+# have tells whether a wanted thing is there. A compiler alone is not enough for
+# static programs, so that one is tried.
+have() {
+	case $1 in
+	static-cc)
+		command -v "${CC:-cc}" >/dev/null || return 1
+		dir=$(mktemp -d)
+		echo 'int main(void) { return 0; }' >"$dir/a.c"
+		status=0
+		"${CC:-cc}" -static -o "$dir/a" "$dir/a.c" 2>/dev/null || status=1
+		rm -rf "$dir"
+		return $status
+		;;
+	*) command -v "$1" >/dev/null ;;
+	esac
+}
+
+# manager prints the package manager's command and its column in wanted.
+manager() {
+	column=3
+	for m in apt-get dnf apk pacman zypper; do
+		if command -v $m >/dev/null; then
+			echo "$m $column"
+			return
+		fi
+		column=$((column + 1))
+	done
+	echo "none 0"
+}
+
+# as_root runs a command as root.
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	else
+		sudo "$@"
+	fi
+}
+
+install_with() {
+	m=$1
+	shift
+	case $m in
+	apt-get)
+		as_root apt-get update -qq
+		as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends "$@"
+		;;
+	dnf) as_root dnf install -y --setopt=install_weak_deps=False "$@" ;;
+	apk) as_root apk add "$@" ;;
+	pacman) as_root pacman -S --noconfirm --needed "$@" ;;
+	zypper) as_root zypper --non-interactive install --no-recommends "$@" ;;
+	esac
+}
+
+# by_hand prints the command that a person would type.
+by_hand() {
+	m=$1
+	shift
+	case $m in
+	apt-get) echo "apt-get update && apt-get install --no-install-recommends $*" ;;
+	dnf) echo "dnf install $*" ;;
+	apk) echo "apk add $*" ;;
+	pacman) echo "pacman -S $*" ;;
+	zypper) echo "zypper install $*" ;;
+	esac
+}
+
+# still_missing prints the names of what is not there, each on a line.
+still_missing() {
+	wanted "$1" | while IFS='|' read -r what _; do
+		have "$what" || echo "$what"
+	done
+}
+
+[ $# -eq 1 ] || usage
+case $1 in run | test) ;; *) usage ;; esac
+
+missing=$(still_missing "$1")
+[ -n "$missing" ] || exit 0
+
+found=$(manager)
+m=${found% *}
+column=${found#* }
+
+packages=
+for what in $missing; do
+	line=$(wanted "$1" | grep "^$what|")
+	reason=$(echo "$line" | cut -d'|' -f2)
+	name=$what
+	[ "$what" = static-cc ] && name="a C compiler and a static C library"
+	if [ "$m" = none ]; then
+		echo "missing: $name ($reason)" >&2
+		continue
+	fi
+	package=$(echo "$line" | cut -d"|" -f"$column")
+	echo "missing: $name ($reason): installing package $package"
+	for p in $package; do
+		case " $packages " in *" $p "*) ;; *) packages="$packages $p" ;; esac
+	done
+done
+
+if [ "$m" = none ]; then
+	echo "error: none of apt-get, dnf, apk, pacman and zypper is here: install the above by hand, then run make again" >&2
+	exit 1
+fi
+# shellcheck disable=SC2086 # a list of package names
+set -- "$1" $packages
+kind=$1
+shift
+
+if [ "$(id -u)" != 0 ]; then
+	if ! command -v sudo >/dev/null; then
+		echo "error: installing needs root, and there is no sudo here. As root: $(by_hand "$m" "$@")" >&2
+		exit 1
+	fi
+	echo "asking for root (sudo) to install: $*"
+fi
+if ! install_with "$m" "$@"; then
+	echo "error: installing failed: see what $m says above; then, as root: $(by_hand "$m" "$@")" >&2
+	exit 1
+fi
+missing=$(still_missing "$kind")
+if [ -n "$missing" ]; then
+	# shellcheck disable=SC2086 # one line for the message
+	echo "error: still missing after installing $*:" $missing "(install it by hand, then run make again)" >&2
+	exit 1
+fi
