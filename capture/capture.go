@@ -1,0 +1,214 @@
+// Package capture straces the processes of a UID: a bounded campaign that a hit
+// starts and further hits intensify.
+//
+// One goroutine, the controller's, owns every capture. A finder tells it of
+// processes, tracers tell it how their straces fare, and it decides: trace this
+// process, leave that one, raise the level, end.
+package capture
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"culprit/internal/config"
+	"culprit/internal/event"
+	"culprit/internal/proc"
+)
+
+// Recorder learns what captures do and keeps it. Its methods may be called from
+// several goroutines and must not wait for anything slow.
+type Recorder interface {
+	// Hit is told of each hit, with the capture it started or joined, or why none.
+	Hit(*event.Hit)
+	// Capture and Trace are told of each new or changed capture and trace.
+	Capture(event.Capture)
+	Trace(event.Trace)
+	// Create makes the file of a trace, readable by us only, and sets File.Path.
+	Create(*event.Trace) (*os.File, error)
+}
+
+// maxExamples bounds the missed processes a capture describes, and maxSeen those
+// it remembers in order to count each only once.
+const (
+	maxExamples = 20
+	maxSeen     = 10_000
+)
+
+// capture is one campaign. Its methods decide and change nothing but itself.
+type capture struct {
+	doc    event.Capture
+	uid    uint32
+	levels []config.Level
+	level  int // index into levels
+	linger time.Duration
+
+	deadline time.Time // when nothing new is traced any more; later hits move it
+	started  int       // straces started, those that did not attach not counted
+	known    map[proc.ID]bool
+	seen     map[proc.ID]bool         // missed and counted
+	tracing  map[*tracer]*event.Trace // what runs; the document once strace is attached
+	lastHit  *event.Hit
+	byOrigin map[proc.ID]*event.Hit // the first hit of each process that is known to have sent one
+	scans    int                    // how often the finder was asked to look at everything
+	closed   bool                   // ended from outside: nothing changes that any more
+	detached bool                   // its straces were told to let go
+}
+
+func newCapture(uid uint32, user event.User, scope string, levels []config.Level, linger time.Duration, now time.Time) *capture {
+	c := &capture{
+		uid: uid, levels: levels, linger: linger,
+		known: map[proc.ID]bool{}, seen: map[proc.ID]bool{}, tracing: map[*tracer]*event.Trace{}, byOrigin: map[proc.ID]*event.Hit{},
+		deadline: now.Add(levels[0].Window),
+	}
+	c.doc = event.Capture{
+		Timestamp: now,
+		Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionCapture, Start: &now},
+		User:      user,
+		Culprit:   event.CaptureDetail{State: event.StateRunning, Scope: scope, Level: 1, Missed: map[string]int{}},
+	}
+	return c
+}
+
+// hit counts a hit, remembers the processes it came from, raises the level
+// if it is time to, and starts the window anew. It reports whether the level was raised.
+func (c *capture) hit(h *event.Hit, now time.Time) (raised bool) {
+	c.lastHit = h
+	c.doc.Culprit.Hits++
+	if c.doc.Culprit.FirstHit == nil {
+		c.doc.Culprit.FirstHit = &event.Reference{ID: h.Event.ID}
+		c.doc.Rule = &h.Rule
+	}
+	for c.level+1 < len(c.levels) && c.doc.Culprit.Hits >= c.levels[c.level+1].Hits {
+		c.level++
+		raised = true
+	}
+	if h.Culprit.Origin.Grade == event.GradeSocket {
+		for _, p := range h.Culprit.Origin.Processes {
+			id, ok := proc.ParseID(p.EntityID)
+			if ok && c.byOrigin[id] == nil && len(c.byOrigin) < maxSeen {
+				c.byOrigin[id] = h
+			}
+		}
+	}
+	c.doc.Culprit.Level = c.level + 1
+	c.deadline = now.Add(c.levels[c.level].Window)
+	c.detached = false
+	return raised
+}
+
+// usedUp reports whether the level allows no more processes.
+func (c *capture) usedUp() bool { return c.started >= c.levels[c.level].Processes }
+
+// update sets the state that the moment calls for.
+func (c *capture) update(now time.Time) {
+	d := &c.doc.Culprit
+	switch {
+	case c.closed:
+	case !now.Before(c.deadline):
+		d.EndedBecause = "its time was up"
+	case c.usedUp() && c.level == len(c.levels)-1:
+		// A higher level would allow more; at the highest this is the end.
+		d.EndedBecause = fmt.Sprintf("its %d processes were used up", c.started)
+	default:
+		d.State, d.EndedBecause = event.StateRunning, ""
+		return
+	}
+	d.State = event.StateDraining
+	if len(c.tracing) == 0 {
+		d.State = event.StateEnded
+		c.doc.Event.Finish(now)
+	}
+	if now.Before(c.deadline.Add(c.linger)) && !c.closed {
+		return
+	}
+	c.detach(d.EndedBecause)
+}
+
+// close ends the capture from outside.
+func (c *capture) close(reason string, now time.Time) {
+	c.closed = true
+	c.doc.Culprit.EndedBecause = reason
+	c.update(now)
+}
+
+// detach tells the straces to let go, once.
+func (c *capture) detach(reason string) {
+	if c.detached {
+		return
+	}
+	c.detached = true
+	for t := range c.tracing {
+		t.detach(reason)
+	}
+}
+
+func (c *capture) ended() bool { return c.doc.Culprit.State == event.StateEnded }
+
+// next is when the capture has to be looked at again though nothing happens.
+func (c *capture) next(now time.Time) time.Time {
+	if now.Before(c.deadline) {
+		return c.deadline
+	}
+	return c.deadline.Add(c.linger)
+}
+
+// trigger returns the hit that a trace of the process belongs to: its own first
+// one where it is known to have sent any, otherwise the latest. It is nil in
+// captures by hand.
+func (c *capture) trigger(id proc.ID) *event.Hit {
+	if h := c.byOrigin[id]; h != nil {
+		return h
+	}
+	return c.lastHit
+}
+
+// watch tells the finder what to look for.
+func (c *capture) watch() watch {
+	w := watch{scans: c.scans}
+	if c.doc.Culprit.Scope == config.ScopeProcess {
+		w.roots = map[proc.ID]bool{}
+		for id := range c.byOrigin {
+			w.roots[id] = true
+		}
+	}
+	return w
+}
+
+// snapshot copies the document for others to keep.
+func (c *capture) snapshot() event.Capture {
+	doc := c.doc
+	doc.Culprit.Missed = maps.Clone(doc.Culprit.Missed)
+	doc.Culprit.Examples = slices.Clone(doc.Culprit.Examples)
+	return doc
+}
+
+// refuses says why a process that was found is not traced now, or "".
+func (c *capture) refuses(running, concurrent int) string {
+	switch {
+	case c.doc.Culprit.State != event.StateRunning:
+		return "the capture took no more: " + c.doc.Culprit.EndedBecause
+	case c.usedUp():
+		return fmt.Sprintf("level %d allows %d processes", c.level+1, c.levels[c.level].Processes)
+	case running >= concurrent:
+		return fmt.Sprintf("capture.concurrent allows %d straces at once", concurrent)
+	}
+	return ""
+}
+
+// miss counts a process that is not traced, once.
+func (c *capture) miss(id proc.ID, m event.Missed) {
+	if c.seen[id] {
+		return
+	}
+	if len(c.seen) < maxSeen {
+		c.seen[id] = true
+	}
+	d := &c.doc.Culprit
+	d.Missed[m.Reason]++
+	if len(d.Examples) < maxExamples {
+		d.Examples = append(d.Examples, m)
+	}
+}

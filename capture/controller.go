@@ -1,0 +1,362 @@
+package capture
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"culprit/internal/config"
+	"culprit/internal/event"
+	"culprit/internal/proc"
+)
+
+// Controller owns all captures. Make one with [New], give it hits, and let
+// [Controller.Run] run.
+type Controller struct {
+	cfg      config.Capture
+	guard    guard
+	strace   Strace
+	recorder Recorder
+	log      *slog.Logger
+	fs       proc.FS
+	users    *proc.Users
+	finder   *finder
+	spawner  spawner
+
+	inbox chan any
+	done  chan struct{} // closed when nobody reads inbox any more
+
+	// What follows belongs to the goroutine of Run.
+	captures map[uint32]*capture
+	running  int // straces
+	stopping bool
+	tracers  sync.WaitGroup
+}
+
+// New makes a controller for the configuration. It starts nothing.
+func New(c *config.Config, strace Strace, recorder Recorder, log *slog.Logger) *Controller {
+	k := &Controller{
+		cfg: c.Capture, guard: newGuard(proc.Default, c.Guard), strace: strace, recorder: recorder, log: log,
+		fs: proc.Default, users: new(proc.Users), spawner: newSpawner(),
+		inbox: make(chan any, 1024), done: make(chan struct{}),
+		captures: map[uint32]*capture{},
+	}
+	k.finder = newFinder(k.fs, k.guard, log, k.send)
+	return k
+}
+
+// order is a capture that somebody wants by hand.
+type order struct {
+	uid       uint32
+	processes int
+	window    time.Duration
+	strings   int
+	refused   chan error
+}
+
+// Hit tells the controller of a hit. It waits only while more than a thousand
+// others are waiting. The hit belongs to the controller from then on.
+func (k *Controller) Hit(h *event.Hit) { k.send(h) }
+
+// Trace captures a UID by hand: the processes that are there and those that come,
+// so many in all, for so long. Strings is strace's -s. It fails where a guard
+// forbids it. [Controller.Run] must be running.
+func (k *Controller) Trace(uid uint32, processes int, window time.Duration, strings int) error {
+	o := order{uid, processes, window, strings, make(chan error, 1)}
+	k.send(o)
+	select {
+	case err := <-o.refused:
+		return err
+	case <-k.done:
+		return context.Canceled
+	}
+}
+
+// send passes a message to Run, or drops it once Run is over.
+func (k *Controller) send(message any) {
+	select {
+	case k.inbox <- message:
+	case <-k.done:
+	}
+}
+
+// Run works until the context ends, then detaches every strace and waits for them.
+func (k *Controller) Run(ctx context.Context) {
+	// The spawner's thread outlives the context: straces end in order only while
+	// it lives. Tracers end by being told to.
+	background := context.WithoutCancel(ctx)
+	spawnerCtx, stopSpawner := context.WithCancel(background)
+	var helpers sync.WaitGroup
+	helpers.Go(func() { k.finder.run(ctx) })
+	helpers.Go(func() { k.spawner.run(spawnerCtx) })
+	defer func() {
+		close(k.done)
+		k.tracers.Wait()
+		stopSpawner()
+		helpers.Wait()
+	}()
+
+	wakeup := time.NewTimer(0)
+	defer wakeup.Stop()
+	stop := ctx.Done()
+	for {
+		select {
+		case m := <-k.inbox:
+			k.handle(background, m)
+		case <-wakeup.C:
+		case <-stop:
+			stop, k.stopping = nil, true
+			for _, c := range k.captures {
+				c.close("culprit was stopped", time.Now())
+			}
+		}
+		if next := k.settle(time.Now()); !next.IsZero() {
+			wakeup.Reset(time.Until(next))
+		} else {
+			wakeup.Stop()
+		}
+		if k.stopping && k.running == 0 {
+			return
+		}
+	}
+}
+
+func (k *Controller) handle(ctx context.Context, message any) {
+	switch m := message.(type) {
+	case *event.Hit:
+		k.hit(m, time.Now())
+	case order:
+		m.refused <- k.order(m, time.Now())
+	case found:
+		k.found(ctx, m)
+	case overrun:
+		for _, c := range k.captures {
+			c.doc.Culprit.Overruns++
+			k.recorder.Capture(c.snapshot())
+		}
+	case traceAttached:
+		k.attached(m)
+	case traceEnded:
+		k.ended(m)
+	default:
+		panic(fmt.Sprintf("capture: message of type %T", m))
+	}
+}
+
+// settle lets time do its work on the captures and returns when to do so again,
+// the zero time if never.
+func (k *Controller) settle(now time.Time) (next time.Time) {
+	over := false
+	for uid, c := range k.captures {
+		before := c.doc.Culprit.State
+		c.update(now)
+		if c.ended() || c.doc.Culprit.State != before {
+			k.recorder.Capture(c.snapshot())
+		}
+		if c.ended() {
+			k.log.Info("capture ended", c.logAttrs(), slog.String("because", c.doc.Culprit.EndedBecause))
+			delete(k.captures, uid)
+			over = true
+			continue
+		}
+		if at := c.next(now); at.After(now) && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	if over {
+		k.watch()
+	}
+	return next
+}
+
+// hit starts the capture of the hit's UID, or intensifies it.
+func (k *Controller) hit(h *event.Hit, now time.Time) {
+	defer k.recorder.Hit(h)
+	if why := k.noCapture(h); why != "" {
+		h.Culprit.NoCapture = why
+		return
+	}
+	uid := h.User.UID()
+	c := k.captures[uid]
+	if c == nil {
+		c = newCapture(uid, event.User{ID: h.User.ID, Name: h.User.Name}, k.guard.scope(uid, k.cfg.Scope), k.cfg.Levels, k.cfg.Linger, now)
+		k.captures[uid] = c
+	}
+	h.Culprit.Capture = &event.Reference{ID: c.doc.Event.ID}
+	isNew, origins := c.lastHit == nil, len(c.byOrigin)
+	raised := c.hit(h, now)
+	c.update(now)
+	k.recorder.Capture(c.snapshot())
+	switch {
+	case isNew:
+		k.log.Info("capture started", c.logAttrs(), slog.String("rule", h.Rule.Name))
+	case raised:
+		k.log.Info("capture intensified", c.logAttrs())
+	}
+	if isNew || raised || c.doc.Culprit.Scope == config.ScopeProcess && len(c.byOrigin) > origins {
+		c.scans++
+		k.watch()
+	}
+}
+
+// noCapture says why a hit neither starts nor joins a capture, or "".
+func (k *Controller) noCapture(h *event.Hit) string {
+	if k.stopping {
+		return "culprit is stopping"
+	}
+	if h.User == nil {
+		return "the kernel gave no UID"
+	}
+	uid := h.User.UID()
+	if why := k.guard.forbidsUser(uid); why != "" {
+		return why
+	}
+	if k.captures[uid] == nil && k.guard.scope(uid, k.cfg.Scope) == config.ScopeProcess && h.Culprit.Origin.Grade != event.GradeSocket {
+		return "only the process itself would be captured, and it is not known"
+	}
+	return ""
+}
+
+// order starts a capture by hand.
+func (k *Controller) order(o order, now time.Time) error {
+	if k.stopping {
+		return context.Canceled
+	}
+	if o.uid == 0 {
+		return fmt.Errorf("trace user root: its processes are the whole machine: use strace -f -p PID on one of them")
+	}
+	if why := k.guard.forbidsUser(o.uid); why != "" {
+		return fmt.Errorf("trace user %d: %s", o.uid, why)
+	}
+	levels := []config.Level{{Processes: o.processes, Window: o.window, Strings: o.strings}}
+	c := newCapture(o.uid, k.users.User(o.uid), config.ScopeUser, levels, 0, now)
+	c.scans++
+	k.captures[o.uid] = c
+	k.recorder.Capture(c.snapshot())
+	k.watch()
+	return nil
+}
+
+// watch tells the finder what is captured now.
+func (k *Controller) watch() {
+	set := map[uint32]watch{}
+	for uid, c := range k.captures {
+		set[uid] = c.watch()
+	}
+	k.finder.watch(set)
+}
+
+// found decides about a process.
+func (k *Controller) found(ctx context.Context, f found) {
+	c := k.captures[f.uid]
+	if c == nil || k.stopping {
+		return
+	}
+	if f.ours {
+		k.foundTraced(c, f)
+		return
+	}
+	if c.known[f.id] {
+		return
+	}
+	reason := f.refused
+	if reason == "" {
+		reason = c.refuses(k.running, k.cfg.Concurrent)
+	}
+	if reason != "" {
+		c.miss(f.id, event.Missed{PID: f.id.PID, CommandLine: f.commandLine, Reason: reason})
+		return
+	}
+	c.known[f.id] = true
+	c.started++
+	k.running++
+	t := k.newTracer(c, f)
+	c.tracing[t] = nil
+	k.tracers.Go(func() { t.run(ctx, k) })
+}
+
+// foundTraced looks at a process that a strace of ours is on: it may have become
+// another program, or one that must not be traced.
+func (k *Controller) foundTraced(c *capture, f found) {
+	for t, doc := range c.tracing {
+		if doc == nil {
+			continue
+		}
+		if f.refused != "" && doc.Culprit.Strace == f.tracer {
+			t.detach(f.refused)
+		}
+		if t.id == f.id && f.how == event.FoundExec {
+			doc.Process.Name, doc.Process.Executable, doc.Process.CommandLine = f.comm, f.executable, f.commandLine
+			k.recorder.Trace(*doc)
+		}
+	}
+}
+
+func (k *Controller) newTracer(c *capture, f found) *tracer {
+	now := time.Now()
+	t := &tracer{
+		id: f.id, found: f.at, hit: c.trigger(f.id), bound: int64(k.cfg.TraceBytes),
+		capture: c, stop: make(chan string, 1),
+	}
+	t.trace = event.Trace{
+		Timestamp: now,
+		Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionTrace, Start: &now},
+		User:      c.doc.User,
+		Process: event.Process{
+			PID: f.id.PID, EntityID: f.id.String(), Start: proc.StartTime(f.id.Start),
+			Name: f.comm, Executable: f.executable, CommandLine: f.commandLine,
+		},
+		Culprit: event.TraceDetail{
+			Capture: event.Reference{ID: c.doc.Event.ID},
+			State:   event.StateRunning,
+			FoundBy: f.how,
+			Command: k.strace.command(c.levels[c.level], f.id.PID),
+		},
+	}
+	if t.hit != nil {
+		t.trace.Rule = &t.hit.Rule
+		t.trace.Culprit.Hit = &event.Reference{ID: t.hit.Event.ID}
+	}
+	return t
+}
+
+// attached notes that a strace is on its process.
+func (k *Controller) attached(m traceAttached) {
+	c := m.t.capture
+	c.tracing[m.t] = &m.trace
+	c.doc.Culprit.Traces++
+	k.recorder.Trace(m.trace)
+	k.recorder.Capture(c.snapshot())
+	k.log.Info("tracing", c.logAttrs(), slog.Int("pid", m.t.id.PID), slog.String("command_line", m.trace.Process.CommandLine))
+}
+
+// ended notes how a strace has ended.
+func (k *Controller) ended(m traceEnded) {
+	c := m.t.capture
+	doc := c.tracing[m.t]
+	delete(c.tracing, m.t)
+	k.running--
+	if m.refused != nil {
+		c.started-- // another process may have its place
+		c.miss(m.t.id, *m.refused)
+		k.recorder.Capture(c.snapshot())
+		return
+	}
+	d := &doc.Culprit
+	d.State, d.EndedBecause, d.Lost, d.Truncated = event.StateEnded, m.because, m.lost, m.lost > 0
+	doc.Process.ExitCode = m.exitCode
+	doc.File.Size = m.size
+	doc.Event.Finish(m.at)
+	k.recorder.Trace(*doc)
+	k.log.Debug("trace ended", c.logAttrs(), slog.Int("pid", m.t.id.PID), slog.String("because", m.because))
+}
+
+// logAttrs are what every log line about a capture says of it.
+func (c *capture) logAttrs() slog.Attr {
+	d := &c.doc.Culprit
+	return slog.GroupAttrs("",
+		slog.Group("user", "id", c.doc.User.ID, "name", c.doc.User.Name),
+		slog.Group("culprit", "capture", c.doc.Event.ID, "scope", d.Scope, "level", d.Level, "hits", d.Hits, "traces", d.Traces))
+}

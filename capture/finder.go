@@ -1,0 +1,285 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"culprit/internal/connector"
+	"culprit/internal/event"
+	"culprit/internal/proc"
+)
+
+// watch says which processes of a UID are looked for.
+type watch struct {
+	// roots are the processes whose trees are meant, in process scope; nil means
+	// every process of the UID.
+	roots map[proc.ID]bool
+	// scans grows by one each time all of /proc is to be looked at for this UID.
+	scans int
+}
+
+// Messages of the finder to the controller.
+type (
+	// found tells of a process of a watched UID, perhaps not for the first time.
+	found struct {
+		id                            proc.ID
+		uid                           uint32 // of the watch
+		how                           string // a Found constant of package event
+		at                            time.Time
+		comm, executable, commandLine string
+		refused                       string // why a guard forbids to trace it
+		tracer                        int    // who traces it already
+		ours                          bool   // that is a strace of ours
+	}
+	// overrun says that process events were lost; /proc is scanned anew.
+	overrun struct{}
+)
+
+// finder finds processes: by scans of /proc, and by what the proc connector tells
+// in between. It listens only while something is watched.
+type finder struct {
+	fs    proc.FS
+	guard guard
+	log   *slog.Logger
+	send  func(any)
+	// watches holds the latest set that the finder has not taken yet.
+	watches chan map[uint32]watch
+
+	// What follows belongs to the goroutine of run.
+	watched map[uint32]watch
+}
+
+func newFinder(fs proc.FS, g guard, log *slog.Logger, send func(any)) *finder {
+	return &finder{fs: fs, guard: g, log: log, send: send, watches: make(chan map[uint32]watch, 1)}
+}
+
+// watch replaces what is watched. It never waits, and has one caller.
+func (f *finder) watch(set map[uint32]watch) {
+	select {
+	case <-f.watches: // not taken yet: the new set holds all that it asked for
+	default:
+	}
+	f.watches <- set
+}
+
+// run works until the context ends.
+func (f *finder) run(ctx context.Context) {
+	var src *source
+	defer func() { src.close() }()
+	for {
+		select {
+		case set := <-f.watches:
+			// Listen first, then scan, so that no process slips in between.
+			if len(set) > 0 && src == nil {
+				src = f.open()
+			}
+			f.rescan(set)
+			if len(set) == 0 {
+				src.close()
+				src = nil
+			}
+		case b, open := <-src.events():
+			if !open {
+				src = newPoller()
+			}
+			f.batch(b)
+		case <-src.polls():
+			f.poll(src)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// rescan takes over a new set and scans for what it asks to be scanned.
+func (f *finder) rescan(set map[uint32]watch) {
+	scan := map[uint32]bool{}
+	for uid, w := range set {
+		if old, known := f.watched[uid]; !known || old.scans != w.scans {
+			scan[uid] = true
+		}
+	}
+	f.watched = set
+	if len(scan) > 0 {
+		f.scan(event.FoundScan, func(uid uint32) bool { return scan[uid] })
+	}
+}
+
+// scan looks at every process for the watches that are wanted.
+func (f *finder) scan(how string, wanted func(uint32) bool) {
+	pids, err := f.fs.PIDs()
+	if err != nil {
+		f.log.Error("processes cannot be listed", "error", err)
+		return
+	}
+	for _, pid := range pids {
+		f.look(pid, how, wanted)
+	}
+}
+
+func anyUID(uint32) bool { return true }
+
+// batch looks at the processes that events tell of.
+func (f *finder) batch(b batch) {
+	if b.overrun {
+		f.log.Warn("process events were lost, scanning /proc")
+		f.send(overrun{})
+		f.scan(event.FoundScan, anyUID)
+		return
+	}
+	for _, e := range b.events {
+		switch e.Kind {
+		case connector.Fork:
+			f.look(e.PID, event.FoundFork, anyUID)
+		case connector.Exec:
+			f.look(e.PID, event.FoundExec, anyUID)
+		case connector.UID:
+			f.look(e.PID, event.FoundUID, anyUID)
+		}
+	}
+}
+
+// look reports a process to the watches it belongs to. One that is gone meanwhile
+// is nobody's.
+func (f *finder) look(pid int, how string, wanted func(uint32) bool) {
+	at := time.Now()
+	status, err := f.fs.Status(pid)
+	if err != nil {
+		return
+	}
+	var st proc.Stat
+	for uid, w := range f.watched {
+		if !wanted(uid) || w.roots == nil && !status.Of(uid) {
+			continue
+		}
+		if w.roots != nil && !f.fs.IsDescendant(pid, func(id proc.ID) bool { return w.roots[id] }) {
+			continue
+		}
+		if st.PID == 0 {
+			if st, err = f.fs.Stat(pid); err != nil || st.Dead() {
+				return
+			}
+		}
+		f.send(f.describe(st, status, uid, how, at))
+	}
+}
+
+func (f *finder) describe(st proc.Stat, status proc.Status, uid uint32, how string, at time.Time) found {
+	p := found{id: st.ID, uid: uid, how: how, at: at, comm: st.Comm, tracer: status.TracerPID}
+	p.executable, _ = f.fs.Executable(st.PID)
+	p.commandLine = f.fs.CommandLine(st.PID)
+	p.refused = f.guard.forbids(st, status, p.executable)
+	who, ours := f.guard.tracedBy(status)
+	p.ours = ours
+	if p.refused == "" && !ours {
+		p.refused = who
+	}
+	return p
+}
+
+// source is where process events come from: the proc connector, or where that is
+// not to be had a ticker for polling /proc. A nil source never has any.
+type source struct {
+	conn    *connector.Conn
+	batches chan batch
+	ticker  *time.Ticker
+	seen    map[int]bool // PIDs of the last poll
+	polled  int
+}
+
+// batch is what one read of the connector gave.
+type batch struct {
+	events  []connector.Event
+	overrun bool
+}
+
+// How often /proc is polled for new PIDs, and every how many polls all processes
+// are looked at, because they may have become the UID.
+const (
+	pollEvery   = 10 * time.Millisecond
+	pollAllEach = 50
+)
+
+// open starts to listen, or to poll.
+func (f *finder) open() *source {
+	conn, err := connector.Open()
+	if err != nil {
+		f.log.Warn("no proc connector: polling /proc, processes that live less than "+pollEvery.String()+" are missed", "error", err)
+		return newPoller()
+	}
+	s := &source{conn: conn, batches: make(chan batch, 16)}
+	go s.receive(f.log)
+	return s
+}
+
+func newPoller() *source { return &source{ticker: time.NewTicker(pollEvery)} }
+
+// receive passes on what the connector tells until it is closed.
+func (s *source) receive(log *slog.Logger) {
+	defer close(s.batches)
+	for {
+		events, err := s.conn.Receive()
+		switch {
+		case err == nil:
+			s.batches <- batch{events: events}
+		case errors.Is(err, connector.ErrOverrun):
+			s.batches <- batch{overrun: true}
+		case errors.Is(err, os.ErrClosed):
+			return
+		default:
+			log.Error("the proc connector fails: polling /proc from now on", "error", err)
+			s.conn.Close()
+			return
+		}
+	}
+}
+
+func (s *source) events() <-chan batch {
+	if s == nil {
+		return nil
+	}
+	return s.batches
+}
+
+func (s *source) polls() <-chan time.Time {
+	if s == nil || s.ticker == nil {
+		return nil
+	}
+	return s.ticker.C
+}
+
+// close ends the source and waits for its goroutine.
+func (s *source) close() {
+	switch {
+	case s == nil:
+	case s.ticker != nil:
+		s.ticker.Stop()
+	default:
+		s.conn.Close()
+		for range s.batches {
+		}
+	}
+}
+
+// poll looks at processes that were not there the last time, and now and then at
+// all of them.
+func (f *finder) poll(s *source) {
+	pids, err := f.fs.PIDs()
+	if err != nil {
+		f.log.Error("processes cannot be listed", "error", err)
+		return
+	}
+	s.polled++
+	all := s.polled%pollAllEach == 0
+	seen := make(map[int]bool, len(pids))
+	for _, pid := range pids {
+		seen[pid] = true
+		if all || !s.seen[pid] {
+			f.look(pid, event.FoundPoll, anyUID)
+		}
+	}
+	s.seen = seen
+}

@@ -1,0 +1,82 @@
+package capture
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"slices"
+
+	"culprit/internal/config"
+	"culprit/internal/proc"
+)
+
+// guard decides who and what is never traced.
+type guard struct {
+	fs          proc.FS
+	self        int
+	wholeNever  []uint32 // captured by process only, never as whole users
+	users       []uint32
+	executables []string // patterns of path.Match
+}
+
+func newGuard(fs proc.FS, c config.Guard) guard {
+	g := guard{fs: fs, self: os.Getpid(), executables: c.NeverExecutables}
+	for _, u := range c.ProcessScopeUsers {
+		g.wholeNever = append(g.wholeNever, u.UID)
+	}
+	for _, u := range c.NeverUsers {
+		g.users = append(g.users, u.UID)
+	}
+	return g
+}
+
+// scope returns how a UID is captured. Root never is as a whole: that would be
+// the machine.
+func (g guard) scope(uid uint32, configured string) string {
+	if uid == 0 || slices.Contains(g.wholeNever, uid) {
+		return config.ScopeProcess
+	}
+	return configured
+}
+
+// forbidsUser says why a user is never traced, or "".
+func (g guard) forbidsUser(uid uint32) string {
+	if slices.Contains(g.users, uid) {
+		return "guard.never_users names the user"
+	}
+	return ""
+}
+
+// forbids says why a process is never traced, or "".
+func (g guard) forbids(st proc.Stat, status proc.Status, executable string) string {
+	switch {
+	case st.PID == 1:
+		return "PID 1 is never traced"
+	case st.KernelThread():
+		return "a kernel thread"
+	case g.fs.IsDescendant(st.PID, func(id proc.ID) bool { return id.PID == g.self }):
+		return "culprit itself, or a child of it"
+	}
+	if why := g.forbidsUser(status.UID.Real); why != "" {
+		return why
+	}
+	for _, pattern := range g.executables {
+		if ok, _ := path.Match(pattern, executable); ok {
+			return "guard.never_executables names " + pattern
+		}
+	}
+	return ""
+}
+
+// tracedBy says who traces a process already, or "" if nobody does; ours is true
+// if it is a strace of ours.
+func (g guard) tracedBy(status proc.Status) (who string, ours bool) {
+	if status.TracerPID == 0 {
+		return "", false
+	}
+	st, err := g.fs.Stat(status.TracerPID)
+	if err != nil {
+		return fmt.Sprintf("traced by process %d already", status.TracerPID), false
+	}
+	return fmt.Sprintf("traced by process %d (%s) already", st.PID, st.Comm), st.PPID == g.self
+}

@@ -1,0 +1,113 @@
+package capture
+
+import (
+	"bytes"
+	"io"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A trace streams from strace through a chain of writers into its file. Each
+// link is one idea.
+
+// limiter passes on what fits into its bound, in whole lines, and counts the rest.
+type limiter struct {
+	w       io.Writer
+	left    int64
+	lost    int64
+	err     error  // the first error of w; from then on everything is lost
+	reached func() // called once, when the bound is reached or w fails
+}
+
+// Write never fails: strace must not be held up, so what cannot be kept is lost
+// and counted.
+func (l *limiter) Write(p []byte) (int, error) {
+	keep := p
+	if l.full() {
+		keep = nil
+	} else if int64(len(p)) > l.left {
+		keep = p[:bytes.LastIndexByte(p[:l.left], '\n')+1]
+	}
+	if len(keep) > 0 {
+		n, err := l.w.Write(keep)
+		l.left -= int64(n)
+		keep = keep[:n]
+		l.err = err
+	}
+	if lost := len(p) - len(keep); lost > 0 {
+		if l.lost == 0 {
+			l.reached()
+		}
+		l.lost += int64(lost)
+	}
+	return len(p), nil
+}
+
+// full reports whether nothing more is kept. A line that did not fit closes the
+// trace even if a shorter one would: a trace has no holes.
+func (l *limiter) full() bool { return l.err != nil || l.lost > 0 }
+
+// lineWatcher calls a function with the lines that pass, without their ends. Of
+// lines that come in pieces it keeps the first keepLine bytes.
+type lineWatcher struct {
+	w    io.Writer
+	line func([]byte)
+	part []byte
+}
+
+const keepLine = 256
+
+func (l *lineWatcher) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		i := bytes.IndexByte(rest, '\n')
+		if i < 0 {
+			l.keep(rest)
+			break
+		}
+		if len(l.part) > 0 {
+			l.keep(rest[:i])
+			l.line(l.part)
+			l.part = l.part[:0]
+		} else {
+			l.line(rest[:i])
+		}
+		rest = rest[i+1:]
+	}
+	return l.w.Write(p)
+}
+
+func (l *lineWatcher) keep(b []byte) {
+	l.part = append(l.part, b[:min(len(b), max(0, keepLine-len(l.part)))]...)
+}
+
+// counter counts bytes and whether they ended in a line end.
+type counter struct {
+	w    io.Writer
+	n    int64
+	last byte
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	if n > 0 {
+		c.last = p[n-1]
+	}
+	return n, err
+}
+
+// signalNumber returns the number of a signal that strace named: SIGKILL, SIGRT_5.
+func signalNumber(name string) int {
+	if n := unix.SignalNum(name); n != 0 {
+		return int(n)
+	}
+	if rt, ok := strings.CutPrefix(name, "SIGRT_"); ok {
+		n := 0
+		for _, c := range rt {
+			n = n*10 + int(c-'0')
+		}
+		return 32 + n
+	}
+	return 0
+}

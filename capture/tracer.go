@@ -1,0 +1,261 @@
+package capture
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"culprit/internal/event"
+	"culprit/internal/proc"
+)
+
+// detachPatience is how long a strace that was asked to end may take. Then it is
+// killed, and the kernel detaches what it traced.
+const detachPatience = 3 * time.Second
+
+// tracer runs one strace on one process. Its goroutines own its trace; the
+// controller sends to stop, and hears of it by messages.
+type tracer struct {
+	id      proc.ID
+	capture *capture    // for the controller
+	hit     *event.Hit  // the hit that triggered it, nil by hand
+	trace   event.Trace // what is known of it
+	found   time.Time   // when the process was found
+	bound   int64       // of the trace file, in bytes
+	stop    chan string
+}
+
+// Messages of a tracer to the controller: first, if all goes well, traceAttached,
+// always traceEnded.
+type (
+	// traceAttached says that strace is on the process.
+	traceAttached struct {
+		t     *tracer
+		trace event.Trace
+	}
+	// traceEnded says that strace has ended, and how.
+	traceEnded struct {
+		t          *tracer
+		refused    *event.Missed // why strace never was on the process, if so
+		because    string
+		exitCode   *int
+		size, lost int64 // bytes kept and dropped
+		at         time.Time
+	}
+)
+
+// detach asks the strace to let go of the process, once. The first reason counts.
+func (t *tracer) detach(reason string) {
+	select {
+	case t.stop <- reason:
+	default:
+	}
+}
+
+// run traces until the process has ended or the tracer is told to stop.
+func (t *tracer) run(ctx context.Context, c *Controller) {
+	end := traceEnded{t: t}
+	defer func() {
+		end.at = time.Now()
+		c.send(end)
+	}()
+	miss := func(reason, detail string) {
+		end.refused = &event.Missed{PID: t.id.PID, CommandLine: t.trace.Process.CommandLine, Reason: reason, Detail: detail}
+	}
+
+	file, err := c.recorder.Create(&t.trace)
+	if err != nil {
+		miss("no trace file", err.Error())
+		return
+	}
+	defer file.Close()
+	st, err := t.start(ctx, c.strace.Path, c.spawner)
+	if err != nil {
+		miss("strace could not be started", err.Error())
+		os.Remove(file.Name())
+		return
+	}
+	defer st.close()
+	// While strace starts, the process can still be looked at.
+	if p, err := c.fs.Describe(t.id.PID, c.users); err == nil && p.EntityID == t.id.String() {
+		t.trace.Process = p
+		if id := c.fs.ContainerID(t.id.PID); id != "" {
+			t.trace.Container = &event.Container{ID: id}
+		}
+	}
+
+	out := &counter{w: file}
+	writeHeader(out, t)
+	headerSize := out.n
+	limit := &limiter{w: out, left: t.bound, reached: func() {
+		t.detach("capture.trace_bytes was reached")
+	}}
+	watch := &lineWatcher{w: limit, line: func(line []byte) {
+		if code, ok := exitStatus(line, t.id.PID); ok {
+			end.exitCode = &code
+		}
+	}}
+
+	type message struct {
+		text string
+		told bool
+	}
+	messages := make(chan message, 1)
+	go func() {
+		text, told := t.readMessages(st, c)
+		messages <- message{text, told}
+	}()
+	finished := make(chan struct{})
+	stopped := make(chan string, 1)
+	go func() { stopped <- t.awaitStop(st.cmd, finished) }()
+
+	io.CopyBuffer(onlyWriter{watch}, st.output, make([]byte, 64<<10))
+	said := <-messages
+	waitErr := st.cmd.Wait()
+	close(finished)
+	reason := <-stopped
+
+	if !said.told && out.n+limit.lost > headerSize { // a strace with other words
+		t.tellAttached(st, c)
+		said.told = true
+	}
+	if !said.told {
+		if reason != "" {
+			miss("strace was stopped before it was on the process", reason)
+		} else {
+			miss(refusal(said.text))
+		}
+		os.Remove(file.Name())
+		return
+	}
+	end.because = because(reason, end.exitCode, waitErr)
+	if limit.err != nil {
+		end.because = fmt.Sprintf("the trace file could not be written: %v", limit.err)
+	}
+	end.lost = limit.lost
+	writeFooter(out, &end)
+	end.size = out.n
+}
+
+// tellAttached tells the controller that strace is on the process.
+func (t *tracer) tellAttached(st running, c *Controller) {
+	now := time.Now()
+	trace := t.trace
+	trace.Culprit.Strace = st.cmd.Process.Pid
+	trace.Culprit.AttachMS = milliseconds(now.Sub(t.found))
+	trace.Culprit.AgeMS = max(0, milliseconds(now.Sub(trace.Process.Start)))
+	c.send(traceAttached{t: t, trace: trace})
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// because says why a trace ended.
+func because(stopped string, exitCode *int, waitErr error) string {
+	var exit *exec.ExitError
+	switch {
+	case stopped != "":
+		return "detached: " + stopped
+	case exitCode != nil:
+		return fmt.Sprintf("the process ended with status %d", *exitCode)
+	case errors.As(waitErr, &exit) && exit.Sys().(syscall.WaitStatus).Signaled():
+		return fmt.Sprintf("strace was killed (%s)", exit.Sys().(syscall.WaitStatus).Signal())
+	}
+	return "strace ended"
+}
+
+// running is a strace that was started.
+type running struct {
+	cmd            *exec.Cmd
+	output, stderr *os.File
+}
+
+func (st running) close() {
+	st.output.Close()
+	st.stderr.Close()
+}
+
+// start starts strace with its output in a pipe of ours. When nobody reads the
+// pipe any more, strace dies of it and the process lives on untraced: that is
+// what we want should the daemon die.
+func (t *tracer) start(ctx context.Context, strace string, s spawner) (running, error) {
+	output, outputW, err := os.Pipe()
+	if err != nil {
+		return running{}, err
+	}
+	defer outputW.Close()
+	// A full pipe stops the traced process: make it large. Best effort.
+	const pipeSize = 1 << 20
+	if conn, err := outputW.SyscallConn(); err == nil {
+		conn.Control(func(fd uintptr) { unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
+	}
+	stderr, stderrW, err := os.Pipe()
+	if err != nil {
+		output.Close()
+		return running{}, err
+	}
+	defer stderrW.Close()
+	args := t.trace.Culprit.Command
+	cmd := &exec.Cmd{
+		Path:       strace,
+		Args:       args,
+		Env:        append(os.Environ(), "LC_ALL=C"), // we read its messages
+		Stderr:     stderrW,
+		ExtraFiles: []*os.File{outputW},
+	}
+	if err := s.start(ctx, cmd); err != nil {
+		output.Close()
+		stderr.Close()
+		return running{}, err
+	}
+	return running{cmd, output, stderr}, nil
+}
+
+// readMessages reads what strace says on standard error and returns the first of
+// it. It tells the controller when strace is on the process.
+func (t *tracer) readMessages(st running, c *Controller) (text string, told bool) {
+	const keep = 4 << 10
+	var kept bytes.Buffer
+	lines := bufio.NewReader(st.stderr)
+	for {
+		line, err := lines.ReadSlice('\n')
+		if kept.Len() < keep {
+			kept.Write(line)
+		}
+		if !told && attached(string(bytes.TrimSpace(line)), t.id.PID) {
+			told = true
+			t.tellAttached(st, c)
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return kept.String(), told
+		}
+	}
+}
+
+// awaitStop ends strace when the tracer is told to, and returns the reason; "" if
+// strace finished by itself. SIGTERM makes strace detach in good order.
+func (t *tracer) awaitStop(cmd *exec.Cmd, finished <-chan struct{}) string {
+	select {
+	case <-finished:
+		return ""
+	case reason := <-t.stop:
+		cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-finished:
+		case <-time.After(detachPatience):
+			cmd.Process.Kill()
+		}
+		return reason
+	}
+}
+
+// onlyWriter hides other methods, so that io.Copy uses the buffer it is given.
+type onlyWriter struct{ io.Writer }

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"culprit/internal/config"
+	"culprit/internal/doctor"
+	"culprit/internal/text"
+)
+
+func newCheck() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration, naming every mistake",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(path)
+			if err != nil {
+				return err
+			}
+			for _, w := range c.Warnings() {
+				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", w)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %s\n", c.Path, text.Plural(len(c.Rules), "rule"))
+			return nil
+		},
+	}
+	configFlag(cmd, &path, config.DefaultPath)
+	return cmd
+}
+
+func newDoctor() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what this machine offers culprit, and what to do about what it lacks",
+		Long: `Try everything that a hunt needs, for real but without touching the firewall: rules
+are tried in a network namespace that is thrown away. Exit status 1 if something
+that is needed does not work. Without -c the defaults are used.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			defaults := config.Default()
+			c := &defaults
+			if path != "" {
+				var err error
+				if c, err = config.Load(path); err != nil {
+					return err
+				}
+			}
+			failed := 0
+			for _, check := range doctor.Run(cmd.Context(), c) {
+				fmt.Fprintf(cmd.OutOrStdout(), "%-4s  %-18s  %s\n", check.Status, check.Name, text.Escape(check.Found))
+				if check.Remedy != "" {
+					fmt.Fprintf(cmd.OutOrStdout(), "%24s  -> %s\n", "", text.Escape(check.Remedy))
+				}
+				if check.Status == doctor.Fail {
+					failed++
+				}
+			}
+			if failed > 0 {
+				return fmt.Errorf("%s above: a hunt will not work here as it is", text.Plural(failed, "failed check"))
+			}
+			return nil
+		},
+	}
+	configFlag(cmd, &path, "")
+	return cmd
+}

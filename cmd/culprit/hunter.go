@@ -1,0 +1,76 @@
+package main
+
+import (
+	"log/slog"
+	"strconv"
+
+	"golang.org/x/time/rate"
+
+	"culprit/capture"
+	"culprit/evidence"
+	"culprit/internal/event"
+)
+
+// hunter joins the packages: hits go from the trigger to the controller, and what
+// the controller says of them to the store and the log.
+type hunter struct {
+	*evidence.Store
+	controller *capture.Controller
+	log        *slog.Logger
+	limit      *rate.Limiter // of log lines about hits
+	unlogged   int
+}
+
+func newHunter(store *evidence.Store, log *slog.Logger) *hunter {
+	const perSecond = 20
+	return &hunter{Store: store, log: log, limit: rate.NewLimiter(perSecond, perSecond)}
+}
+
+// fromTrigger is the hunter as the trigger sees it: a hit goes to the controller,
+// which passes it on to [hunter.Hit] once it knows the hit's capture.
+type fromTrigger struct{ *hunter }
+
+func (h fromTrigger) Hit(hit *event.Hit) { h.controller.Hit(hit) }
+
+// Hit records and logs a hit. The controller calls it, on its one goroutine.
+func (h *hunter) Hit(hit *event.Hit) {
+	h.Store.Hit(hit)
+	if !h.limit.Allow() {
+		h.unlogged++
+		return
+	}
+	attrs := []any{
+		slog.Group("event", "action", hit.Event.Action, "id", hit.Event.ID),
+		slog.Group("rule", "name", hit.Rule.Name),
+	}
+	if hit.User != nil {
+		attrs = append(attrs, slog.Group("user", "id", hit.User.ID, "name", hit.User.Name))
+	}
+	if hit.DNS != nil {
+		attrs = append(attrs, slog.Group("dns", slog.Group("question", "name", hit.DNS.Question.Name, "type", hit.DNS.Question.Type)))
+	}
+	attrs = append(attrs,
+		slog.Group("source", "ip", hit.Source.IP, "port", hit.Source.Port),
+		slog.Group("destination", "ip", hit.Destination.IP, "port", hit.Destination.Port))
+	if hit.Process != nil {
+		attrs = append(attrs, slog.Group("process", "pid", hit.Process.PID, "command_line", hit.Process.CommandLine))
+	}
+	culprit := []any{slog.Group("origin", "grade", string(hit.Culprit.Origin.Grade))}
+	if hit.Culprit.Capture != nil {
+		culprit = append(culprit, "capture", hit.Culprit.Capture.ID)
+	} else {
+		culprit = append(culprit, "no_capture", hit.Culprit.NoCapture)
+	}
+	attrs = append(attrs, slog.Group("culprit", culprit...))
+	if h.unlogged > 0 {
+		attrs = append(attrs, slog.String("not_logged_before", strconv.Itoa(h.unlogged)+" hits"))
+		h.unlogged = 0
+	}
+	h.log.Info("hit", attrs...)
+}
+
+// Lost records and logs a loss.
+func (h *hunter) Lost(l event.Loss) {
+	h.Store.Lost(l)
+	h.log.Warn("lost", slog.Group("culprit", "what", l.Culprit.What, "count", l.Culprit.Count))
+}

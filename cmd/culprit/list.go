@@ -1,0 +1,258 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"culprit/evidence"
+	"culprit/internal/config"
+	"culprit/internal/event"
+	"culprit/internal/text"
+)
+
+// evidenceFlags say where the evidence is: every command that reads it has them.
+type evidenceFlags struct{ config, dir string }
+
+func (f *evidenceFlags) add(cmd *cobra.Command) {
+	configFlag(cmd, &f.config, "")
+	cmd.Flags().StringVar(&f.dir, "evidence", "", "evidence `directory` (default: that of the configuration)")
+	cmd.MarkFlagsMutuallyExclusive("config", "evidence")
+}
+
+// open opens the evidence: the directory that was named, or that of the named or
+// the usual configuration, or the default one.
+func (f *evidenceFlags) open() (*evidence.Reader, error) {
+	dir := f.dir
+	if dir == "" {
+		path := f.config
+		if path == "" {
+			path = config.DefaultPath
+		}
+		c, err := config.Load(path)
+		switch {
+		case err == nil:
+			dir = c.Evidence.Dir
+		case f.config == "" && errors.Is(err, fs.ErrNotExist):
+			dir = config.Default().Evidence.Dir
+		default:
+			return nil, err
+		}
+	}
+	return evidence.OpenReader(dir)
+}
+
+// listFlags are what the three lists have in common.
+type listFlags struct {
+	evidenceFlags
+	since, user string
+	filter      evidence.Filter
+	json        bool
+}
+
+// tableRows is how many rows a table has unless --number says otherwise.
+const tableRows = 200
+
+func (f *listFlags) add(cmd *cobra.Command) {
+	f.evidenceFlags.add(cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&f.since, "since", "", "only from this `time` on: 90s, 2h, 2026-01-31, \"2026-01-31 15:04\" or RFC 3339")
+	fl.StringVar(&f.user, "user", "", "only this `user`, by name or UID")
+	fl.StringVar(&f.filter.Rule, "rule", "", "only this `rule`")
+	fl.StringVar(&f.filter.Capture, "capture", "", "only the capture with this `ID`")
+	fl.IntVarP(&f.filter.Last, "number", "n", tableRows, "only the last so many; 0: all (with --json the default is all)")
+	fl.BoolVar(&f.json, "json", false, "print JSON Lines with the names of the Elastic Common Schema")
+}
+
+// parse completes the filter from the flags.
+func (f *listFlags) parse(cmd *cobra.Command) error {
+	if f.since != "" {
+		t, err := parseSince(f.since, time.Now())
+		if err != nil {
+			return usageError{err}
+		}
+		f.filter.Since = t
+	}
+	if f.user != "" {
+		u, err := config.ParseUser(f.user)
+		if err != nil {
+			return usageError{err}
+		}
+		f.filter.UID = &u.UID
+	}
+	if f.filter.Last < 0 {
+		return usageError{errors.New("--number must not be negative")}
+	}
+	if f.json && !cmd.Flags().Changed("number") {
+		f.filter.Last = 0
+	}
+	f.filter.Capture = strings.ToUpper(f.filter.Capture)
+	return nil
+}
+
+func parseSince(s string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(s); err == nil {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("--since %q is no time: write 90s, 2h, 2026-01-31, \"2026-01-31 15:04\" or RFC 3339", s)
+}
+
+// newList makes one of the list commands.
+func newList[T any](use, short, header string, query func(*evidence.Reader, evidence.Filter) iter.Seq2[T, error], row func(*T) []string) *cobra.Command {
+	var f listFlags
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.parse(cmd); err != nil {
+				return err
+			}
+			r, err := f.open()
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			rows := query(r, f.filter)
+			if f.json {
+				return printJSON(cmd.OutOrStdout(), rows)
+			}
+			n, err := printTable(cmd.OutOrStdout(), header, rows, row)
+			if err == nil && n == f.filter.Last && n > 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "these are the last %d; --number 0 shows all\n", n)
+			}
+			return err
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func printJSON[T any](w io.Writer, rows iter.Seq2[T, error]) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	for v, err := range rows {
+		if err != nil {
+			return err
+		}
+		if err := enc.Encode(v); err != nil {
+			return fmt.Errorf("print: %w", err)
+		}
+	}
+	return nil
+}
+
+// printTable prints what was found as a table, in columns as wide as they need to
+// be. What others wrote is escaped.
+func printTable[T any](w io.Writer, header string, rows iter.Seq2[T, error], row func(*T) []string) (n int, err error) {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, header)
+	for v, err := range rows {
+		if err != nil {
+			return n, err
+		}
+		cells := row(&v)
+		for i, c := range cells {
+			cells[i] = text.Escape(c)
+		}
+		fmt.Fprintln(table, strings.Join(cells, "\t"))
+		n++
+	}
+	if err := table.Flush(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return n, fmt.Errorf("print: %w", err)
+	}
+	return n, nil
+}
+
+func newHits() *cobra.Command {
+	return newList("hits", "List the packets that matched, newest last",
+		"TIME\tHIT\tRULE\tUSER\tPACKET\tASKS\tORIGIN\tCOUNT\tCAPTURE",
+		(*evidence.Reader).Hits, func(h *event.Hit) []string {
+			capture := "none: " + h.Culprit.NoCapture
+			if h.Culprit.Capture != nil {
+				capture = h.Culprit.Capture.ID
+			}
+			return []string{
+				text.Time(h.Timestamp), h.Event.ID, h.Rule.Name, h.User.String(),
+				fmt.Sprintf("%s %s > %s", h.Network.Transport, h.Source, h.Destination), h.Asks(),
+				shortOrigin(h), strconv.Itoa(h.Culprit.Count), capture,
+			}
+		})
+}
+
+// shortOrigin names the origin in one cell of a table.
+func shortOrigin(h *event.Hit) string {
+	switch {
+	case h.Process != nil:
+		return clip(h.Process.String())
+	case h.Culprit.Origin.Grade == event.GradeCandidates:
+		return text.Plural(len(h.Culprit.Origin.Processes)+h.Culprit.Origin.More, "candidate")
+	}
+	return "unknown"
+}
+
+// clip shortens a text for a cell of a table.
+func clip(s string) string {
+	const most = 48
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
+}
+
+func newCaptures() *cobra.Command {
+	return newList("captures", "List the captures, newest last",
+		"STARTED\tCAPTURE\tUSER\tRULE\tSCOPE\tLEVEL\tHITS\tTRACES\tMISSED\tSTATE",
+		(*evidence.Reader).Captures, func(c *event.Capture) []string {
+			d := &c.Culprit
+			rule, missed := "-", 0
+			if c.Rule != nil {
+				rule = c.Rule.Name
+			}
+			for _, n := range d.Missed {
+				missed += n
+			}
+			state := d.State
+			if d.EndedBecause != "" {
+				state += ": " + d.EndedBecause
+			}
+			return []string{
+				text.Time(c.Timestamp), c.Event.ID, c.User.String(), rule, d.Scope,
+				strconv.Itoa(d.Level), strconv.Itoa(d.Hits), strconv.Itoa(d.Traces), strconv.Itoa(missed), state,
+			}
+		})
+}
+
+func newTraces() *cobra.Command {
+	return newList("traces", "List the traces, newest last",
+		"STARTED\tTRACE\tUSER\tPROCESS\tFOUND BY\tSIZE\tSTATE\tHIT\tFILE",
+		(*evidence.Reader).Traces, func(t *event.Trace) []string {
+			d := &t.Culprit
+			state, hit := d.State, "-"
+			if d.EndedBecause != "" {
+				state += ": " + d.EndedBecause
+			}
+			if d.Hit != nil {
+				hit = d.Hit.ID
+			}
+			return []string{
+				text.Time(t.Timestamp), t.Event.ID, t.User.String(), clip(t.Process.String()),
+				d.FoundBy, text.Size(t.File.Size), state, hit, t.File.Path,
+			}
+		})
+}

@@ -1,0 +1,142 @@
+// Command culprit finds the program behind suspicious network packets: a firewall
+// rule that matches starts straces on the processes of the user that sent it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"culprit/internal/config"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// Exit statuses.
+const (
+	exitOK      = 0
+	exitTrouble = 1
+	exitUsage   = 2 // wrong arguments or configuration: nothing was done
+)
+
+// usageError is a mistake in the command line.
+type usageError struct{ error }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	unix.Umask(0o077) // whatever is written holds other people's data
+
+	ctx, stop := signalContext()
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var bad *config.Error
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &bad):
+		fmt.Fprintln(stderr, bad)
+		return exitUsage
+	case errors.As(err, new(usageError)):
+		fmt.Fprintf(stderr, "culprit: %v\n", err)
+		return exitUsage
+	}
+	fmt.Fprintf(stderr, "culprit: %v\n", err)
+	return exitTrouble
+}
+
+// signalContext is ended by the first SIGINT or SIGTERM. The second one ends the
+// program at once; its straces die with it and let their processes go.
+func signalContext() (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-signals:
+			cancel()
+		case <-done:
+			return
+		}
+		select {
+		case s := <-signals:
+			os.Exit(128 + int(s.(syscall.Signal)))
+		case <-done:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel()
+	}
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "culprit",
+		Short: "Find the program behind suspicious network packets",
+		Long: `culprit finds the program behind suspicious network packets. A firewall rule logs
+the packets that match; each one starts straces on the processes of the user that
+sent it; packets and traces are kept together as evidence.
+
+First time here:     culprit doctor; culprit run -c config.example.yaml
+What was found:      culprit hits; culprit captures; culprit traces; culprit show ID
+Without a firewall:  culprit trace --user web1 --number 5`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
+	})
+	root.AddCommand(newRun(), newCheck(), newDoctor(), newRules(), newTrace(),
+		newHits(), newCaptures(), newTraces(), newShow(), newVersion())
+	return root
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			fmt.Fprintf(cmd.OutOrStdout(), "culprit %s (%s %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return nil
+		},
+	}
+}
+
+// noArgs refuses arguments as a mistake of usage.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("unexpected argument %q (see `%s --help`)", args[0], cmd.CommandPath())}
+	}
+	return nil
+}
+
+// configFlag adds -c with the given default.
+func configFlag(cmd *cobra.Command, path *string, value string) {
+	cmd.Flags().StringVarP(path, "config", "c", value, "configuration `file`")
+}
+
+// needRoot explains why a command cannot do without.
+func needRoot(what string) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("%s needs root: try `sudo %s`", what, os.Args[0])
+	}
+	return nil
+}

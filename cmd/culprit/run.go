@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"culprit/capture"
+	"culprit/evidence"
+	"culprit/internal/config"
+	"culprit/rules"
+	"culprit/trigger"
+)
+
+func newRun() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Hunt: install the firewall rules, capture on each hit, until stopped",
+		Long: `Hunt until SIGINT or SIGTERM. Then the straces let go of their processes, the
+firewall rules are removed, and the exit status is 0. A second signal ends at once.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(path)
+			if err != nil {
+				return err
+			}
+			return hunt(cmd.Context(), c, newLogger(cmd.ErrOrStderr(), c.Log))
+		},
+	}
+	configFlag(cmd, &path, config.DefaultPath)
+	return cmd
+}
+
+// hunt runs the daemon until the context ends. What it sets up it takes down in
+// reverse, also when something on the way fails.
+func hunt(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
+	if err := needRoot("culprit run"); err != nil {
+		return err
+	}
+	for _, w := range c.Warnings() {
+		log.Warn(w)
+	}
+	strace, err := capture.FindStrace(ctx)
+	if err != nil {
+		return err
+	}
+	if !strace.Stacks && wantsStacks(c) {
+		log.Warn("this strace was built without stack traces (-k): capture.levels with stacks go without", "strace", strace.Version)
+	}
+	firewall, err := rules.New(c, log)
+	if err != nil {
+		return err
+	}
+	store, err := evidence.Open(c.Evidence.Dir, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+
+	// Who listens first and installs then misses no packet.
+	listener, err := trigger.Listen(c, log)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+
+	out := newHunter(store, log)
+	controller := capture.New(c, strace, out, log)
+	out.controller = controller
+	controllerCtx, stopController := context.WithCancel(context.WithoutCancel(ctx))
+	listenerCtx, stopListener := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopListener()
+	defer stopController()
+	g := new(errgroup.Group)
+	g.Go(func() error {
+		controller.Run(controllerCtx)
+		return nil
+	})
+	failed := make(chan struct{})
+	g.Go(func() error {
+		defer close(failed)
+		return listener.Run(listenerCtx, fromTrigger{out})
+	})
+
+	installErr := firewall.Install()
+	if installErr == nil {
+		log.Info("ready", "version", version, "config", c.Path, "rules", len(c.Rules), "nflog_group", c.NFLog.Group, "evidence", c.Evidence.Dir)
+		daemon.SdNotify(false, daemon.SdNotifyReady)
+		select {
+		case <-ctx.Done():
+		case <-failed:
+		}
+		log.Info("stopping")
+		daemon.SdNotify(false, daemon.SdNotifyStopping)
+		installErr = firewall.Remove()
+	}
+	stopListener()
+	<-failed
+	stopController()
+	err = errors.Join(installErr, g.Wait())
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+func wantsStacks(c *config.Config) bool {
+	for _, l := range c.Capture.Levels {
+		if l.Stacks {
+			return true
+		}
+	}
+	return false
+}
+
+// newLogger logs as the configuration says: logfmt for people, or JSON with the
+// names of ECS. Both escape what is not printable.
+func newLogger(w io.Writer, c config.Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		panic(fmt.Sprintf("log level %q passed the check of the configuration", c.Level))
+	}
+	if c.Format == "json" {
+		names := map[string]string{slog.TimeKey: "@timestamp", slog.LevelKey: "log.level", slog.MessageKey: "message"}
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if name, ok := names[a.Key]; ok && len(groups) == 0 {
+				a.Key = name
+			}
+			return a
+		}}))
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"culprit/evidence"
+	"culprit/internal/event"
+	"culprit/internal/text"
+)
+
+func newShow() *cobra.Command {
+	var f evidenceFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Explain one hit, capture or trace in full",
+		Long:  "Explain one hit, capture or trace in full. The first or last characters of its id are enough.",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usageError{fmt.Errorf("show takes one id (see `%s --help`)", cmd.CommandPath())}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := f.open()
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			found, err := r.Find(args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), func(yield func(any, error) bool) { yield(found, nil) })
+			}
+			s := shower{cmd.OutOrStdout(), r}
+			switch v := found.(type) {
+			case *event.Hit:
+				return s.hit(v)
+			case *event.Capture:
+				return s.capture(v)
+			default:
+				return s.trace(found.(*event.Trace))
+			}
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the document as JSON")
+	return cmd
+}
+
+// shower explains things to people.
+type shower struct {
+	w io.Writer
+	r *evidence.Reader
+}
+
+// line prints "  key  value", the value escaped.
+func (s shower) line(key, format string, args ...any) {
+	fmt.Fprintf(s.w, "  %-12s %s\n", key, text.Escape(fmt.Sprintf(format, args...)))
+}
+
+func (s shower) title(format string, args ...any) {
+	fmt.Fprintf(s.w, "%s\n", text.Escape(fmt.Sprintf(format, args...)))
+}
+
+func (s shower) hit(h *event.Hit) error {
+	s.title("hit %s", h.Event.ID)
+	s.line("time", "%s", text.Time(h.Timestamp))
+	s.line("rule", "%s", h.Rule.Name)
+	s.line("user", "%s (of the socket, by the kernel)", h.User.String())
+	s.line("packet", "%s %s, %s > %s, %d bytes", h.Network.Type, h.Network.Transport, h.Source, h.Destination, h.Network.Bytes)
+	if h.Culprit.Truncated {
+		s.line("", "only the first %d bytes were logged (nflog.snaplen)", len(h.Packet))
+	}
+	if h.Culprit.Count > 1 {
+		s.line("repeated", "%d such packets within a second", h.Culprit.Count)
+	}
+	asked := h.Culprit.Questions
+	if len(asked) == 0 && h.DNS != nil {
+		asked = []event.DNS{*h.DNS}
+	}
+	for _, q := range asked {
+		s.line("asks", "%s %s %s (dns id %s)", q.Question.Name, q.Question.Class, q.Question.Type, q.ID)
+	}
+	o := &h.Culprit.Origin
+	switch o.Grade {
+	case event.GradeSocket:
+		s.line("origin", "socket: this process held the packet's socket")
+	case event.GradeCandidates:
+		s.line("origin", "candidates: a guess, because %s; processes of the user at that moment:", o.Reason)
+	default:
+		s.line("origin", "none: %s", o.Reason)
+	}
+	for i := range o.Processes {
+		s.process(&o.Processes[i])
+	}
+	if o.More > 0 {
+		s.line("", "and %d more", o.More)
+	}
+	if h.Container != nil {
+		s.line("container", "%s", h.Container.ID)
+	}
+	if h.Culprit.Capture == nil {
+		s.line("capture", "none: %s", h.Culprit.NoCapture)
+	} else {
+		s.line("capture", "%s", h.Culprit.Capture.ID)
+		if err := s.traces("traces it triggered", evidence.Filter{Hit: h.Event.ID}); err != nil {
+			return err
+		}
+	}
+	s.title("packet, from its IP header on")
+	for line := range strings.Lines(hex.Dump(h.Packet)) {
+		fmt.Fprintf(s.w, "  %s", line)
+	}
+	return nil
+}
+
+// process prints a process and its parents, each further in.
+func (s shower) process(p *event.Process) {
+	s.line("process", "%s", p)
+	s.line("", "executable %s, directory %s, started %s, real user %s", p.Executable, p.WorkingDirectory, text.Time(p.Start), p.RealUser)
+	indent := ""
+	for parent := p.Parent; parent != nil; parent = parent.Parent {
+		s.line("", "%sof %s", indent, parent)
+		indent += " "
+	}
+}
+
+// traces prints the traces that a filter wants, one a line.
+func (s shower) traces(title string, f evidence.Filter) error {
+	n := 0
+	for t, err := range s.r.Traces(f) {
+		if err != nil {
+			return err
+		}
+		if n++; n == 1 {
+			s.title("%s", title)
+		}
+		s.line(t.Event.ID, "%s, %s: %s", &t.Process, traceState(&t), t.File.Path)
+	}
+	if n == 0 {
+		s.title("%s: none", title)
+	}
+	return nil
+}
+
+func traceState(t *event.Trace) string {
+	if t.Culprit.EndedBecause != "" {
+		return t.Culprit.EndedBecause
+	}
+	return t.Culprit.State
+}
+
+func (s shower) capture(c *event.Capture) error {
+	d := &c.Culprit
+	s.title("capture %s", c.Event.ID)
+	s.line("user", "%s", &c.User)
+	s.line("scope", "%s", map[string]string{
+		"user":    "user: every process of the user",
+		"process": "process: the processes the hits came from, and their descendants",
+	}[d.Scope])
+	s.line("started", "%s", text.Time(c.Timestamp))
+	if c.Event.End != nil {
+		s.line("ended", "%s, after %s", text.Time(*c.Event.End), time.Duration(c.Event.Duration).Round(time.Millisecond))
+	}
+	s.line("state", "%s", d.State)
+	if d.EndedBecause != "" {
+		s.line("because", "%s", d.EndedBecause)
+	}
+	s.line("level", "%d", d.Level)
+	if d.FirstHit != nil {
+		s.line("hits", "%d, the first %s", d.Hits, d.FirstHit.ID)
+	}
+	s.line("traces", "%d", d.Traces)
+	if d.Overruns > 0 {
+		s.line("overruns", "process events were lost %s; /proc was scanned anew each time", text.Plural(d.Overruns, "time"))
+	}
+	var reasons []string
+	for reason := range d.Missed {
+		reasons = append(reasons, reason)
+	}
+	sort.Strings(reasons)
+	for _, reason := range reasons {
+		s.line("not traced", "%s: %s", text.Plural(d.Missed[reason], "process"), reason)
+		for _, m := range d.Examples {
+			if m.Reason == reason {
+				s.line("", "%d %s %s", m.PID, m.CommandLine, m.Detail)
+			}
+		}
+	}
+	const someHits = 20
+	title := fmt.Sprintf("hits (the last %d)", someHits)
+	for h, err := range s.r.Hits(evidence.Filter{Capture: c.Event.ID, Last: someHits}) {
+		if err != nil {
+			return err
+		}
+		if title != "" {
+			s.title("%s", title)
+			title = ""
+		}
+		s.line(h.Event.ID, "%s %s, %s", text.Time(h.Timestamp), h.Asks(), shortOrigin(&h))
+	}
+	return s.traces("traces", evidence.Filter{Capture: c.Event.ID})
+}
+
+func (s shower) trace(t *event.Trace) error {
+	d := &t.Culprit
+	s.title("trace %s", t.Event.ID)
+	s.line("file", "%s, %s", t.File.Path, text.Size(t.File.Size))
+	s.line("user", "%s", &t.User)
+	s.process(&t.Process)
+	if t.Process.ExitCode != nil {
+		s.line("exit status", "%d", *t.Process.ExitCode)
+	}
+	if t.Container != nil {
+		s.line("container", "%s", t.Container.ID)
+	}
+	s.line("found by", "%s, strace was on it %.1f ms later, %.0f ms after the process started", foundBy(d.FoundBy), d.AttachMS, d.AgeMS)
+	s.line("started", "%s", text.Time(t.Timestamp))
+	if t.Event.End != nil {
+		s.line("ended", "%s, after %s", text.Time(*t.Event.End), time.Duration(t.Event.Duration).Round(time.Millisecond))
+	}
+	s.line("state", "%s", traceState(t))
+	if d.Truncated {
+		s.line("truncated", "%s of strace output were not kept", text.Size(d.Lost))
+	}
+	s.line("capture", "%s", d.Capture.ID)
+	if d.Hit != nil {
+		s.line("hit", "%s", d.Hit.ID)
+	}
+	s.line("strace", "%s", text.Quote(d.Command))
+	if d.Hit == nil {
+		return nil
+	}
+	found, err := s.r.Find(d.Hit.ID)
+	if h, ok := found.(*event.Hit); ok && err == nil {
+		s.title("the packet that triggered it: rule %s, %s, %s %s > %s, asks %s", h.Rule.Name, text.Time(h.Timestamp), h.Network.Transport, h.Source, h.Destination, h.Asks())
+	}
+	return nil
+}
+
+func foundBy(how string) string {
+	words := map[string]string{
+		event.FoundScan: "scan of /proc",
+		event.FoundFork: "fork (proc connector)",
+		event.FoundExec: "execve (proc connector)",
+		event.FoundUID:  "change of UID (proc connector)",
+		event.FoundPoll: "polling /proc",
+	}
+	if w, ok := words[how]; ok {
+		return w
+	}
+	return how
+}

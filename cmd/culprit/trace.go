@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"culprit/capture"
+	"culprit/evidence"
+	"culprit/internal/config"
+	"culprit/internal/event"
+	"culprit/internal/text"
+)
+
+type traceOptions struct {
+	uid, user, out, config string
+	number, strings        int
+	duration               time.Duration
+}
+
+func newTrace() *cobra.Command {
+	var o traceOptions
+	cmd := &cobra.Command{
+		Use:   "trace {--uid N | --user NAME}",
+		Short: "Strace the present and next processes of a user, without any firewall",
+		Long: `Strace the processes of a user that are there and those that start, so many in all,
+and wait until they have ended. What is left is a directory of trace files to grep:
+
+  culprit trace --user web1 --number 5
+  grep -r 'connect(' culprit-trace-web1-*/
+
+Children are followed into the trace of their parent. When --for is over, and on
+Ctrl-C, the straces let go; the processes live on.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return trace(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.uid, "uid", "", "trace the user with this `UID`")
+	f.StringVar(&o.user, "user", "", "trace the user with this `name`")
+	f.IntVar(&o.number, "number", 5, "trace so many processes")
+	f.DurationVar(&o.duration, "for", 10*time.Minute, "stop after this `time`")
+	f.StringVar(&o.out, "out", "", "`directory` for the trace files (default culprit-trace-USER-TIME)")
+	f.IntVar(&o.strings, "strings", 65535, "longest string printed, strace -s")
+	f.StringVarP(&o.config, "config", "c", "", "configuration `file` whose capture bounds and guards hold (default: the built-in ones)")
+	cmd.MarkFlagsMutuallyExclusive("uid", "user")
+	cmd.MarkFlagsOneRequired("uid", "user")
+	return cmd
+}
+
+func trace(ctx context.Context, o traceOptions, stdout, stderr io.Writer) error {
+	if o.number < 1 || o.duration <= 0 || o.strings < 0 {
+		return usageError{fmt.Errorf("--number, --for and --strings must be positive")}
+	}
+	name := o.user + o.uid
+	user, err := config.ParseUser(name)
+	if err != nil {
+		return usageError{err}
+	}
+	defaults := config.Default()
+	c := &defaults
+	if o.config != "" {
+		if c, err = config.Load(o.config); err != nil {
+			return err
+		}
+	}
+	if err := needRoot("culprit trace"); err != nil {
+		return err
+	}
+	strace, err := capture.FindStrace(ctx)
+	if err != nil {
+		return err
+	}
+	if o.out == "" {
+		o.out = fmt.Sprintf("culprit-trace-%s-%s", text.FileName(name), time.Now().Format("20060102-150405"))
+	}
+	dir, err := evidence.OpenDirectory(o.out)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+
+	log := messages(stderr)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	printer := &tracePrinter{Directory: dir, out: stdout, ended: stop}
+	printer.start = fmt.Sprintf("%s, for at most %s", text.Plural(o.number, "process"), o.duration)
+	controller := capture.New(c, strace, printer, log)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		controller.Run(ctx)
+	}()
+	if err = controller.Trace(user.UID, o.number, o.duration, o.strings); err != nil {
+		stop()
+	}
+	<-done
+	if err != nil {
+		os.Remove(dir.Path()) // if it is empty
+		return err
+	}
+	printer.summary()
+	return nil
+}
+
+// tracePrinter tells the person at the terminal what happens. The controller calls
+// it on its one goroutine, except for Create.
+type tracePrinter struct {
+	*evidence.Directory
+	out   io.Writer
+	start string // how many processes, for how long
+	ended func()
+	last  event.Capture
+	kept  []event.Trace
+}
+
+// Hit is never called: no firewall is involved.
+func (p *tracePrinter) Hit(*event.Hit) {}
+
+func (p *tracePrinter) Capture(c event.Capture) {
+	if p.last.Event.ID == "" {
+		fmt.Fprintf(p.out, "tracing user %s: %s; traces go to %s\n", &c.User, p.start, p.Path())
+	}
+	p.last = c
+	if c.Culprit.State == event.StateEnded {
+		p.ended()
+	}
+}
+
+func (p *tracePrinter) Trace(t event.Trace) {
+	for i := range p.kept {
+		if p.kept[i].Event.ID == t.Event.ID {
+			p.kept[i] = t
+			if t.Culprit.State == event.StateEnded {
+				fmt.Fprintf(p.out, "process %s: %s, %s\n", text.Escape(t.Process.String()), t.Culprit.EndedBecause, text.Size(t.File.Size))
+			}
+			return
+		}
+	}
+	p.kept = append(p.kept, t)
+	fmt.Fprintf(p.out, "%s\n    # %s -> %s\n", text.Quote(t.Culprit.Command), text.Escape(t.Process.String()), filepath.Base(t.File.Path))
+}
+
+// summary says what was kept and what was not. Call it when the controller is done.
+func (p *tracePrinter) summary() {
+	fmt.Fprintf(p.out, "%s in %s (ended because %s)\n", text.Plural(len(p.kept), "trace"), p.Path(), p.last.Culprit.EndedBecause)
+	for reason, n := range p.last.Culprit.Missed {
+		fmt.Fprintf(p.out, "%s not traced: %s\n", text.Plural(n, "process"), text.Escape(reason))
+	}
+	if len(p.kept) > 0 {
+		fmt.Fprintf(p.out, "look: grep -r PATTERN %s\n", text.Quote([]string{p.Path()}))
+	}
+}

@@ -1,0 +1,312 @@
+// Package evidence keeps what was found: a catalogue of hits, captures, traces and
+// losses, and the trace files, all in one directory that only root can read.
+package evidence
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"culprit/internal/event"
+)
+
+// queueLength is how many changes may wait to be written.
+const queueLength = 16384
+
+// A batch is written when it is this old or this large, so that the disk sees a
+// few large transactions instead of thousands of small ones.
+const (
+	batchAge  = 100 * time.Millisecond
+	batchSize = 2048
+)
+
+// Store is the daemon's side of an evidence directory, its only writer. Its
+// methods can be called from several goroutines and do not wait for the disk.
+type Store struct {
+	dir     *Directory
+	db      *sql.DB
+	lock    *os.File
+	log     *slog.Logger
+	queue   chan any
+	dropped atomic.Uint64 // hits that found the queue full
+	written chan struct{} // closed when the writer has ended
+}
+
+type repeated struct {
+	id    string
+	count int
+}
+
+// Open makes or opens the evidence directory and its catalogue. What a daemon
+// that was killed left running is marked as lost. One Store at a time can have a
+// directory. The caller closes it.
+func Open(dir string, log *slog.Logger) (_ *Store, err error) {
+	s := &Store{log: log, queue: make(chan any, queueLength), written: make(chan struct{})}
+	if s.dir, err = OpenDirectory(dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	if s.lock, err = lock(s.dir); err != nil {
+		return nil, err
+	}
+	if s.db, err = openCatalogue(s.dir.Path(), false); err != nil {
+		return nil, err
+	}
+	if err := s.markLost(); err != nil {
+		return nil, fmt.Errorf("mark what an earlier culprit left running: %w", err)
+	}
+	go s.write()
+	return s, nil
+}
+
+// Close writes what is queued and closes the store. Nothing may be recorded then.
+func (s *Store) Close() error {
+	close(s.queue)
+	<-s.written
+	return s.release()
+}
+
+func (s *Store) release() error {
+	var errs []error
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(append(errs, s.dir.Close())...)
+}
+
+// lock takes the directory for us until the file is closed, however we end.
+func lock(d *Directory) (*os.File, error) {
+	f, err := d.root.OpenFile("lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the evidence directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("lock the evidence directory %s: another culprit runs with it: stop that one, or give this one another evidence.dir", d.Path())
+		}
+		return nil, fmt.Errorf("lock the evidence directory: %w", err)
+	}
+	return f, nil
+}
+
+// Hit records a hit. In a flood that the disk cannot follow hits are dropped; the
+// catalogue then has a loss that counts them.
+func (s *Store) Hit(h *event.Hit) {
+	select {
+	case s.queue <- h:
+	default:
+		s.dropped.Add(1)
+	}
+}
+
+// Capture records a new or changed capture.
+func (s *Store) Capture(c event.Capture) { s.queue <- c }
+
+// Trace records a new or changed trace.
+func (s *Store) Trace(t event.Trace) { s.queue <- t }
+
+// Lost records a loss.
+func (s *Store) Lost(l event.Loss) { s.queue <- l }
+
+// Repeated records how often the packet of a hit was seen.
+func (s *Store) Repeated(id string, count int) { s.queue <- repeated{id, count} }
+
+// Create makes the file of a trace, mode 0600, and sets its File.Path.
+func (s *Store) Create(t *event.Trace) (*os.File, error) {
+	return s.dir.create(filepath.Join("traces", t.Culprit.Capture.ID), t)
+}
+
+// write writes batches until the queue is closed.
+func (s *Store) write() {
+	defer close(s.written)
+	for first := range s.queue {
+		batch := newBatch()
+		batch.add(first)
+		open := true
+		for full := time.After(batchAge); open && batch.size() < batchSize; {
+			select {
+			case op, ok := <-s.queue:
+				if open = ok; ok {
+					batch.add(op)
+				}
+				continue
+			case <-full:
+			}
+			break
+		}
+		if n := s.dropped.Swap(0); n > 0 {
+			batch.add(event.NewLoss("hits not recorded: the catalogue could not be written fast enough", n))
+		}
+		if err := batch.write(s.db); err != nil {
+			s.log.Error("the catalogue cannot be written: hits and changes are lost", "lost", batch.size(), "error", err)
+		}
+	}
+}
+
+// batch is a set of changes for one transaction. Of what changed several times
+// the last counts.
+type batch struct {
+	hits     []*event.Hit
+	captures map[string]event.Capture
+	traces   map[string]event.Trace
+	losses   []event.Loss
+	repeats  []repeated
+}
+
+func newBatch() *batch {
+	return &batch{captures: map[string]event.Capture{}, traces: map[string]event.Trace{}}
+}
+
+func (b *batch) add(op any) {
+	switch v := op.(type) {
+	case *event.Hit:
+		b.hits = append(b.hits, v)
+	case event.Capture:
+		b.captures[v.Event.ID] = v
+	case event.Trace:
+		b.traces[v.Event.ID] = v
+	case event.Loss:
+		b.losses = append(b.losses, v)
+	case repeated:
+		b.repeats = append(b.repeats, v)
+	default:
+		panic(fmt.Sprintf("evidence: change of type %T", op))
+	}
+}
+
+func (b *batch) size() int {
+	return len(b.hits) + len(b.captures) + len(b.traces) + len(b.losses) + len(b.repeats)
+}
+
+func (b *batch) write(db *sql.DB) error {
+	tx, err := db.BeginTx(context.Background(), nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	w := writer{tx: tx, statements: map[string]*sql.Stmt{}}
+	for _, h := range b.hits {
+		var uid, capture any
+		if h.User != nil {
+			uid = h.User.UID()
+		}
+		if h.Culprit.Capture != nil {
+			capture = h.Culprit.Capture.ID
+		}
+		w.exec("INSERT INTO hits VALUES (?,?,?,?,?,?,?)", h.Event.ID, h.Rule.Name, uid, capture, h.Culprit.Count, document(h), h.Packet)
+	}
+	for _, r := range b.repeats {
+		w.exec("UPDATE hits SET count = ? WHERE id = ?", r.count, r.id)
+	}
+	for id, c := range b.captures {
+		w.exec("INSERT OR REPLACE INTO captures VALUES (?,?,?,?,?)", id, ruleName(c.Rule), c.User.UID(), c.Culprit.State, document(c))
+	}
+	for id, t := range b.traces {
+		var hit any
+		if t.Culprit.Hit != nil {
+			hit = t.Culprit.Hit.ID
+		}
+		w.exec("INSERT OR REPLACE INTO traces VALUES (?,?,?,?,?,?,?)", id, ruleName(t.Rule), t.User.UID(), t.Culprit.Capture.ID, hit, t.Culprit.State, document(t))
+	}
+	for _, l := range b.losses {
+		w.exec("INSERT INTO losses VALUES (?,?,?,?)", l.Event.ID, l.Culprit.What, l.Culprit.Count, document(l))
+	}
+	if w.err != nil {
+		return w.err
+	}
+	return tx.Commit()
+}
+
+// writer runs statements until the first error, preparing each once.
+type writer struct {
+	tx         *sql.Tx
+	statements map[string]*sql.Stmt
+	err        error
+}
+
+func (w *writer) exec(query string, args ...any) {
+	if w.err != nil {
+		return
+	}
+	st := w.statements[query]
+	if st == nil {
+		if st, w.err = w.tx.Prepare(query); w.err != nil {
+			return
+		}
+		w.statements[query] = st
+	}
+	_, w.err = st.Exec(args...)
+}
+
+// document encodes what package event defines, which always can be.
+func document(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("evidence: encode %T: %v", v, err))
+	}
+	return string(b)
+}
+
+func ruleName(r *event.Rule) any {
+	if r == nil {
+		return nil
+	}
+	return r.Name
+}
+
+// markLost marks captures and traces that no daemon is running any more.
+func (s *Store) markLost() error {
+	const because = "culprit was killed"
+	r := &Reader{db: s.db}
+	batch := newBatch()
+	for c, err := range r.Captures(Filter{unfinished: true}) {
+		if err != nil {
+			return err
+		}
+		c.Culprit.State, c.Culprit.EndedBecause = event.StateLost, because
+		batch.add(c)
+	}
+	for t, err := range r.Traces(Filter{unfinished: true}) {
+		if err != nil {
+			return err
+		}
+		t.Culprit.State, t.Culprit.EndedBecause = event.StateLost, because
+		if size, err := s.dir.markPartial(t.File.Path, because); err == nil {
+			t.File.Size = size
+		}
+		batch.add(t)
+	}
+	return batch.write(s.db)
+}
+
+// markPartial adds to a trace file that it is not complete, and returns its size.
+func (d *Directory) markPartial(path, because string) (int64, error) {
+	name, err := filepath.Rel(d.Path(), path)
+	if err != nil {
+		return 0, err
+	}
+	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	fmt.Fprintf(f, "\n# ended: %s: this trace is partial\n", because)
+	return f.Seek(0, 2)
+}

@@ -1,0 +1,325 @@
+// Package event defines what culprit records: hits, captures, traces and losses.
+//
+// The types are their own machine-readable form. Encoded as JSON they are
+// documents of the Elastic Common Schema 8 (https://www.elastic.co/docs/reference/ecs)
+// where it has a field, with everything else below "culprit". Logs, --json output
+// and the catalogue all use it, so there is one schema to know.
+package event
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// NewID makes the id of a new hit, capture or trace: a ULID, 26 characters that
+// sort by time of making. Safe for concurrent use.
+func NewID() string { return ulid.Make().String() }
+
+// Actions, the values of event.action: what kind of thing a document is.
+const (
+	ActionHit     = "hit"
+	ActionCapture = "capture"
+	ActionTrace   = "trace"
+	ActionLoss    = "loss"
+)
+
+// Meta is the "event" object of a document.
+type Meta struct {
+	ID       string     `json:"id"`
+	Kind     string     `json:"kind"` // "alert" for hits, "event" for the rest
+	Action   string     `json:"action"`
+	Start    *time.Time `json:"start,omitempty"`
+	End      *time.Time `json:"end,omitempty"`
+	Duration int64      `json:"duration,omitempty"` // nanoseconds, set with End
+}
+
+// Finish sets when the thing ended.
+func (m *Meta) Finish(t time.Time) {
+	m.End = &t
+	if m.Start != nil {
+		m.Duration = t.Sub(*m.Start).Nanoseconds()
+	}
+}
+
+// Rule names a rule of the configuration.
+type Rule struct {
+	Name string `json:"name"`
+}
+
+// Group is a group of users.
+type Group struct {
+	ID string `json:"id"`
+}
+
+// User is a user of this machine.
+type User struct {
+	ID    string `json:"id"` // the UID, in decimal
+	Name  string `json:"name,omitempty"`
+	Group *Group `json:"group,omitempty"`
+}
+
+// UID returns the number in ID.
+func (u *User) UID() uint32 {
+	n, _ := strconv.ParseUint(u.ID, 10, 32)
+	return uint32(n)
+}
+
+// String names the user for people: "web1 (4242)", or "4242".
+func (u *User) String() string {
+	switch {
+	case u == nil:
+		return "unknown"
+	case u.Name == "" || u.Name == u.ID:
+		return u.ID
+	}
+	return u.Name + " (" + u.ID + ")"
+}
+
+// Network says which protocols a packet used.
+type Network struct {
+	Transport string `json:"transport,omitempty"` // udp, tcp, or the protocol's number
+	Type      string `json:"type,omitempty"`      // ipv4 or ipv6
+	Bytes     int    `json:"bytes,omitempty"`     // length of the whole packet
+}
+
+// Endpoint is one end of a packet's way. Port is 0 where the packet has none.
+type Endpoint struct {
+	IP   netip.Addr `json:"ip,omitzero"`
+	Port uint16     `json:"port,omitempty"`
+}
+
+// String writes the endpoint as "192.0.2.1:53" or "[2001:db8::1]:53".
+func (e Endpoint) String() string {
+	if !e.IP.IsValid() {
+		return "unknown"
+	}
+	return netip.AddrPortFrom(e.IP, e.Port).String()
+}
+
+// DNS is a question of a DNS message (RFC 1035, section 4.1.2).
+type DNS struct {
+	ID       string   `json:"id"` // the message's id, in decimal
+	Question Question `json:"question"`
+}
+
+// Question is what is asked. Name has no trailing dot and is in lower case; bytes
+// that are not printable are escaped.
+type Question struct {
+	Name  string `json:"name"`
+	Type  string `json:"type"`  // A, AAAA, TXT, … or TYPE65280
+	Class string `json:"class"` // IN, …
+}
+
+// Process is one process, as it was when it was looked at.
+type Process struct {
+	PID              int       `json:"pid"`
+	EntityID         string    `json:"entity_id"` // PID and start time: no other process ever has it
+	Start            time.Time `json:"start"`
+	Name             string    `json:"name,omitempty"` // the kernel's comm
+	Executable       string    `json:"executable,omitempty"`
+	CommandLine      string    `json:"command_line,omitempty"`
+	WorkingDirectory string    `json:"working_directory,omitempty"`
+	RealUser         *User     `json:"real_user,omitempty"`
+	Parent           *Process  `json:"parent,omitempty"`
+	ExitCode         *int      `json:"exit_code,omitempty"` // 128+n when killed by signal n
+}
+
+// String names the process for people: "812 php cron.php".
+func (p *Process) String() string {
+	what := p.CommandLine
+	if what == "" {
+		what = p.Executable
+	}
+	if what == "" {
+		what = p.Name
+	}
+	return fmt.Sprintf("%d %s", p.PID, what)
+}
+
+// Container is the container that a process runs in.
+type Container struct {
+	ID string `json:"id"`
+}
+
+// Reference names another document by its event.id.
+type Reference struct {
+	ID string `json:"id"`
+}
+
+// Grade says how sure we are of a hit's origin.
+type Grade string
+
+// The grades of an origin, best first.
+const (
+	GradeSocket     Grade = "socket"     // the process holds the socket the packet came from
+	GradeCandidates Grade = "candidates" // a guess: the processes of that UID alive at that moment
+	GradeNone       Grade = "none"       // nobody was found
+)
+
+// Origin is the process a hit came from, as far as it is known.
+type Origin struct {
+	Grade Grade `json:"grade"`
+	// Reason says why the grade is not "socket".
+	Reason string `json:"reason,omitempty"`
+	// Processes are all that hold the socket, or all candidates. The first is
+	// also the document's "process" if the grade is "socket".
+	Processes []Process `json:"processes,omitempty"`
+	// More counts candidates that were left out of Processes.
+	More int `json:"more,omitempty"`
+}
+
+// Hit is one logged packet that matched a rule.
+type Hit struct {
+	Timestamp   time.Time  `json:"@timestamp"`
+	Event       Meta       `json:"event"`
+	Rule        Rule       `json:"rule"`
+	User        *User      `json:"user,omitempty"` // nil: the kernel gave no UID
+	Network     Network    `json:"network"`
+	Source      Endpoint   `json:"source"`
+	Destination Endpoint   `json:"destination"`
+	DNS         *DNS       `json:"dns,omitempty"` // the first question
+	Process     *Process   `json:"process,omitempty"`
+	Container   *Container `json:"container,omitempty"`
+	Culprit     HitDetail  `json:"culprit"`
+
+	// Packet is the packet from its IP header on, cut at nflog.snaplen.
+	Packet []byte `json:"-"`
+}
+
+// HitDetail is what ECS has no field for.
+type HitDetail struct {
+	Capture *Reference `json:"capture,omitempty"` // which the hit started or joined
+	// NoCapture says why there is none.
+	NoCapture string `json:"no_capture,omitempty"`
+	Origin    Origin `json:"origin"`
+	// Count is how many identical packets came within a second of the first.
+	Count int `json:"count"`
+	// Questions are all of them where the packet asked more than one.
+	Questions []DNS `json:"questions,omitempty"`
+	// Truncated says that the packet was longer than nflog.snaplen.
+	Truncated bool `json:"truncated,omitempty"`
+}
+
+// Asks says for people what the packet asks: "x.badzone.test A", or "-".
+func (h *Hit) Asks() string {
+	if h.DNS == nil {
+		return "-"
+	}
+	return h.DNS.Question.Name + " " + h.DNS.Question.Type
+}
+
+// States of captures and traces.
+const (
+	StateRunning  = "running"
+	StateDraining = "draining" // a capture that starts nothing new and waits for its straces
+	StateEnded    = "ended"
+	StateLost     = "lost" // the daemon died while it ran
+)
+
+// Capture is a bounded strace campaign against one UID.
+type Capture struct {
+	Timestamp time.Time     `json:"@timestamp"` // when it started
+	Event     Meta          `json:"event"`
+	Rule      *Rule         `json:"rule,omitempty"` // of the hit that started it
+	User      User          `json:"user"`
+	Culprit   CaptureDetail `json:"culprit"`
+}
+
+// CaptureDetail is what ECS has no field for.
+type CaptureDetail struct {
+	State  string `json:"state"`
+	Scope  string `json:"scope"` // user or process
+	Level  int    `json:"level"` // from 1
+	Hits   int    `json:"hits"`
+	Traces int    `json:"traces"` // straces that attached
+	// EndedBecause says why nothing more is traced, once that is so.
+	EndedBecause string `json:"ended_because,omitempty"`
+	// Missed counts, by reason, the processes that were found and not traced,
+	// and Examples describes the first of them.
+	Missed   map[string]int `json:"missed,omitempty"`
+	Examples []Missed       `json:"missed_examples,omitempty"`
+	// Overruns counts how often process events were lost and /proc was scanned anew.
+	Overruns int `json:"overruns,omitempty"`
+	// FirstHit is the hit that started the capture.
+	FirstHit *Reference `json:"first_hit,omitempty"`
+}
+
+// Missed is a process that was found and not traced.
+type Missed struct {
+	PID         int    `json:"pid"`
+	CommandLine string `json:"command_line,omitempty"`
+	Reason      string `json:"reason"`
+	Detail      string `json:"detail,omitempty"`
+}
+
+// Trace is the strace output of one process and its descendants.
+type Trace struct {
+	Timestamp time.Time   `json:"@timestamp"` // when strace was started
+	Event     Meta        `json:"event"`
+	Rule      *Rule       `json:"rule,omitempty"`
+	User      User        `json:"user"`
+	Process   Process     `json:"process"`
+	Container *Container  `json:"container,omitempty"`
+	File      File        `json:"file"`
+	Culprit   TraceDetail `json:"culprit"`
+}
+
+// File is a file of the evidence.
+type File struct {
+	Path string `json:"path"` // absolute
+	Size int64  `json:"size"` // bytes
+}
+
+// TraceDetail is what ECS has no field for.
+type TraceDetail struct {
+	Capture Reference  `json:"capture"`
+	Hit     *Reference `json:"hit,omitempty"` // the hit that triggered it
+	State   string     `json:"state"`
+	// FoundBy says how the process was found: see the Found constants.
+	FoundBy string   `json:"found_by"`
+	Command []string `json:"command"` // strace and its arguments
+	Strace  int      `json:"strace"`  // the PID of that strace
+	// AgeMS is how old the process was when strace was on it, AttachMS how long
+	// that took from finding the process. Both in milliseconds.
+	AgeMS        float64 `json:"age_ms"`
+	AttachMS     float64 `json:"attach_ms"`
+	EndedBecause string  `json:"ended_because,omitempty"`
+	Truncated    bool    `json:"truncated,omitempty"` // the trace reached capture.trace_bytes
+	Lost         int64   `json:"lost,omitempty"`      // bytes of strace output not kept
+}
+
+// How a process was found.
+const (
+	FoundScan = "scan" // it was there at the first scan of /proc, or at a later one
+	FoundFork = "fork" // the proc connector told of its fork
+	FoundExec = "exec" // … of its execve
+	FoundUID  = "uid"  // … that it became this UID
+	FoundPoll = "poll" // by polling /proc, where there is no proc connector
+)
+
+// Loss says that something was not seen or not kept.
+type Loss struct {
+	Timestamp time.Time  `json:"@timestamp"`
+	Event     Meta       `json:"event"`
+	Culprit   LossDetail `json:"culprit"`
+}
+
+// LossDetail is what was lost, and how much of it.
+type LossDetail struct {
+	What  string `json:"what"`
+	Count uint64 `json:"count"`
+}
+
+// NewLoss makes the document of a loss that was noticed now.
+func NewLoss(what string, count uint64) Loss {
+	now := time.Now()
+	return Loss{
+		Timestamp: now,
+		Event:     Meta{ID: NewID(), Kind: "event", Action: ActionLoss},
+		Culprit:   LossDetail{What: what, Count: count},
+	}
+}

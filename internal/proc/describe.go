@@ -1,0 +1,118 @@
+package proc
+
+import (
+	"os/user"
+	"strconv"
+	"strings"
+	"sync"
+
+	"culprit/internal/event"
+)
+
+// Users finds the names of UIDs in /etc/passwd and remembers them. Safe for
+// concurrent use.
+type Users struct {
+	mu    sync.Mutex
+	names map[uint32]string
+}
+
+// Name returns the user's name, or "" if the UID has none. A name is remembered
+// for good: it labels evidence, nothing is decided by it.
+func (u *Users) Name(uid uint32) string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	name, known := u.names[uid]
+	if known {
+		return name
+	}
+	if found, err := user.LookupId(strconv.FormatUint(uint64(uid), 10)); err == nil {
+		name = found.Username
+	}
+	if u.names == nil || len(u.names) > 4096 {
+		u.names = map[uint32]string{}
+	}
+	u.names[uid] = name
+	return name
+}
+
+// User describes a UID.
+func (u *Users) User(uid uint32) event.User {
+	return event.User{ID: strconv.FormatUint(uint64(uid), 10), Name: u.Name(uid)}
+}
+
+// Command lines are kept up to so many bytes; programs can make them megabytes
+// long, and each hit holds a chain of them.
+const (
+	maxCommandLine       = 4096
+	maxParentCommandLine = 512
+)
+
+// CommandLine reads the command line, its arguments joined by spaces. A long one
+// is cut and ends in "…"; it is empty if it cannot be read.
+func (fs FS) CommandLine(pid int) string { return fs.commandLine(pid, maxCommandLine) }
+
+func (fs FS) commandLine(pid, most int) string {
+	args, _ := fs.Args(pid)
+	s := strings.Join(args, " ")
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// maxParents bounds the chain of parents that is followed; a machine's deepest
+// is rarely over 20.
+const maxParents = 64
+
+// Describe tells all there is to know of a live process, its parents up to PID 1
+// included. What cannot be read is left out; the error is [ErrGone], or says why
+// not even /proc/PID/stat can be read.
+func (fs FS) Describe(pid int, users *Users) (event.Process, error) {
+	p, ppid, err := fs.describeOne(pid, maxCommandLine, users)
+	if err != nil {
+		return event.Process{}, err
+	}
+	last := &p
+	for n := 0; ppid > 0 && n < maxParents; n++ {
+		parent, next, err := fs.describeOne(ppid, maxParentCommandLine, users)
+		if err != nil {
+			break
+		}
+		last.Parent = &parent
+		last, ppid = &parent, next
+	}
+	return p, nil
+}
+
+func (fs FS) describeOne(pid, most int, users *Users) (p event.Process, ppid int, err error) {
+	st, err := fs.Stat(pid)
+	if err != nil {
+		return p, 0, err
+	}
+	p = event.Process{PID: pid, EntityID: st.ID.String(), Start: StartTime(st.Start), Name: st.Comm}
+	if status, err := fs.Status(pid); err == nil {
+		u := users.User(status.UID.Real)
+		p.RealUser = &u
+	}
+	p.Executable, _ = fs.Executable(pid)
+	p.WorkingDirectory, _ = fs.WorkingDirectory(pid)
+	p.CommandLine = fs.commandLine(pid, most)
+	return p, st.PPID, nil
+}
+
+// IsDescendant reports whether the process is one of the ancestors' or stems from
+// one of them. Children of ancestors that have ended belong to init and are not
+// found so.
+func (fs FS) IsDescendant(pid int, ancestors func(ID) bool) bool {
+	for n := 0; pid > 0 && n < maxParents; n++ {
+		st, err := fs.Stat(pid)
+		if err != nil {
+			return false
+		}
+		if ancestors(st.ID) {
+			return true
+		}
+		pid = st.PPID
+	}
+	return false
+}

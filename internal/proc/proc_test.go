@@ -1,0 +1,167 @@
+package proc
+
+import (
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestParseStat(t *testing.T) {
+	t.Parallel()
+	const rest = " S 1 7 7 0 -1 4194304 100 0 0 0 1 2 0 0 20 0 1 0 8675309 1000000 50\n"
+	for comm, line := range map[string]string{
+		"bash":     "7 (bash)" + rest,
+		"a) R 2 (": "7 (a) R 2 ()" + rest,
+		"x\ny":     "7 (x\ny)" + rest,
+	} {
+		s, err := parseStat([]byte(line))
+		if err != nil {
+			t.Errorf("%q: %v", line, err)
+			continue
+		}
+		want := Stat{ID: ID{7, 8675309}, Comm: comm, State: 'S', PPID: 1, Flags: 4194304}
+		if s != want {
+			t.Errorf("%q: got %+v, want %+v", line, s, want)
+		}
+	}
+	for _, bad := range []string{"", "7", "7 (x", "7 (x) S 1", "x (x)" + rest, ")(" + rest} {
+		if s, err := parseStat([]byte(bad)); err == nil {
+			t.Errorf("%q became %+v", bad, s)
+		}
+	}
+}
+
+func TestParseStatus(t *testing.T) {
+	t.Parallel()
+	s, err := parseStatus([]byte("Name:\ta\nTgid:\t812\nPid:\t813\nTracerPid:\t9\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nFDSize:\t64\n"))
+	want := Status{TGID: 812, TracerPID: 9, UID: IDs{1, 2, 3, 4}, GID: IDs{5, 6, 7, 8}}
+	if err != nil || s != want {
+		t.Errorf("got %+v (%v), want %+v", s, err, want)
+	}
+	for _, bad := range []string{"", "Uid:\t1\nGid:\t1\n", "Tgid:\t1\nTracerPid:\t0\nUid:\tx\t1\t1\t1\nGid:\t1\t1\t1\t1\n"} {
+		if s, err := parseStatus([]byte(bad)); err == nil {
+			t.Errorf("%q became %+v", bad, s)
+		}
+	}
+}
+
+func TestContainerID(t *testing.T) {
+	t.Parallel()
+	id := strings.Repeat("0123456789abcdef", 4)
+	for in, want := range map[string]string{
+		"0::/system.slice/docker-" + id + ".scope\n":                         id,
+		"0::/kubepods/besteffort/pod12/" + id + "\n":                         id,
+		"1:name=systemd:/a\n0::/machine.slice/libpod-" + id + ".scope/ctr\n": id,
+		"0::/user.slice/user-1000.slice\n":                                   "",
+		"0::/x/" + id + "ff\n":                                               "",
+	} {
+		if got := containerID([]byte(in)); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("sleep", "60")
+	cmd.Dir = "/tmp"
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	deadline := time.Now().Add(5 * time.Second)
+	for { // fork has happened, execve may not have
+		if args, _ := Default.Args(cmd.Process.Pid); strings.Join(args, " ") == "sleep 60" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("sleep does not start")
+		}
+	}
+	p, err := Default.Describe(cmd.Process.Pid, new(Users))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.CommandLine != "sleep 60" || p.WorkingDirectory != "/tmp" || !strings.HasSuffix(p.Executable, "sleep") {
+		t.Errorf("got %+v", p)
+	}
+	if age := time.Since(p.Start); age < -50*time.Millisecond || age > 10*time.Second {
+		t.Errorf("started %v ago", age)
+	}
+	if p.Parent == nil || p.Parent.PID != os.Getpid() {
+		t.Fatalf("parent %+v, want us", p.Parent)
+	}
+	top := &p
+	for top.Parent != nil {
+		top = top.Parent
+	}
+	if top.PID != 1 {
+		t.Errorf("the chain of parents ends at %d", top.PID)
+	}
+	self, err := Default.Stat(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !Default.IsDescendant(cmd.Process.Pid, func(id ID) bool { return id == self.ID }) {
+		t.Error("our child is not found to be ours")
+	}
+}
+
+func TestGone(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("true")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Default.Describe(cmd.Process.Pid, new(Users)); !errors.Is(err, ErrGone) {
+		t.Errorf("got %v, want ErrGone", err)
+	}
+}
+
+func TestHoldsSocket(t *testing.T) {
+	t.Parallel()
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	raw, err := c.(*net.UDPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	raw.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &st) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !Default.HoldsSocket(os.Getpid(), st.Ino) {
+		t.Error("our own socket is not found")
+	}
+	if Default.HoldsSocket(os.Getpid(), st.Ino+1<<40) {
+		t.Error("a socket that does not exist is found")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("7 (bash) S 1 7 7 0 -1 4194304 100 0 0 0 1 2 0 0 20 0 1 0 8675309 1000000 50\n"))
+	f.Add([]byte("Tgid:\t812\nTracerPid:\t9\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		parseStat(b)
+		parseStatus(b)
+		containerID(b)
+	})
+}
+
+func BenchmarkStatus(b *testing.B) {
+	for b.Loop() {
+		if _, err := Default.Status(os.Getpid()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

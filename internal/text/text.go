@@ -1,0 +1,117 @@
+// Package text makes what others wrote safe to print, and numbers easy to read.
+package text
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Escape makes s safe to print on a terminal, in a log or in a comment line:
+// everything that is not printable (control characters, line ends, marks that
+// turn the direction of writing, broken UTF-8) becomes a Go escape, and so does
+// the backslash, so that what is printed cannot be taken for something else.
+func Escape(s string) string {
+	if !needsEscape(s) {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		case r == '\\':
+			b.WriteString(`\\`)
+		case unicode.IsPrint(r):
+			b.WriteString(s[:n])
+		default:
+			quoted := strconv.QuoteRuneToASCII(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+		s = s[n:]
+	}
+	return b.String()
+}
+
+func needsEscape(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '\\' {
+			return true
+		}
+	}
+	return false
+}
+
+// Quote writes a command's arguments as one line that a shell would take apart
+// again. What is not printable is escaped as in [Escape], inside $'…'.
+func Quote(args []string) string {
+	var b strings.Builder
+	for i, a := range args {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		switch {
+		case a != "" && strings.IndexFunc(a, special) < 0:
+			b.WriteString(a)
+		case strings.IndexFunc(a, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) < 0:
+			b.WriteString("'" + strings.ReplaceAll(a, "'", `'\''`) + "'")
+		default:
+			b.WriteString("$'" + strings.ReplaceAll(Escape(a), "'", `\'`) + "'")
+		}
+	}
+	return b.String()
+}
+
+func special(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=@%+,", r))
+}
+
+// FileName reduces s to letters, digits, dots, - and _, at most 32 of them, so
+// that it can be part of a file's name.
+func FileName(s string) string {
+	clean := strings.Map(func(r rune) rune {
+		if r < utf8.RuneSelf && !special(r) && !strings.ContainsRune("/:=@%+,", r) {
+			return r
+		}
+		return '_'
+	}, s)
+	clean = strings.TrimLeft(clean, ".-")
+	return clean[:min(len(clean), 32)]
+}
+
+// Size writes a number of bytes with three digits or so: "1.2 MiB".
+func Size(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, i := float64(n)/1024, 0
+	for f >= 1023.95 && i < len(units)-1 {
+		f /= 1024
+		i++
+	}
+	return fmt.Sprintf("%.1f %ciB", f, units[i])
+}
+
+// Plural writes n and the thing it counts: "1 trace", "3 traces".
+func Plural[N ~int | ~int64 | ~uint64](n N, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	if strings.HasSuffix(thing, "s") {
+		return fmt.Sprintf("%d %ses", n, thing)
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// Time writes a moment as tables show it: local time, to the millisecond.
+func Time(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04:05.000")
+}

@@ -1,0 +1,69 @@
+package text
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestEscape(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"php cron.php":      "php cron.php",
+		"a\x1b[2Jb\n":       `a\x1b[2Jb\n`,
+		"naïve":             "naïve",
+		"rtl\u202eexe":      `rtl\u202eexe`,
+		"\xff\xfe":          `\xff\xfe`,
+		`back\slash`:        `back\\slash`,
+		"\u2028line\u00a0x": `\u2028line\u00a0x`,
+		"tab\tbell\a\x7f":   `tab\tbell\a\x7f`,
+	} {
+		if got := Escape(in); got != want {
+			t.Errorf("Escape(%q) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+func FuzzEscape(f *testing.F) {
+	f.Add("a\x1b[0m\n\u202e\\")
+	f.Fuzz(func(t *testing.T, s string) {
+		got := Escape(s)
+		if strings.ContainsAny(got, "\x1b\n\r\t\x00\u202e") || len(got) < len(s) {
+			t.Errorf("Escape(%q) = %q", s, got)
+		}
+	})
+}
+
+func TestQuote(t *testing.T) {
+	t.Parallel()
+	got := Quote([]string{"iptables", "-p", "udp", "a b", "it's", "", "|04|", "x\x1by'"})
+	want := `iptables -p udp 'a b' 'it'\''s' '' '|04|' $'x\x1by\''`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestFileName(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"php8.2":                "php8.2",
+		"../../etc":             "_.._etc",
+		"(sd-pam)":              "_sd-pam_",
+		strings.Repeat("x", 50): strings.Repeat("x", 32),
+	} {
+		if got := FileName(in); got != want {
+			t.Errorf("FileName(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestSizePlural(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1<<20 - 1: "1.0 MiB", 5 << 30: "5.0 GiB"} {
+		if got := Size(n); got != want {
+			t.Errorf("Size(%d) = %s, want %s", n, got, want)
+		}
+	}
+	if got := Plural(1, "trace") + Plural(2, "process") + Plural(0, "hit"); got != "1 trace2 processes0 hits" {
+		t.Error(got)
+	}
+}

@@ -1,0 +1,160 @@
+package trigger
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"culprit/internal/event"
+)
+
+// maxQuestions bounds the questions taken from one packet. Resolvers send one a
+// message; several messages can share a TCP segment.
+const maxQuestions = 16
+
+// questions reads the DNS questions of a payload: one message over UDP, any
+// number of messages behind their lengths over TCP (RFC 1035, section 4.2.2).
+// What is not DNS, or is cut before its question ends, has none.
+func questions(transport string, payload []byte) []event.DNS {
+	if transport != "tcp" {
+		return message(nil, payload)
+	}
+	var all []event.DNS
+	for rest := payload; len(rest) > 2 && len(all) < maxQuestions; {
+		n := int(binary.BigEndian.Uint16(rest))
+		rest = rest[2:]
+		n = min(n, len(rest)) // the end may be in the next segment
+		all = message(all, rest[:n])
+		rest = rest[n:]
+	}
+	if len(all) == 0 {
+		// Some resolvers send the length in a segment of its own.
+		all = message(nil, payload)
+	}
+	return all
+}
+
+// message appends the questions of one DNS message. We read names ourselves
+// because dnsmessage refuses labels with a dot in them: a program could hide a
+// lookup of x\.y.badzone.test that way, which resolvers do answer.
+func message(all []event.DNS, b []byte) []event.DNS {
+	const headerLen = 12
+	if len(b) < headerLen {
+		return all
+	}
+	count := int(binary.BigEndian.Uint16(b[4:]))
+	if count == 0 || count > maxQuestions {
+		return all
+	}
+	id := strconv.Itoa(int(binary.BigEndian.Uint16(b)))
+	at := headerLen
+	for range count {
+		name, end, ok := readName(b, at)
+		if !ok || end+4 > len(b) || len(all) == maxQuestions {
+			return all
+		}
+		class := dnsmessage.Class(binary.BigEndian.Uint16(b[end+2:]))
+		if !knownClass(class) {
+			return all // text that happened to look like a name
+		}
+		all = append(all, event.DNS{ID: id, Question: event.Question{
+			Name:  name,
+			Type:  typeName(dnsmessage.Type(binary.BigEndian.Uint16(b[end:]))),
+			Class: strings.TrimPrefix(class.String(), "Class"),
+		}})
+		at = end + 4
+	}
+	return all
+}
+
+// readName reads the name at an offset: labels behind their lengths, the last of
+// length 0, or a pointer to an earlier place (RFC 1035, section 4.1.4). It is
+// written as master files have it, in lower case, without the last dot; bytes
+// that are not plain are written \DDD (RFC 4343, section 2.1).
+func readName(b []byte, at int) (name string, end int, ok bool) {
+	var s strings.Builder
+	wire := 0
+	for {
+		if at >= len(b) {
+			return "", 0, false
+		}
+		n := int(b[at])
+		switch {
+		case n == 0:
+			if end == 0 {
+				end = at + 1
+			}
+			return s.String(), end, true
+		case n >= 0xc0:
+			if at+1 >= len(b) {
+				return "", 0, false
+			}
+			to := (n&0x3f)<<8 | int(b[at+1])
+			if to >= at { // only backwards, so that there is an end
+				return "", 0, false
+			}
+			if end == 0 {
+				end = at + 2
+			}
+			at = to
+			continue
+		case n > 63 || at+1+n > len(b):
+			return "", 0, false
+		}
+		if wire += n + 1; wire > 254 {
+			return "", 0, false
+		}
+		if s.Len() > 0 {
+			s.WriteByte('.')
+		}
+		for _, c := range b[at+1 : at+1+n] {
+			switch {
+			case c >= 'A' && c <= 'Z':
+				s.WriteByte(c + 'a' - 'A')
+			case c > ' ' && c <= '~' && c != '.' && c != '\\':
+				s.WriteByte(c)
+			default:
+				fmt.Fprintf(&s, `\%03d`, c)
+			}
+		}
+		at += 1 + n
+	}
+}
+
+func knownClass(c dnsmessage.Class) bool {
+	const none = 254 // RFC 2136
+	switch c {
+	case dnsmessage.ClassINET, dnsmessage.ClassCHAOS, dnsmessage.ClassHESIOD, dnsmessage.ClassCSNET, dnsmessage.ClassANY, none:
+		return true
+	}
+	return false
+}
+
+// typeName names a type as DNS tools do, TYPE1234 where it has no name (RFC 3597).
+func typeName(t dnsmessage.Type) string {
+	switch t {
+	case 35:
+		return "NAPTR"
+	case 43:
+		return "DS"
+	case 48:
+		return "DNSKEY"
+	case 52:
+		return "TLSA"
+	case 64:
+		return "SVCB"
+	case 65:
+		return "HTTPS"
+	case 257:
+		return "CAA"
+	case dnsmessage.TypeALL:
+		return "ANY"
+	}
+	if s, named := strings.CutPrefix(t.String(), "Type"); named {
+		return s
+	}
+	return "TYPE" + strconv.Itoa(int(t))
+}

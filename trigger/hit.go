@@ -1,0 +1,138 @@
+package trigger
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"culprit/internal/event"
+	"culprit/internal/proc"
+)
+
+// newHit makes the document of a packet, without its user and origin.
+func newHit(in logged, pkt packet, asked []event.DNS) *event.Hit {
+	h := &event.Hit{
+		Timestamp:   in.time,
+		Event:       event.Meta{ID: event.NewID(), Kind: "alert", Action: event.ActionHit},
+		Rule:        event.Rule{Name: in.rule},
+		Network:     pkt.network,
+		Source:      pkt.source,
+		Destination: pkt.destination,
+		Culprit:     event.HitDetail{Count: 1, Truncated: pkt.truncated},
+		Packet:      in.data,
+	}
+	if len(asked) > 0 {
+		h.DNS = &asked[0]
+	}
+	if len(asked) > 1 {
+		h.Culprit.Questions = asked
+	}
+	return h
+}
+
+func userOf(in logged, users *proc.Users) *event.User {
+	u := users.User(*in.uid)
+	if in.gid != nil {
+		u.Group = &event.Group{ID: strconv.FormatUint(uint64(*in.gid), 10)}
+	}
+	return &u
+}
+
+// repeatWindow is how long packets that say the same are one hit.
+const repeatWindow = time.Second
+
+// maxRepeats bounds what is remembered of the last second. Beyond it repeated
+// packets are hits of their own, and nflog.rate bounds those.
+const maxRepeats = 1 << 16
+
+// repeat names packets that are the same hit: same rule, UID, flow and questions.
+type repeat struct {
+	rule     string
+	uid      int64 // -1: unknown
+	network  event.Network
+	from, to netip.AddrPort
+	asked    string
+}
+
+func repeatKey(in logged, pkt packet, asked []event.DNS) repeat {
+	k := repeat{
+		rule: in.rule, uid: -1, network: pkt.network,
+		from: netip.AddrPortFrom(pkt.source.IP, pkt.source.Port),
+		to:   netip.AddrPortFrom(pkt.destination.IP, pkt.destination.Port),
+	}
+	k.network.Bytes = 0
+	if in.uid != nil {
+		k.uid = int64(*in.uid)
+	}
+	switch len(asked) {
+	case 0:
+	case 1:
+		k.asked = asked[0].Question.Name + " " + asked[0].Question.Type
+	default:
+		var b strings.Builder
+		for _, q := range asked {
+			b.WriteString(q.Question.Name + " " + q.Question.Type + "\n")
+		}
+		k.asked = b.String()
+	}
+	return k
+}
+
+// repeats remembers the hits of the last second. The zero value is ready.
+type repeats struct {
+	byKey map[repeat]*seenHit
+	queue []*seenHit // oldest first
+}
+
+type seenHit struct {
+	key   repeat
+	id    string
+	first time.Time
+	count int
+}
+
+// seen reports whether the packet belongs to a hit of the last second, and counts it.
+func (r *repeats) seen(k repeat, now time.Time) bool {
+	s := r.byKey[k]
+	if s == nil || now.Sub(s.first) > repeatWindow {
+		return false
+	}
+	s.count++
+	return true
+}
+
+// add remembers a new hit.
+func (r *repeats) add(k repeat, id string, now time.Time) {
+	if len(r.queue) >= maxRepeats {
+		return
+	}
+	if r.byKey == nil {
+		r.byKey = map[repeat]*seenHit{}
+	}
+	s := &seenHit{key: k, id: id, first: now, count: 1}
+	r.byKey[k] = s
+	r.queue = append(r.queue, s)
+}
+
+// expire forgets hits over a second old, telling the counts of those that were
+// seen more than once. It returns how many are left.
+func (r *repeats) expire(now time.Time, tell func(id string, count int)) int {
+	n := 0
+	for n < len(r.queue) && now.Sub(r.queue[n].first) > repeatWindow {
+		s := r.queue[n]
+		if s.count > 1 {
+			tell(s.id, s.count)
+		}
+		if r.byKey[s.key] == s {
+			delete(r.byKey, s.key)
+		}
+		n++
+	}
+	if n == len(r.queue) {
+		r.byKey, r.queue = nil, nil // give back what a flood took
+		return 0
+	}
+	r.queue = r.queue[n:]
+	return len(r.queue)
+}

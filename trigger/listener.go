@@ -1,0 +1,202 @@
+// Package trigger turns packets that the firewall logs into hits: it reads NFLOG,
+// decodes and verifies what comes, and finds the process each packet came from.
+package trigger
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/florianl/go-nflog/v2"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"culprit/internal/config"
+)
+
+// readBuffer is the size of the netlink socket's buffer, in bytes. The kernel's
+// default loses packets at 100,000 a second, this does not.
+const readBuffer = 8 << 20
+
+// logged is one packet as NFLOG gave it.
+type logged struct {
+	time     time.Time
+	rule     string
+	uid, gid *uint32 // nil: the kernel gave none
+	data     []byte
+}
+
+// Listener reads one NFLOG group.
+type Listener struct {
+	log    *slog.Logger
+	nf     *nflog.Nflog
+	proc   *processor
+	queue  chan logged
+	failed chan error
+	stop   context.CancelFunc // ends the reading, before the socket is closed
+
+	lastSeq *uint32 // owned by the reading goroutine
+	counts  counts
+}
+
+// counts are written by the reading goroutine and read by the processing one.
+type counts struct {
+	lost     atomic.Uint64 // packets that the kernel dropped: gaps in the sequence
+	overruns atomic.Uint64 // times the socket's buffer overflowed (ENOBUFS)
+	queue    atomic.Uint64 // packets dropped because the queue was full
+}
+
+// Listen binds the NFLOG group of the configuration in the calling thread's
+// network namespace. From then on packets are read, and wait in the queue for
+// [Listener.Run]. The caller closes the Listener.
+func Listen(c *config.Config, log *slog.Logger) (*Listener, error) {
+	l := &Listener{
+		log:    log,
+		queue:  make(chan logged, c.NFLog.Queue),
+		failed: make(chan error, 1),
+	}
+	var err error
+	if l.proc, err = newProcessor(c); err != nil {
+		return nil, err
+	}
+	// A packet must reach us before its sender is gone: no batching. The rules ask
+	// for it too (--nflog-threshold 1). Sequence numbers show what was lost.
+	l.nf, err = nflog.Open(&nflog.Config{
+		Group:    uint16(c.NFLog.Group),
+		Copymode: nflog.CopyPacket,
+		Bufsize:  uint32(c.NFLog.Snaplen),
+		QThresh:  1,
+		Flags:    nflog.FlagSeq,
+		Logger:   quiet{},
+	})
+	if err != nil {
+		l.proc.close()
+		return nil, fmt.Errorf("open NFLOG: %w: does the kernel have CONFIG_NETFILTER_NETLINK_LOG?", err)
+	}
+	if err := l.nf.Con.SetReadBuffer(readBuffer); err != nil {
+		log.Warn("NFLOG keeps its small buffer and may lose packets in a flood", "error", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	l.stop = stop
+	if err := l.nf.RegisterWithErrorFunc(ctx, l.receive, func(err error) int { return l.readError(ctx, err) }); err != nil {
+		l.Close()
+		return nil, bindError(c.NFLog.Group, err)
+	}
+	return l, nil
+}
+
+// Close releases the group. Call it when Run has returned, or instead of it.
+func (l *Listener) Close() error {
+	l.stop()
+	l.proc.close()
+	return l.nf.Close()
+}
+
+// Run makes hits of what is read and gives them to out, on one goroutine, until
+// the context ends; then it makes hits of what was read already. The error says
+// that reading ended otherwise.
+func (l *Listener) Run(ctx context.Context, out Output) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.proc.run(ctx, l, out) })
+	g.Go(func() error {
+		select {
+		case err := <-l.failed:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	return g.Wait()
+}
+
+// receive is called for each packet, on go-nflog's goroutine. It must never wait:
+// while it does, the kernel drops packets.
+func (l *Listener) receive(a nflog.Attribute) int {
+	now := time.Now() // the kernel gives no time in OUTPUT
+	if a.Seq != nil {
+		if l.lastSeq != nil {
+			if gap := *a.Seq - *l.lastSeq - 1; gap != 0 && gap < 1<<31 {
+				l.counts.lost.Add(uint64(gap))
+			}
+		}
+		l.lastSeq = a.Seq
+	}
+	p := logged{time: now, uid: a.UID, gid: a.GID}
+	if a.Prefix != nil {
+		p.rule = *a.Prefix
+	}
+	if a.Payload != nil {
+		p.data = *a.Payload
+	}
+	select {
+	case l.queue <- p:
+	default:
+		l.counts.queue.Add(1)
+	}
+	return 0
+}
+
+// readError decides whether reading goes on: 0 is yes. An overrun is a loss to be
+// counted, everything else is the end.
+func (l *Listener) readError(ctx context.Context, err error) int {
+	if ctx.Err() != nil {
+		return 1
+	}
+	if errors.Is(err, unix.ENOBUFS) {
+		l.counts.overruns.Add(1)
+		return 0
+	}
+	select {
+	case l.failed <- fmt.Errorf("read NFLOG: %w", err):
+	default:
+	}
+	return 1
+}
+
+// bindError explains why the group could not be had. The kernel answers EPERM
+// where somebody else reads it already (nfulnl_recv_config in
+// net/netfilter/nfnetlink_log.c), and where we are not privileged.
+func bindError(group int, err error) error {
+	var op *netlink.OpError
+	switch {
+	case errors.Is(err, unix.EPERM) && os.Geteuid() != 0:
+		return fmt.Errorf("bind NFLOG group %d: %w: run as root", group, err)
+	case errors.Is(err, unix.EPERM), errors.As(err, &op) && errors.Is(op.Err, unix.EBUSY):
+		return fmt.Errorf("bind NFLOG group %d: another program reads it%s: stop that one, or choose another nflog.group", group, groupHolder(group))
+	}
+	return fmt.Errorf("bind NFLOG group %d: %w", group, err)
+}
+
+// groupHolder names who reads the group, by its netlink port, which is mostly the
+// PID (nfnetlink_log in /proc/net/netfilter: group, port id, …).
+func groupHolder(group int) string {
+	f, err := os.Open("/proc/thread-self/net/netfilter/nfnetlink_log")
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if len(fields) > 1 && fields[0] == fmt.Sprint(group) {
+			comm, err := os.ReadFile("/proc/" + fields[1] + "/comm")
+			if err != nil {
+				return fmt.Sprintf(" (netlink port %s)", fields[1])
+			}
+			return fmt.Sprintf(" (process %s, %s)", fields[1], strings.TrimSpace(string(comm)))
+		}
+	}
+	return ""
+}
+
+// quiet drops go-nflog's own messages: what they say reaches readError too.
+type quiet struct{}
+
+func (quiet) Debugf(string, ...any) {}
+func (quiet) Errorf(string, ...any) {}

@@ -1,0 +1,176 @@
+package trigger
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"culprit/internal/event"
+	"culprit/internal/proc"
+	"culprit/internal/sockdiag"
+)
+
+// busyBacklog is how many packets may wait before we stop searching for origins:
+// a search reads much of /proc, and in a flood the answers would come too late.
+const busyBacklog = 64
+
+// maxCandidates bounds the processes described when nobody holds the socket.
+const maxCandidates = 8
+
+// originFinder finds the process a packet came from: sock_diag names the socket
+// of the packet's addresses, /proc/PID/fd who holds it. It belongs to one
+// goroutine.
+type originFinder struct {
+	fs    proc.FS
+	users *proc.Users
+	diag  *sockdiag.Conn
+	last  []int // holders found lately, latest last: likely to be them again
+}
+
+func newOriginFinder(fs proc.FS, users *proc.Users) (*originFinder, error) {
+	diag, err := sockdiag.Open()
+	if err != nil {
+		return nil, err
+	}
+	return &originFinder{fs: fs, users: users, diag: diag}, nil
+}
+
+func (f *originFinder) close() { f.diag.Close() }
+
+// find sets the hit's origin, process and container. uid may be nil: unknown.
+func (f *originFinder) find(h *event.Hit, uid *uint32, backlog int) {
+	origin := &h.Culprit.Origin
+	origin.Grade = event.GradeNone
+	if backlog > busyBacklog {
+		origin.Reason = "not searched for: too many packets at once"
+		return
+	}
+	var all []int
+	holders, why := f.holders(h, uid, backlog, &all)
+	if len(holders) > 0 {
+		origin.Grade = event.GradeSocket
+		origin.Processes = f.describe(holders)
+	}
+	if len(origin.Processes) > 0 {
+		h.Process = &origin.Processes[0]
+		if id := f.fs.ContainerID(h.Process.PID); id != "" {
+			h.Container = &event.Container{ID: id}
+		}
+		return
+	}
+	origin.Grade, origin.Reason = event.GradeNone, why
+	if uid == nil {
+		return
+	}
+	candidates := f.ofUser(*uid, &all)
+	if len(candidates) == 0 {
+		return
+	}
+	if len(candidates) > maxCandidates {
+		origin.More = len(candidates) - maxCandidates
+		candidates = candidates[len(candidates)-maxCandidates:]
+	}
+	if origin.Processes = f.describe(candidates); len(origin.Processes) > 0 {
+		origin.Grade = event.GradeCandidates
+	}
+}
+
+// holders finds the processes that hold the packet's socket, or says why not. It
+// lists /proc into all if it needs to.
+func (f *originFinder) holders(h *event.Hit, uid *uint32, backlog int, all *[]int) (pids []int, why string) {
+	var protocol sockdiag.Protocol
+	switch h.Network.Transport {
+	case "udp":
+		protocol = sockdiag.UDP
+	case "tcp":
+		protocol = sockdiag.TCP
+	default:
+		return nil, "not UDP or TCP"
+	}
+	if h.Source.Port == 0 {
+		return nil, "a fragment without ports"
+	}
+	socket, err := f.diag.Lookup(protocol,
+		netip.AddrPortFrom(h.Source.IP, h.Source.Port),
+		netip.AddrPortFrom(h.Destination.IP, h.Destination.Port))
+	if errors.Is(err, sockdiag.ErrNotFound) {
+		return nil, "the socket was closed already"
+	}
+	if err != nil {
+		return nil, err.Error()
+	}
+	for i, pid := range slices.Backward(f.last) {
+		if backlog == 0 {
+			break // there is time to find all that hold it
+		}
+		if f.fs.HoldsSocket(pid, uint64(socket.Inode)) {
+			f.last = append(slices.Delete(f.last, i, i+1), pid)
+			return []int{pid}, ""
+		}
+	}
+	list(f.fs, all)
+	// Most likely it is a process of the packet's user, and a young one.
+	var others []int
+	for _, pid := range slices.Backward(*all) {
+		if uid != nil && !f.is(pid, *uid) {
+			others = append(others, pid)
+			continue
+		}
+		if f.fs.HoldsSocket(pid, uint64(socket.Inode)) {
+			pids = append(pids, pid)
+		}
+	}
+	if len(pids) == 0 {
+		for _, pid := range others {
+			if f.fs.HoldsSocket(pid, uint64(socket.Inode)) {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	if len(pids) == 0 {
+		return nil, fmt.Sprintf("nobody holds the socket any more (inode %d)", socket.Inode)
+	}
+	const remembered = 4
+	f.last = append(f.last, pids[0])
+	if len(f.last) > remembered {
+		f.last = f.last[1:]
+	}
+	return pids, ""
+}
+
+// ofUser lists the processes of a UID, oldest first.
+func (f *originFinder) ofUser(uid uint32, all *[]int) []int {
+	list(f.fs, all)
+	var pids []int
+	for _, pid := range *all {
+		if f.is(pid, uid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func (f *originFinder) is(pid int, uid uint32) bool {
+	s, err := f.fs.Status(pid)
+	return err == nil && s.Of(uid)
+}
+
+// describe tells of the processes that are still there.
+func (f *originFinder) describe(pids []int) []event.Process {
+	var ps []event.Process
+	for _, pid := range pids {
+		if p, err := f.fs.Describe(pid, f.users); err == nil {
+			ps = append(ps, p)
+		}
+	}
+	return ps
+}
+
+// list lists /proc once for one hit.
+func list(fs proc.FS, all *[]int) {
+	if *all == nil {
+		*all, _ = fs.PIDs()
+		slices.Sort(*all)
+	}
+}

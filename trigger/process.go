@@ -1,0 +1,157 @@
+package trigger
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"culprit/internal/config"
+	"culprit/internal/event"
+	"culprit/internal/pattern"
+	"culprit/internal/proc"
+)
+
+// Output takes what the listener finds. It is called on one goroutine, and while
+// it works the queue fills: it must not wait for anything slow.
+type Output interface {
+	// Hit is told of each new hit.
+	Hit(*event.Hit)
+	// Repeated is told how often in all the packet of a hit was seen within a
+	// second, when that was more than once.
+	Repeated(id string, count int)
+	// Lost is told, at most once a second, of what was not seen or not kept.
+	Lost(event.Loss)
+}
+
+// What can be lost, the values of culprit.what.
+const (
+	LostKernel     = "packets dropped by the kernel: the netlink buffer was full"
+	LostOverruns   = "netlink buffer overruns"
+	LostQueue      = "packets dropped: nflog.queue was full"
+	LostRate       = "hits dropped: nflog.rate was reached"
+	LostUnverified = "packets without a DNS question in the rule's domain"
+	LostForeign    = "packets of unknown rules: somebody else logs to our nflog.group"
+)
+
+// processor makes hits of packets. One goroutine owns it.
+type processor struct {
+	patterns map[string]pattern.Pattern
+	decoder  *decoder
+	finder   *originFinder
+	users    *proc.Users
+	limit    *rate.Limiter
+	repeats  repeats
+	lost     map[string]uint64 // since the last report
+}
+
+func newProcessor(c *config.Config) (*processor, error) {
+	p := &processor{
+		patterns: map[string]pattern.Pattern{},
+		decoder:  newDecoder(),
+		users:    new(proc.Users),
+		limit:    rate.NewLimiter(rate.Limit(c.NFLog.Rate), 5*c.NFLog.Rate),
+		lost:     map[string]uint64{},
+	}
+	for _, r := range c.Rules {
+		pat, err := r.Pattern()
+		if err != nil {
+			return nil, err
+		}
+		p.patterns[r.Name] = pat
+	}
+	var err error
+	p.finder, err = newOriginFinder(proc.Default, p.users)
+	return p, err
+}
+
+func (p *processor) close() { p.finder.close() }
+
+// run works until the context ends, and then through what is queued. The timer is
+// armed only while something is to be reported, so an idle daemon sleeps.
+func (p *processor) run(ctx context.Context, l *Listener, out Output) error {
+	timer := time.NewTimer(0)
+	<-timer.C
+	armed := false
+	for {
+		select {
+		case in := <-l.queue:
+			p.packet(in, len(l.queue), out)
+			if !armed {
+				timer.Reset(time.Second)
+				armed = true
+			}
+		case now := <-timer.C:
+			p.report(l, out)
+			armed = p.repeats.expire(now, out.Repeated) > 0
+			if armed {
+				timer.Reset(time.Second)
+			}
+		case <-ctx.Done():
+			for {
+				select {
+				case in := <-l.queue:
+					p.packet(in, len(l.queue), out)
+					continue
+				default:
+				}
+				p.report(l, out)
+				p.repeats.expire(time.Now().Add(time.Hour), out.Repeated)
+				return nil
+			}
+		}
+	}
+}
+
+// packet decides whether a packet is a hit, and hands it on if it is a new one.
+func (p *processor) packet(in logged, backlog int, out Output) {
+	pat, known := p.patterns[in.rule]
+	if !known {
+		p.lost[LostForeign]++
+		return
+	}
+	// What cannot be decoded has no addresses and asks nothing; the kernel's match
+	// stands all the same.
+	pkt, _ := p.decoder.decode(in.data)
+	asked := questions(pkt.network.Transport, pkt.payload)
+	if pat.IsDomain() && !anyIn(pat, asked) {
+		p.lost[LostUnverified]++
+		return
+	}
+	if p.repeats.seen(repeatKey(in, pkt, asked), in.time) {
+		return
+	}
+	if !p.limit.AllowN(in.time, 1) {
+		p.lost[LostRate]++
+		return
+	}
+	h := newHit(in, pkt, asked)
+	if in.uid != nil {
+		h.User = userOf(in, p.users)
+	}
+	p.finder.find(h, in.uid, backlog)
+	p.repeats.add(repeatKey(in, pkt, asked), h.Event.ID, in.time)
+	out.Hit(h)
+}
+
+// report tells what was lost since the last time.
+func (p *processor) report(l *Listener, out Output) {
+	p.lost[LostKernel] += l.counts.lost.Swap(0)
+	p.lost[LostOverruns] += l.counts.overruns.Swap(0)
+	p.lost[LostQueue] += l.counts.queue.Swap(0)
+	for what, n := range p.lost {
+		if n > 0 {
+			out.Lost(event.NewLoss(what, n))
+		}
+	}
+	clear(p.lost)
+}
+
+func anyIn(pat pattern.Pattern, asked []event.DNS) bool {
+	for _, q := range asked {
+		if pat.Contains(q.Question.Name) {
+			return true
+		}
+	}
+	return false
+}
