@@ -53,6 +53,7 @@ type capture struct {
 	lastHit  *event.Hit
 	byOrigin map[proc.ID]*event.Hit // the first hit of each process that is known to have sent one
 	scans    int                    // how often the finder was asked to look at everything
+	dirty    bool                   // changed since the recorder was told
 	closed   bool                   // ended from outside: nothing changes that any more
 	detached bool                   // its straces were told to let go
 }
@@ -206,6 +207,7 @@ func (c *capture) miss(id proc.ID, m event.Missed) {
 	if len(c.seen) < maxSeen {
 		c.seen[id] = true
 	}
+	c.dirty = true
 	d := &c.doc.Culprit
 	d.Missed[m.Reason]++
 	if len(d.Examples) < maxExamples {

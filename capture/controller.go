@@ -134,7 +134,7 @@ func (k *Controller) handle(ctx context.Context, message any) {
 	case overrun:
 		for _, c := range k.captures {
 			c.doc.Culprit.Overruns++
-			k.recorder.Capture(c.snapshot())
+			c.dirty = true
 		}
 	case traceAttached:
 		k.attached(m)
@@ -152,8 +152,10 @@ func (k *Controller) settle(now time.Time) (next time.Time) {
 	for uid, c := range k.captures {
 		before := c.doc.Culprit.State
 		c.update(now)
-		if c.ended() || c.doc.Culprit.State != before {
+		// In a flood of hits the recorder is not told of every one.
+		if c.ended() || c.doc.Culprit.State != before || c.dirty && len(k.inbox) == 0 {
 			k.recorder.Capture(c.snapshot())
+			c.dirty = false
 		}
 		if c.ended() {
 			k.log.Info("capture ended", c.logAttrs(), slog.String("because", c.doc.Culprit.EndedBecause))
@@ -188,7 +190,7 @@ func (k *Controller) hit(h *event.Hit, now time.Time) {
 	isNew, origins := c.lastHit == nil, len(c.byOrigin)
 	raised := c.hit(h, now)
 	c.update(now)
-	k.recorder.Capture(c.snapshot())
+	c.dirty = true
 	switch {
 	case isNew:
 		k.log.Info("capture started", c.logAttrs(), slog.String("rule", h.Rule.Name))
@@ -233,8 +235,8 @@ func (k *Controller) order(o order, now time.Time) error {
 	levels := []config.Level{{Processes: o.processes, Window: o.window, Strings: o.strings}}
 	c := newCapture(o.uid, k.users.User(o.uid), config.ScopeUser, levels, 0, now)
 	c.scans++
+	c.dirty = true
 	k.captures[o.uid] = c
-	k.recorder.Capture(c.snapshot())
 	k.watch()
 	return nil
 }
@@ -327,8 +329,8 @@ func (k *Controller) attached(m traceAttached) {
 	c := m.t.capture
 	c.tracing[m.t] = &m.trace
 	c.doc.Culprit.Traces++
+	c.dirty = true
 	k.recorder.Trace(m.trace)
-	k.recorder.Capture(c.snapshot())
 	k.log.Info("tracing", c.logAttrs(), slog.Int("pid", m.t.id.PID), slog.String("command_line", m.trace.Process.CommandLine))
 }
 
@@ -341,7 +343,6 @@ func (k *Controller) ended(m traceEnded) {
 	if m.refused != nil {
 		c.started-- // another process may have its place
 		c.miss(m.t.id, *m.refused)
-		k.recorder.Capture(c.snapshot())
 		return
 	}
 	d := &doc.Culprit

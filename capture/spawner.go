@@ -29,7 +29,9 @@ func (s spawner) run(ctx context.Context) {
 	for {
 		select {
 		case req := <-s.starts:
-			req.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+			// In a process group of its own a strace gets no Ctrl-C from a terminal:
+			// it is for us to end it.
+			req.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 			req.done <- req.cmd.Start()
 		case <-ctx.Done():
 			return

@@ -56,14 +56,14 @@ func message(all []event.DNS, b []byte) []event.DNS {
 		if !ok || end+4 > len(b) || len(all) == maxQuestions {
 			return all
 		}
-		class := dnsmessage.Class(binary.BigEndian.Uint16(b[end+2:]))
-		if !knownClass(class) {
+		class, known := className(binary.BigEndian.Uint16(b[end+2:]))
+		if !known {
 			return all // text that happened to look like a name
 		}
 		all = append(all, event.DNS{ID: id, Question: event.Question{
 			Name:  name,
 			Type:  typeName(dnsmessage.Type(binary.BigEndian.Uint16(b[end:]))),
-			Class: strings.TrimPrefix(class.String(), "Class"),
+			Class: class,
 		}})
 		at = end + 4
 	}
@@ -124,13 +124,22 @@ func readName(b []byte, at int) (name string, end int, ok bool) {
 	}
 }
 
-func knownClass(c dnsmessage.Class) bool {
-	const none = 254 // RFC 2136
-	switch c {
-	case dnsmessage.ClassINET, dnsmessage.ClassCHAOS, dnsmessage.ClassHESIOD, dnsmessage.ClassCSNET, dnsmessage.ClassANY, none:
-		return true
+// className names a class (RFC 1035, 2136); others are not DNS for us. The first
+// bit is multicast DNS's wish for an answer to the sender alone (RFC 6762).
+func className(c uint16) (name string, known bool) {
+	switch c &^ 0x8000 {
+	case 1:
+		return "IN", true
+	case 3:
+		return "CH", true
+	case 4:
+		return "HS", true
+	case 254:
+		return "NONE", true
+	case 255:
+		return "ANY", true
 	}
-	return false
+	return "", false
 }
 
 // typeName names a type as DNS tools do, TYPE1234 where it has no name (RFC 3597).

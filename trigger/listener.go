@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/florianl/go-nflog/v2"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -162,16 +161,16 @@ func (l *Listener) readError(ctx context.Context, err error) int {
 
 // bindError explains why the group could not be had. The kernel answers EPERM
 // where somebody else reads it already (nfulnl_recv_config in
-// net/netfilter/nfnetlink_log.c), and where we are not privileged.
+// net/netfilter/nfnetlink_log.c), and where we are not privileged. go-nflog keeps
+// only the text of the error.
 func bindError(group int, err error) error {
-	var op *netlink.OpError
 	switch {
-	case errors.Is(err, unix.EPERM) && os.Geteuid() != 0:
+	case !strings.Contains(err.Error(), unix.EPERM.Error()):
+		return fmt.Errorf("bind NFLOG group %d: %w", group, err)
+	case os.Geteuid() != 0:
 		return fmt.Errorf("bind NFLOG group %d: %w: run as root", group, err)
-	case errors.Is(err, unix.EPERM), errors.As(err, &op) && errors.Is(op.Err, unix.EBUSY):
-		return fmt.Errorf("bind NFLOG group %d: another program reads it%s: stop that one, or choose another nflog.group", group, groupHolder(group))
 	}
-	return fmt.Errorf("bind NFLOG group %d: %w", group, err)
+	return fmt.Errorf("bind NFLOG group %d: another program reads it%s: stop that one, or choose another nflog.group", group, groupHolder(group))
 }
 
 // groupHolder names who reads the group, by its netlink port, which is mostly the

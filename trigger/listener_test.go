@@ -1,0 +1,196 @@
+package trigger
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/florianl/go-nflog/v2"
+
+	"culprit/internal/config"
+	"culprit/internal/event"
+	"culprit/internal/testkit"
+)
+
+// toChannel is an Output that passes hits on.
+type toChannel struct {
+	hits chan *event.Hit
+	*collector
+}
+
+func (c toChannel) Hit(h *event.Hit) { c.hits <- h }
+
+const logRule = "iptables -A OUTPUT -p udp --dport 53 -m string --algo bm --icase --string badzone -j NFLOG --nflog-group 5353 --nflog-prefix text --nflog-threshold 1"
+
+// listen starts a listener in a namespace whose firewall logs badzone.
+func listen(t *testing.T, yaml string) (*testkit.Net, toChannel) {
+	t.Helper()
+	n := testkit.NewNet(t)
+	c, err := config.Parse("test", []byte(yaml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l *Listener
+	n.Do(func() { l, err = Listen(c, slog.New(slog.DiscardHandler)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := toChannel{make(chan *event.Hit, 100), newCollector()}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx, out) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("the listener ended: %v", err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("the listener does not end")
+		}
+		l.Close()
+	})
+	n.Must(t, "sh", "-c", logRule)
+	return n, out
+}
+
+func next(t *testing.T, out toChannel) *event.Hit {
+	t.Helper()
+	select {
+	case h := <-out.hits:
+		return h
+	case <-time.After(5 * time.Second):
+		t.Fatal("no hit within 5 s")
+		return nil
+	}
+}
+
+// The sender is found while it lives: by its socket, whatever becomes of its UID.
+func TestOriginOfALiveProcess(t *testing.T) {
+	t.Parallel()
+	n, out := listen(t, twoRules)
+	cmd := exec.Command("/usr/bin/python3", "-c", "import socket,time; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.sendto(b'BadZone', ('127.0.0.1', 53)); print(s.getsockname()[1], flush=True); time.sleep(30)")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 64201, Gid: 64201}}
+	cmd.Dir = "/"
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	h := next(t, out)
+	var port uint16
+	if _, err := fmt.Fscan(stdout, &port); err != nil {
+		t.Fatal(err)
+	}
+	o := h.Culprit.Origin
+	if h.User.String() != "64201" || h.Source.Port != port || h.Destination.String() != "127.0.0.1:53" || h.Asks() != "-" {
+		t.Errorf("hit %+v, want port %d of user 64201", h, port)
+	}
+	if o.Grade != event.GradeSocket || len(o.Processes) != 1 || h.Process == nil {
+		t.Fatalf("origin %+v, want one process by its socket", o)
+	}
+	if p := h.Process; p.PID != cmd.Process.Pid || p.WorkingDirectory != "/" || !strings.HasPrefix(p.CommandLine, "/usr/bin/python3 -c") || p.Parent.PID != os.Getpid() || p.RealUser.ID != "64201" {
+		t.Errorf("process %+v", p)
+	}
+}
+
+// Where the sender is gone the others of its UID are named, as a guess.
+func TestOriginOfADeadProcess(t *testing.T) {
+	t.Parallel()
+	n, out := listen(t, twoRules)
+	as := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 64202, Gid: 64202}}
+	bystander := exec.Command("sleep", "30")
+	bystander.SysProcAttr = as
+	if err := n.Start(bystander); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { bystander.Process.Kill(); bystander.Wait() }()
+	// The socket of a process that closes it before the packet is looked at.
+	cmd := exec.Command("/usr/bin/python3", "-c", "import socket; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.sendto(b'badzone', ('127.0.0.1', 53)); s.close()")
+	cmd.SysProcAttr = as
+	if err := n.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	o := next(t, out).Culprit.Origin
+	if o.Grade == event.GradeSocket { // we were faster than the close
+		return
+	}
+	named := false
+	for _, p := range o.Processes {
+		named = named || p.PID == bystander.Process.Pid
+	}
+	if o.Grade != event.GradeCandidates || !named || o.Reason == "" {
+		t.Errorf("origin %+v, want candidates with %d among them", o, bystander.Process.Pid)
+	}
+}
+
+// A second reader of a group is told who has it.
+func TestGroupTaken(t *testing.T) {
+	t.Parallel()
+	n, _ := listen(t, twoRules)
+	c, err := config.Parse("test", []byte(twoRules))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Do(func() { _, err = Listen(c, slog.New(slog.DiscardHandler)) })
+	if err == nil || !strings.Contains(err.Error(), "group 5353") || !strings.Contains(err.Error(), "nflog.group") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What the queue cannot take is counted, not waited for.
+func TestOverfullQueue(t *testing.T) {
+	t.Parallel()
+	l := &Listener{queue: make(chan logged, 2)}
+	for range 5 {
+		l.receive(attribute(0))
+	}
+	if got := l.counts.queue.Load(); got != 3 {
+		t.Errorf("%d packets counted as dropped, want 3", got)
+	}
+}
+
+// Gaps in the sequence are packets lost, wrapping around included.
+func TestGaps(t *testing.T) {
+	t.Parallel()
+	l := &Listener{queue: make(chan logged, 100)}
+	for _, seq := range []uint32{1<<32 - 2, 1<<32 - 1, 0, 1, 5, 6, 3} {
+		l.receive(attribute(seq))
+	}
+	if got := l.counts.lost.Load(); got != 3 {
+		t.Errorf("%d packets counted as lost, want 3", got)
+	}
+}
+
+// A close of the socket ends the reading, and no loop spins.
+func TestCloseEnds(t *testing.T) {
+	t.Parallel()
+	n := testkit.NewNet(t)
+	c, err := config.Parse("test", []byte(twoRules))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l *Listener
+	n.Do(func() { l, err = Listen(c, slog.New(slog.DiscardHandler)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.nf.Con.Close() // from under it
+	if err := l.Run(t.Context(), newCollector()); err == nil || !strings.Contains(err.Error(), "read NFLOG") {
+		t.Errorf("got %v, want the error of the socket", err)
+	}
+	l.Close()
+}
+
+func attribute(seq uint32) nflog.Attribute { return nflog.Attribute{Seq: &seq} }

@@ -1,0 +1,149 @@
+package trigger
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"culprit/internal/config"
+	"culprit/internal/event"
+)
+
+// collector is an Output that keeps what it is told.
+type collector struct {
+	hits     []*event.Hit
+	repeated map[string]int
+	lost     map[string]uint64
+}
+
+func newCollector() *collector {
+	return &collector{repeated: map[string]int{}, lost: map[string]uint64{}}
+}
+
+func (c *collector) Hit(h *event.Hit)              { c.hits = append(c.hits, h) }
+func (c *collector) Repeated(id string, count int) { c.repeated[id] = count }
+func (c *collector) Lost(l event.Loss)             { c.lost[l.Culprit.What] += l.Culprit.Count }
+
+func mustProcessor(t testing.TB, yaml string) *processor {
+	t.Helper()
+	c, err := config.Parse("test", []byte(yaml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := newProcessor(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.close)
+	return p
+}
+
+const twoRules = "rules: [{name: text, string: badzone}, {name: zone, domain: badzone.test}]"
+
+// Packets are hits or not, by their rule.
+func TestPackets(t *testing.T) {
+	t.Parallel()
+	v4 := func(payload []byte) []byte { return ip(t, "192.0.2.1", "192.0.2.2", udp(4000, 53), payload) }
+	for _, tt := range []struct {
+		name, rule string
+		data       []byte
+		asks       string // of the hit; "" for none
+		lost       string
+	}{
+		{"string", "text", v4(query(1, xBadzone, 1)), "x.badzone.test A", ""},
+		{"string, not DNS", "text", v4([]byte("hello badzone")), "-", ""},
+		{"string, not even IP", "text", []byte("badzone"), "-", ""},
+		{"string, another name", "text", v4(query(1, "\x07badzone\x03org", 1)), "badzone.org A", ""},
+		{"domain", "zone", v4(query(1, "\x07BADzone\x04test", 15)), "badzone.test MX", ""},
+		{"domain, below", "zone", v4(query(1, xBadzone, 28)), "x.badzone.test AAAA", ""},
+		{"domain, a label that ends alike", "zone", v4(query(1, "\x0anotbadzone\x04test", 1)), "", LostUnverified},
+		{"domain, a label with a dot", "zone", v4(query(1, "\x0cx.badzone.te\x02st", 1)), "", LostUnverified},
+		{"domain, not DNS", "zone", v4([]byte("\x07badzone\x04test\x00")), "", LostUnverified},
+		{"domain, not IP", "zone", nil, "", LostUnverified},
+		{"unknown rule", "other", v4(query(1, xBadzone, 1)), "", LostForeign},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, out := mustProcessor(t, twoRules), newCollector()
+			p.packet(logged{time: time.Now(), rule: tt.rule, data: tt.data}, 0, out)
+			p.report(&Listener{}, out)
+			if tt.asks == "" {
+				if len(out.hits) != 0 || out.lost[tt.lost] != 1 {
+					t.Errorf("%d hits, losses %v; want one of %q", len(out.hits), out.lost, tt.lost)
+				}
+				return
+			}
+			if len(out.hits) != 1 || len(out.lost) != 0 {
+				t.Fatalf("%d hits, losses %v; want one hit", len(out.hits), out.lost)
+			}
+			h := out.hits[0]
+			if h.Asks() != tt.asks || h.Rule.Name != tt.rule || h.User != nil || h.Culprit.Count != 1 || h.Culprit.Origin.Grade != event.GradeNone {
+				t.Errorf("hit %+v asks %q, want %q", h, h.Asks(), tt.asks)
+			}
+		})
+	}
+}
+
+// Packets that say the same within a second are one hit; what differs is another.
+func TestRepeats(t *testing.T) {
+	t.Parallel()
+	p, out := mustProcessor(t, twoRules), newCollector()
+	start := time.Now()
+	uid := uint32(64201)
+	send := func(after time.Duration, port uint16, id uint16, qtype byte, uid *uint32) {
+		p.packet(logged{time: start.Add(after), rule: "text", uid: uid, data: ip(t, "192.0.2.1", "192.0.2.2", udp(port, 53), query(id, xBadzone, qtype))}, 0, out)
+	}
+	send(0, 4000, 1, 1, nil)
+	send(100*time.Millisecond, 4000, 2, 1, nil) // the dns id does not matter
+	send(900*time.Millisecond, 4000, 1, 1, nil)
+	send(910*time.Millisecond, 4000, 1, 28, nil) // another question
+	send(920*time.Millisecond, 4001, 1, 1, nil)  // another flow
+	send(930*time.Millisecond, 4000, 1, 1, &uid) // another user
+	send(1100*time.Millisecond, 4000, 1, 1, nil) // a second later
+	if len(out.hits) != 5 {
+		t.Fatalf("%d hits, want 5", len(out.hits))
+	}
+	if left := p.repeats.expire(start.Add(1500*time.Millisecond), out.Repeated); left != 4 {
+		t.Errorf("%d hits are remembered after 1.5 s, want 4", left)
+	}
+	if left := p.repeats.expire(start.Add(time.Minute), out.Repeated); left != 0 || p.repeats.byKey != nil {
+		t.Errorf("%d hits are remembered after a minute", left)
+	}
+	if len(out.repeated) != 1 || out.repeated[out.hits[0].Event.ID] != 3 {
+		t.Errorf("repeats %v, want 3 of the first", out.repeated)
+	}
+}
+
+func TestRateIsBounded(t *testing.T) {
+	t.Parallel()
+	p, out := mustProcessor(t, twoRules+"\nnflog: {rate: 10}"), newCollector()
+	now := time.Now()
+	for port := range uint16(100) {
+		p.packet(logged{time: now, rule: "text", data: ip(t, "192.0.2.1", "192.0.2.2", udp(port+1, 53), query(1, xBadzone, 1))}, 0, out)
+	}
+	p.report(&Listener{}, out)
+	if len(out.hits) != 50 || out.lost[LostRate] != 50 {
+		t.Errorf("%d hits kept, %d lost; want 50 and 50", len(out.hits), out.lost[LostRate])
+	}
+}
+
+func TestUserAndQuestions(t *testing.T) {
+	t.Parallel()
+	p, out := mustProcessor(t, twoRules), newCollector()
+	uid, gid := uint32(0), uint32(64200)
+	a, aaaa := query(7, xBadzone, 1), query(8, xBadzone, 28)
+	payload := append([]byte{0, byte(len(a))}, a...)
+	payload = append(append(payload, 0, byte(len(aaaa))), aaaa...)
+	p.packet(logged{time: time.Now(), rule: "text", uid: &uid, gid: &gid, data: ip(t, "192.0.2.1", "192.0.2.2", tcp(4000, 53), payload)}, 0, out)
+	h := out.hits[0]
+	if h.User.String() != "root (0)" || h.User.Group.ID != "64200" {
+		t.Errorf("user %v, group %v", h.User, h.User.Group)
+	}
+	if len(h.Culprit.Questions) != 2 || h.DNS.ID != "7" || h.Culprit.Questions[1].ID != "8" {
+		t.Errorf("questions %+v", h.Culprit.Questions)
+	}
+	// A flood is not searched through for origins, and says so.
+	p.packet(logged{time: time.Now(), rule: "text", uid: &uid, data: ip(t, "192.0.2.1", "192.0.2.2", udp(1, 53), a)}, busyBacklog+1, out)
+	if o := out.hits[1].Culprit.Origin; o.Grade != event.GradeNone || !strings.Contains(o.Reason, "too many") {
+		t.Errorf("origin in a flood: %+v", o)
+	}
+}
