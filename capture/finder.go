@@ -45,6 +45,7 @@ type finder struct {
 	guard guard
 	log   *slog.Logger
 	send  func(any)
+	open  func() *source // starts to listen
 	// watches holds the latest set that the finder has not taken yet.
 	watches chan map[uint32]watch
 
@@ -53,7 +54,9 @@ type finder struct {
 }
 
 func newFinder(fs proc.FS, g guard, log *slog.Logger, send func(any)) *finder {
-	return &finder{fs: fs, guard: g, log: log, send: send, watches: make(chan map[uint32]watch, 1)}
+	f := &finder{fs: fs, guard: g, log: log, send: send, watches: make(chan map[uint32]watch, 1)}
+	f.open = f.listen
+	return f
 }
 
 // watch replaces what is watched. It never waits, and has one caller.
@@ -203,8 +206,8 @@ const (
 	pollAllEach = 50
 )
 
-// open starts to listen, or to poll.
-func (f *finder) open() *source {
+// listen opens the proc connector, or starts to poll where there is none.
+func (f *finder) listen() *source {
 	conn, err := connector.Open()
 	if err != nil {
 		f.log.Warn("no proc connector: polling /proc, processes that live less than "+pollEvery.String()+" are missed", "error", err)

@@ -3,6 +3,7 @@ package capture
 import (
 	"bytes"
 	"io"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -102,11 +103,8 @@ func signalNumber(name string) int {
 	if n := unix.SignalNum(name); n != 0 {
 		return int(n)
 	}
-	if rt, ok := strings.CutPrefix(name, "SIGRT_"); ok {
-		n := 0
-		for _, c := range rt {
-			n = n*10 + int(c-'0')
-		}
+	rt, _ := strings.CutPrefix(name, "SIGRT_")
+	if n, err := strconv.Atoi(rt); err == nil && n >= 0 && n <= 32 {
 		return 32 + n
 	}
 	return 0

@@ -1,0 +1,186 @@
+package capture
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"culprit/internal/config"
+	"culprit/internal/event"
+	"culprit/internal/proc"
+)
+
+var ladder = []config.Level{
+	{Hits: 1, Processes: 2, Window: 10 * time.Second, Strings: 32},
+	{Hits: 3, Processes: 4, Window: time.Minute, Strings: 512},
+}
+
+var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func at(s int) time.Time { return epoch.Add(time.Duration(s) * time.Second) }
+
+func aHit(processes ...event.Process) *event.Hit {
+	h := &event.Hit{Rule: event.Rule{Name: "badzone"}, Event: event.Meta{ID: event.NewID()}}
+	h.Culprit.Origin = event.Origin{Grade: event.GradeSocket, Processes: processes}
+	return h
+}
+
+func aCapture() *capture {
+	return newCapture(64201, event.User{ID: "64201"}, config.ScopeUser, ladder, 5*time.Second, epoch)
+}
+
+// Hits raise the level at their thresholds and start the window anew.
+func TestHitsIntensify(t *testing.T) {
+	t.Parallel()
+	c := aCapture()
+	for i, want := range []struct {
+		raised   bool
+		level    int
+		deadline time.Time
+	}{{false, 1, at(10)}, {false, 1, at(11)}, {true, 2, at(62)}, {false, 2, at(63)}} {
+		raised := c.hit(aHit(), at(i))
+		if raised != want.raised || c.doc.Culprit.Level != want.level || !c.deadline.Equal(want.deadline) {
+			t.Errorf("hit %d: raised %v to level %d until %v, want %+v", i+1, raised, c.doc.Culprit.Level, c.deadline, want)
+		}
+	}
+	if c.doc.Culprit.Hits != 4 || c.doc.Rule.Name != "badzone" || c.doc.Culprit.FirstHit == nil {
+		t.Errorf("capture %+v", c.doc)
+	}
+}
+
+// A capture ends when its time is up, once its straces are gone; they get the
+// linger time to end by themselves.
+func TestTimeIsUp(t *testing.T) {
+	t.Parallel()
+	c := aCapture()
+	c.hit(aHit(), epoch)
+	tr := &tracer{stop: make(chan string, 1)}
+	c.tracing[tr] = nil
+	for _, step := range []struct {
+		now      int
+		state    string
+		detached bool
+	}{{9, event.StateRunning, false}, {10, event.StateDraining, false}, {14, event.StateDraining, false}, {15, event.StateDraining, true}} {
+		c.update(at(step.now))
+		if c.doc.Culprit.State != step.state || (len(tr.stop) == 1) != step.detached {
+			t.Errorf("after %d s: %s, detached %v; want %+v", step.now, c.doc.Culprit.State, len(tr.stop) == 1, step)
+		}
+	}
+	if next := c.next(at(9)); !next.Equal(at(10)) {
+		t.Errorf("next look at %v", next)
+	}
+	if next := c.next(at(10)); !next.Equal(at(15)) {
+		t.Errorf("next look at %v", next)
+	}
+	delete(c.tracing, tr)
+	c.update(at(16))
+	if !c.ended() || c.doc.Event.End == nil || c.doc.Culprit.EndedBecause != "its time was up" {
+		t.Errorf("capture %+v", c.doc)
+	}
+}
+
+// A hit revives a capture that is draining, with straces that are detached anew
+// when that time is up too.
+func TestHitRevives(t *testing.T) {
+	t.Parallel()
+	c := aCapture()
+	c.hit(aHit(), epoch)
+	c.tracing[&tracer{stop: make(chan string, 1)}] = nil
+	c.update(at(15))
+	c.hit(aHit(), at(16))
+	c.update(at(16))
+	if c.doc.Culprit.State != event.StateRunning || c.doc.Culprit.EndedBecause != "" {
+		t.Errorf("capture %+v", c.doc.Culprit)
+	}
+	late := &tracer{stop: make(chan string, 1)}
+	c.tracing[late] = nil
+	c.update(at(31))
+	if len(late.stop) != 1 {
+		t.Error("a strace of the second life was not told to let go")
+	}
+}
+
+// Processes are used up for good only at the highest level: before it, hits that
+// are still to come would allow more.
+func TestUsedUp(t *testing.T) {
+	t.Parallel()
+	c := aCapture()
+	c.hit(aHit(), epoch)
+	c.started = 2
+	c.update(at(1))
+	if c.doc.Culprit.State != event.StateRunning {
+		t.Errorf("used up at level 1: %s", c.doc.Culprit.State)
+	}
+	if why := c.refuses(0, 10); why != "level 1 allows 2 processes" {
+		t.Errorf("refused because %q", why)
+	}
+	c.hit(aHit(), at(2))
+	c.hit(aHit(), at(2))
+	if why := c.refuses(0, 10); why != "" {
+		t.Errorf("level 2 refuses: %s", why)
+	}
+	if why := c.refuses(10, 10); !strings.Contains(why, "capture.concurrent") {
+		t.Errorf("refused because %q", why)
+	}
+	c.started = 4
+	c.update(at(3))
+	if !c.ended() || c.doc.Culprit.EndedBecause != "its 4 processes were used up" {
+		t.Errorf("used up at the highest level: %+v", c.doc.Culprit)
+	}
+}
+
+func TestClose(t *testing.T) {
+	t.Parallel()
+	c := aCapture()
+	tr := &tracer{stop: make(chan string, 1)}
+	c.tracing[tr] = nil
+	c.close("culprit was stopped", at(1))
+	if c.doc.Culprit.State != event.StateDraining || <-tr.stop != "culprit was stopped" {
+		t.Errorf("capture %+v", c.doc.Culprit)
+	}
+	delete(c.tracing, tr)
+	c.update(at(2))
+	if !c.ended() || c.doc.Culprit.EndedBecause != "culprit was stopped" {
+		t.Errorf("capture %+v", c.doc.Culprit)
+	}
+}
+
+// Each missed process is counted once, and the first are described.
+func TestMissed(t *testing.T) {
+	t.Parallel()
+	c := aCapture()
+	for i := range 2 * maxExamples {
+		for range 3 {
+			c.miss(proc.ID{PID: i}, event.Missed{PID: i, Reason: "why"})
+		}
+	}
+	d := c.snapshot().Culprit
+	if d.Missed["why"] != 2*maxExamples || len(d.Examples) != maxExamples {
+		t.Errorf("missed %v with %d examples", d.Missed, len(d.Examples))
+	}
+	c.miss(proc.ID{PID: 1000}, event.Missed{Reason: "why"})
+	if d.Missed["why"] != 2*maxExamples {
+		t.Error("a snapshot changed")
+	}
+}
+
+// A trace belongs to the hit of its own process, if that is known.
+func TestTrigger(t *testing.T) {
+	t.Parallel()
+	c := aCapture()
+	a, b := proc.ID{PID: 7, Start: 1}, proc.ID{PID: 8, Start: 2}
+	first, second := aHit(event.Process{EntityID: a.String()}), aHit(event.Process{EntityID: b.String()})
+	if c.trigger(a) != nil {
+		t.Error("a hit before any")
+	}
+	for _, h := range []*event.Hit{first, aHit(event.Process{EntityID: a.String()}), second} {
+		c.hit(h, epoch)
+	}
+	if c.trigger(a) != first || c.trigger(b) != second || c.trigger(proc.ID{PID: 9}) != second {
+		t.Error("traces are linked to the wrong hits")
+	}
+	c.doc.Culprit.Scope = config.ScopeProcess
+	if w := c.watch(); len(w.roots) != 2 || !w.roots[a] {
+		t.Errorf("roots %v", w.roots)
+	}
+}

@@ -1,0 +1,340 @@
+package capture
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"culprit/internal/config"
+	"culprit/internal/event"
+	"culprit/internal/proc"
+	"culprit/internal/testkit"
+)
+
+// memory is a Recorder that keeps everything, the trace files in a directory.
+type memory struct {
+	dir      string
+	mu       sync.Mutex
+	hits     []event.Hit
+	captures map[string]event.Capture
+	traces   map[string]event.Trace
+	noFiles  bool
+}
+
+func (m *memory) Hit(h *event.Hit) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hits = append(m.hits, *h)
+}
+
+func (m *memory) Capture(c event.Capture) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.captures[c.Event.ID] = c
+}
+
+func (m *memory) Trace(t event.Trace) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.traces[t.Event.ID] = t
+}
+
+func (m *memory) Create(t *event.Trace) (*os.File, error) {
+	if m.noFiles {
+		return nil, fs.ErrPermission
+	}
+	t.File.Path = filepath.Join(m.dir, t.Event.ID)
+	return os.Create(t.File.Path)
+}
+
+// eventually waits until the recorder knows what is asked for.
+func (m *memory) eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		m.mu.Lock()
+		done := ok()
+		m.mu.Unlock()
+		if done {
+			return
+		}
+		if time.Now().After(deadline) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			t.Fatalf("not within 10 s: %s\nhits %+v\ncaptures %+v\ntraces %+v", what, m.hits, m.captures, m.traces)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (m *memory) only() (c event.Capture) {
+	for _, c = range m.captures {
+	}
+	return c
+}
+
+// control runs a controller with a configuration until the test ends.
+func control(t *testing.T, yaml string, change func(*Controller, *memory)) (*Controller, *memory) {
+	t.Helper()
+	testkit.Root(t)
+	c, err := config.Parse("test", []byte("rules: [{name: a, string: b}]\n"+yaml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	strace, err := FindStrace(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &memory{dir: t.TempDir(), captures: map[string]event.Capture{}, traces: map[string]event.Trace{}}
+	k := New(c, strace, m, slog.New(slog.DiscardHandler))
+	if change != nil {
+		change(k, m)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		k.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			t.Error("the controller does not end")
+		}
+	})
+	return k, m
+}
+
+// sleeper starts a shell of a UID of the test's own, which lives until the test
+// ends. It is init's child, not ours: our own children are never traced.
+func sleeper(t *testing.T, uid uint32, script string) (pid int) {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", `setsid /bin/sh -c "$1" > /dev/null 2>&1 & echo $!`, "sh", script)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pid, err = strconv.Atoi(strings.TrimSpace(string(out))); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Kill(-pid, syscall.SIGKILL) })
+	return pid
+}
+
+// hitOf makes a hit of a user whose sender is a live process.
+func hitOf(t *testing.T, uid string, pid int) *event.Hit {
+	t.Helper()
+	h := &event.Hit{Timestamp: time.Now(), Event: event.Meta{ID: event.NewID()}, Rule: event.Rule{Name: "a"}, User: &event.User{ID: uid}}
+	h.Culprit.Origin.Grade = event.GradeCandidates
+	if pid != 0 {
+		p, err := proc.Default.Describe(pid, new(proc.Users))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Process = &p
+		h.Culprit.Origin = event.Origin{Grade: event.GradeSocket, Processes: []event.Process{p}}
+	}
+	return h
+}
+
+// One hit, and the processes that are there and those that come are traced; at
+// the end they live on untraced.
+func TestHitIsFollowed(t *testing.T) {
+	const uid = 64301
+	k, m := control(t, "", nil)
+	there := sleeper(t, uid, "exec sleep 60")
+	k.Hit(hitOf(t, "64301", 0))
+	m.eventually(t, "the present process is traced", func() bool { return m.only().Culprit.Traces == 1 })
+	comes := sleeper(t, uid, "exec sleep 61")
+	m.eventually(t, "the next process is traced, as what it became", func() bool {
+		for _, tr := range m.traces {
+			if tr.Process.PID == comes && tr.Process.CommandLine == "sleep 61" {
+				return true
+			}
+		}
+		return false
+	})
+	k.Hit(hitOf(t, "64301", comes))
+	m.eventually(t, "the second hit joins", func() bool { return m.only().Culprit.Hits == 2 && len(m.hits) == 2 })
+	for _, h := range m.hits {
+		if h.Culprit.Capture == nil || h.Culprit.Capture.ID != m.only().Event.ID {
+			t.Errorf("hit %+v is not of capture %s", h, m.only().Event.ID)
+		}
+	}
+	syscall.Kill(comes, syscall.SIGTERM)
+	m.eventually(t, "its end is told", func() bool {
+		for _, tr := range m.traces {
+			if tr.Process.PID == comes && tr.Culprit.State == event.StateEnded {
+				return *tr.Process.ExitCode == 143 && tr.Culprit.Hit.ID == m.hits[0].Event.ID
+			}
+		}
+		return false
+	})
+	if st, err := proc.Default.Status(there); err != nil || st.TracerPID == 0 {
+		t.Errorf("the sleeper's status: %+v, %v", st, err)
+	}
+	text, err := os.ReadFile(traceOf(m, comes).File.Path)
+	if err != nil || !strings.Contains(string(text), "--- SIGTERM {") || !strings.HasSuffix(string(text), "# exit status: 143\n") {
+		t.Errorf("trace (%v):\n%s", err, text)
+	}
+}
+
+func traceOf(m *memory, pid int) event.Trace {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, tr := range m.traces {
+		if tr.Process.PID == pid {
+			return tr
+		}
+	}
+	return event.Trace{}
+}
+
+// Without a proc connector new processes are found by polling.
+func TestPollingFindsNewProcesses(t *testing.T) {
+	const uid = 64302
+	k, m := control(t, "", func(k *Controller, _ *memory) {
+		k.finder.open = func() *source { return newPoller() }
+	})
+	k.Hit(hitOf(t, "64302", 0))
+	m.eventually(t, "the capture starts", func() bool { return len(m.captures) == 1 })
+	comes := sleeper(t, uid, "sleep 60; true")
+	m.eventually(t, "the new process is traced", func() bool { return m.only().Culprit.Traces >= 1 })
+	if tr := traceOf(m, comes); tr.Culprit.FoundBy != event.FoundPoll {
+		t.Errorf("trace %+v, want one found by poll", tr)
+	}
+}
+
+// Process scope traces the tree of the hit's process and nobody else.
+func TestProcessScope(t *testing.T) {
+	const uid = 64303
+	k, m := control(t, "capture: {scope: process}", nil)
+	other := sleeper(t, uid, "exec sleep 60")
+	tree := sleeper(t, uid, "sleep 61 & sleep 62 & wait")
+	m.eventually(t, "the tree has grown", func() bool { return len(children(t, tree)) == 2 })
+
+	k.Hit(hitOf(t, "64303", 0))
+	m.eventually(t, "a hit without a process is no capture", func() bool {
+		return len(m.hits) == 1 && strings.Contains(m.hits[0].Culprit.NoCapture, "not known")
+	})
+	k.Hit(hitOf(t, "64303", tree))
+	m.eventually(t, "the tree is traced", func() bool { return m.only().Culprit.Traces == 3 })
+	if st, err := proc.Default.Status(other); err != nil || st.TracerPID != 0 {
+		t.Errorf("a process outside the tree: %+v, %v", st, err)
+	}
+}
+
+func children(t *testing.T, pid int) (pids []int) {
+	all, err := proc.Default.PIDs()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, p := range all {
+		if st, err := proc.Default.Stat(p); err == nil && st.PPID == pid {
+			pids = append(pids, p)
+		}
+	}
+	return pids
+}
+
+// What is not traced is recorded with the reason, and is no error.
+func TestNotTraced(t *testing.T) {
+	for _, tt := range []struct {
+		name, yaml, reason string
+		uid                uint32
+		change             func(*Controller, *memory)
+	}{
+		{"an excluded program", "guard: {never_executables: [/usr/bin/sle*]}", "guard.never_executables", 64304, nil},
+		{"no file", "", "no trace file", 64305, func(_ *Controller, m *memory) { m.noFiles = true }},
+		{"no strace", "", "strace could not be started", 64306, func(k *Controller, _ *memory) { k.strace.Path = "/nonexistent" }},
+		{"another strace", "", "strace could not attach", 64307, func(k *Controller, _ *memory) { k.strace.Path = "/bin/false" }},
+		{"the bound of straces", "capture: {concurrent: 1}", "capture.concurrent allows 1", 64308, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k, m := control(t, tt.yaml, tt.change)
+			sleeper(t, tt.uid, "exec sleep 60")
+			sleeper(t, tt.uid, "exec sleep 60")
+			waitForSleep(t, m, tt.uid)
+			k.Hit(hitOf(t, strconv.Itoa(int(tt.uid)), 0))
+			m.eventually(t, "the reason is recorded", func() bool {
+				for reason, n := range m.only().Culprit.Missed {
+					if strings.Contains(reason, tt.reason) || strings.Contains(reason, "without a word") {
+						return n >= 1
+					}
+				}
+				return false
+			})
+		})
+	}
+}
+
+// waitForSleep waits until the sleepers have become sleep.
+func waitForSleep(t *testing.T, m *memory, uid uint32) {
+	t.Helper()
+	m.eventually(t, "two sleep", func() bool {
+		n := 0
+		pids, _ := proc.Default.PIDs()
+		for _, pid := range pids {
+			if st, err := proc.Default.Status(pid); err == nil && st.Of(uid) && strings.HasPrefix(proc.Default.CommandLine(pid), "sleep") {
+				n++
+			}
+		}
+		return n == 2
+	})
+}
+
+// By hand: so many processes, until they have ended.
+func TestTraceByHand(t *testing.T) {
+	const uid = 64309
+	k, m := control(t, "", nil)
+	if err := k.Trace(0, 1, time.Second, 32); err == nil {
+		t.Error("all of root can be traced")
+	}
+	if err := k.Trace(uid, 2, time.Minute, 32); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		sleeper(t, uid, `exec /usr/bin/python3 -c "import time; time.sleep(0.5); exit(7)"`)
+	}
+	m.eventually(t, "the capture ends when two have ended", func() bool { return m.only().Culprit.State == event.StateEnded })
+	if len(m.traces) != 2 || m.only().Culprit.EndedBecause != "its 2 processes were used up" {
+		t.Errorf("capture %+v with %d traces", m.only().Culprit, len(m.traces))
+	}
+	for _, tr := range m.traces {
+		if tr.Process.ExitCode == nil || *tr.Process.ExitCode != 7 || tr.Culprit.Hit != nil {
+			t.Errorf("trace %+v", tr)
+		}
+	}
+}
+
+// A traced process that prints without end is cut, and lives on untraced.
+func TestTraceBytes(t *testing.T) {
+	const uid = 64310
+	k, m := control(t, "capture: {trace_bytes: 64KiB}", nil)
+	loud := sleeper(t, uid, "while :; do echo; done > /dev/null")
+	k.Hit(hitOf(t, "64310", 0))
+	m.eventually(t, "the trace is cut", func() bool {
+		for _, tr := range m.traces {
+			if tr.Process.PID == loud && tr.Culprit.State == event.StateEnded {
+				return tr.Culprit.Truncated && tr.Culprit.Lost > 0 && tr.File.Size < 80<<10
+			}
+		}
+		return false
+	})
+	m.eventually(t, "the process is let go", func() bool {
+		st, err := proc.Default.Status(loud)
+		return err == nil && st.TracerPID == 0
+	})
+}

@@ -1,0 +1,98 @@
+package capture
+
+import (
+	"strings"
+	"testing"
+
+	"culprit/internal/config"
+)
+
+func TestParseVersion(t *testing.T) {
+	t.Parallel()
+	s := parseVersion("/usr/bin/strace", []byte("strace -- version 6.1\nCopyright (c) 1991-2022\n\nOptional features enabled: stack-trace=libunwind stack-demangle m32-mpers\n"))
+	if s != (Strace{"/usr/bin/strace", "6.1", true}) {
+		t.Errorf("got %+v", s)
+	}
+	if s := parseVersion("p", []byte("strace -- version 5.10\nOptional features enabled: no-m32-mpers\n")); s.Version != "5.10" || s.Stacks {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func TestCommand(t *testing.T) {
+	t.Parallel()
+	s := Strace{Path: "/usr/bin/strace", Stacks: true}
+	for _, tt := range []struct {
+		level config.Level
+		want  string
+	}{
+		{config.Level{Strings: 512}, "strace -f -ttt -T -yy -v -s 512 -o /proc/self/fd/3 -p 812"},
+		{config.Level{Strings: 65535, Syscalls: "%network", Stacks: true}, "strace -f -ttt -T -yy -v -s 65535 -e trace=%network -k -o /proc/self/fd/3 -p 812"},
+	} {
+		if got := strings.Join(s.command(tt.level, 812), " "); got != tt.want {
+			t.Errorf("got  %s\nwant %s", got, tt.want)
+		}
+	}
+	if got := strings.Join(Strace{}.command(config.Level{Strings: 1, Stacks: true}, 1), " "); strings.Contains(got, "-k") {
+		t.Errorf("stack traces asked of a strace that has none: %s", got)
+	}
+}
+
+func TestAttached(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]bool{
+		"strace: Process 812 attached":                true,
+		"strace: Process 812 attached with 3 threads": true,
+		"strace: Process 8123 attached":               false,
+		"strace: Process 812 detached":                false,
+		"812 write(2, \"strace: Process 812 attached": false,
+	} {
+		if got := attached(line, 812); got != want {
+			t.Errorf("attached(%q) = %v", line, got)
+		}
+	}
+}
+
+func TestExitStatus(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		line string
+		code int
+		ok   bool
+	}{
+		{"812   1700000000.123456 +++ exited with 3 +++", 3, true},
+		{"812 1700000000.123456 +++ killed by SIGKILL +++", 137, true},
+		{"812 1700000000.123456 +++ killed by SIGSEGV (core dumped) +++", 139, true},
+		{"812 1700000000.123456 +++ killed by SIGRT_2 +++", 162, true},
+		{"813 1700000000.123456 +++ exited with 3 +++", 0, false},
+		{`812 1700000000.123456 write(1, "\n812 1700000000.1 +++ exited with 3 +++`, 0, false},
+		{"812 1700000000.123456 +++ superseded by execve in pid 813 +++", 0, false},
+		{"", 0, false},
+	} {
+		if code, ok := exitStatus([]byte(tt.line), 812); code != tt.code || ok != tt.ok {
+			t.Errorf("%q: status %d, %v; want %d, %v", tt.line, code, ok, tt.code, tt.ok)
+		}
+	}
+}
+
+func FuzzExitStatus(f *testing.F) {
+	f.Add([]byte("812 1700000000.1 +++ killed by SIGRT_99999999999999999999 +++"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		if code, ok := exitStatus(line, 812); ok && code < 0 {
+			t.Errorf("%q: status %d", line, code)
+		}
+	})
+}
+
+func TestRefusal(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"strace: attach: ptrace(PTRACE_SEIZE, 9): No such process\n":         "gone",
+		"strace: attach: ptrace(PTRACE_SEIZE, 9): Operation not permitted\n": "refused",
+		"":                                "without a word",
+		"strace: invalid option -- 'k'\n": "could not attach",
+	} {
+		if reason, _ := refusal(in); !strings.Contains(reason, want) {
+			t.Errorf("%q became %q, want %q in it", in, reason, want)
+		}
+	}
+}
