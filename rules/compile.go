@@ -10,9 +10,9 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"culprit/internal/config"
+	"culprit/internal/text"
 )
 
 // A Rule is one iptables rule.
@@ -141,7 +141,7 @@ func Commands(c *config.Config) ([]string, error) {
 		}
 		add := func(args ...string) {
 			words := slices.Concat([]string{toolName(family), "-t", c.Firewall.Table}, args, []string{"--wait", strconv.Itoa(lockWait)})
-			lines = append(lines, quoteAll(words))
+			lines = append(lines, text.Quote(words))
 		}
 		add("-N", c.Firewall.Chain)
 		for _, r := range rs {
@@ -160,23 +160,4 @@ func ofFamily(all []Rule, family string) []Rule {
 		}
 	}
 	return some
-}
-
-// quoteAll writes words so that a POSIX shell reads them back.
-func quoteAll(words []string) string {
-	quoted := make([]string, len(words))
-	for i, w := range words {
-		quoted[i] = quote(w)
-	}
-	return strings.Join(quoted, " ")
-}
-
-func quote(s string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:,@%+=", r)
-	}
-	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -3,7 +3,6 @@
 package trigger
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"culprit/internal/config"
+	"culprit/internal/nfloggroup"
 )
 
 // readBuffer is the size of the netlink socket's buffer, in bytes. The kernel's
@@ -170,28 +170,11 @@ func bindError(group int, err error) error {
 	case os.Geteuid() != 0:
 		return fmt.Errorf("bind NFLOG group %d: %w: run as root", group, err)
 	}
-	return fmt.Errorf("bind NFLOG group %d: another program reads it%s: stop that one, or choose another nflog.group", group, groupHolder(group))
-}
-
-// groupHolder names who reads the group, by its netlink port, which is mostly the
-// PID (nfnetlink_log in /proc/net/netfilter: group, port id, …).
-func groupHolder(group int) string {
-	f, err := os.Open("/proc/thread-self/net/netfilter/nfnetlink_log")
-	if err != nil {
-		return ""
+	who := "another program"
+	if r, err := nfloggroup.Find(group); err == nil && r != nil {
+		who = r.String()
 	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		fields := strings.Fields(lines.Text())
-		if len(fields) > 1 && fields[0] == fmt.Sprint(group) {
-			comm, err := os.ReadFile("/proc/" + fields[1] + "/comm")
-			if err != nil {
-				return fmt.Sprintf(" (netlink port %s)", fields[1])
-			}
-			return fmt.Sprintf(" (process %s, %s)", fields[1], strings.TrimSpace(string(comm)))
-		}
-	}
-	return ""
+	return fmt.Errorf("bind NFLOG group %d: it is read by %s: stop that one, or choose another nflog.group", group, who)
 }
 
 // quiet drops go-nflog's own messages: what they say reaches readError too.

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -78,7 +79,7 @@ const role = "CONNECTOR_TEST_ROLE"
 
 // again returns a command that runs a test again, in another role.
 func again(test, as string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+test+"$", "-test.v")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+test+"$", "-test.v", "-test.timeout="+patience.String())
 	cmd.Env = append(os.Environ(), role+"="+as)
 	return cmd
 }
@@ -170,19 +171,20 @@ func TestReceiveExecOfThread(t *testing.T) {
 	}
 }
 
-// execOnThread executes a program on one of that many threads, which are made
-// for it. It does not return.
+// execOnThread executes a program on another thread than the first one, while
+// there are many. It does not return.
 func execOnThread(t *testing.T, threads int) {
-	result := make(chan error)
-	locked := make(chan bool, threads)
+	result := make(chan error, threads)
+	var locked sync.WaitGroup
+	locked.Add(threads)
 	for range threads {
 		go func() {
 			runtime.LockOSThread()
-			locked <- true
-			if len(locked) == threads && unix.Gettid() != unix.Getpid() {
+			locked.Done()
+			locked.Wait()
+			if unix.Gettid() != unix.Getpid() {
 				result <- unix.Exec("/bin/true", []string{"true"}, nil)
 			}
-			select {}
 		}()
 	}
 	t.Fatal(<-result)

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -50,38 +49,6 @@ func TestParseStrace(t *testing.T) {
 	}
 	if v := (straceInfo{major: 4, minor: 26}); v.before(4, 22) || !v.before(5, 0) || !v.before(4, 27) {
 		t.Error("versions compare wrong")
-	}
-}
-
-func TestParseLogReaders(t *testing.T) {
-	t.Parallel()
-	got, err := parseLogReaders("  100    812     0 2 65535    100  1\n 5353 4294963200  3 2  2048      0  1\n")
-	want := []logReader{{100, 812}, {5353, 4294963200}}
-	if d := cmp.Diff(want, got, cmp.AllowUnexported(logReader{})); d != "" || err != nil {
-		t.Error(d, err)
-	}
-	if got, err := parseLogReaders(""); len(got) != 0 || err != nil {
-		t.Error(got, err)
-	}
-	for _, bad := range []string{"1\n", "x 1 0\n", "1 y 0\n", "70000 1 0\n"} {
-		if got, err := parseLogReaders(bad); err == nil {
-			t.Errorf("%q: %v", bad, got)
-		}
-	}
-}
-
-func TestNetlinkInode(t *testing.T) {
-	t.Parallel()
-	const text = `sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode
-00000000b8016b3f 0   812        00000000 0        0        0     2        0        4       
-000000002a28e316 12  0          00000000 0        0        0     2        0        478     
-000000002a28e317 12  812        00000000 0        0        0     2        0        9478     
-`
-	if inode, found := netlinkInode(text, unix.NETLINK_NETFILTER, 812); !found || inode != "9478" {
-		t.Error(inode, found)
-	}
-	if inode, found := netlinkInode(text, unix.NETLINK_NETFILTER, 813); found {
-		t.Error(inode)
 	}
 }
 

@@ -1,6 +1,8 @@
 package text
 
 import (
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -39,6 +41,19 @@ func TestQuote(t *testing.T) {
 	want := `iptables -p udp 'a b' 'it'\''s' '' '|04|' $'x\x1by\''`
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// A shell is asked what it makes of quoted words.
+func TestQuoteForShell(t *testing.T) {
+	t.Parallel()
+	words := []string{"plain-1.2_3", "", "a b", "|0a|", "it's", `back\slash`, "$HOME", "*", "~", "#c", "new\nline", "ä", "\x1b'\\", "\xff"}
+	out, err := exec.Command("bash", "-c", "printf '%s\\0' "+Quote(words)).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00"); !slices.Equal(got, words) {
+		t.Errorf("got  %q\nwant %q", got, words)
 	}
 }
 
