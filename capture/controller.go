@@ -10,6 +10,7 @@ import (
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/proc"
+	"culprit/internal/strace"
 )
 
 // Controller owns all captures. Make one with [New], give it hits, and let
@@ -17,7 +18,7 @@ import (
 type Controller struct {
 	cfg      config.Capture
 	guard    guard
-	strace   Strace
+	strace   strace.Program
 	recorder Recorder
 	log      *slog.Logger
 	fs       proc.FS
@@ -36,9 +37,9 @@ type Controller struct {
 }
 
 // New makes a controller for the configuration. It starts nothing.
-func New(c *config.Config, strace Strace, recorder Recorder, log *slog.Logger) *Controller {
+func New(c *config.Config, program strace.Program, recorder Recorder, log *slog.Logger) *Controller {
 	k := &Controller{
-		cfg: c.Capture, guard: newGuard(proc.Default, c.Guard), strace: strace, recorder: recorder, log: log,
+		cfg: c.Capture, guard: newGuard(proc.Default, c.Guard), strace: program, recorder: recorder, log: log,
 		fs: proc.Default, users: new(proc.Users), spawner: newSpawner(),
 		inbox: make(chan any, 1024), done: make(chan struct{}),
 		captures: map[uint32]*capture{},
@@ -314,7 +315,7 @@ func (k *Controller) newTracer(c *capture, f found) *tracer {
 			Capture: event.Reference{ID: c.doc.Event.ID},
 			State:   event.StateRunning,
 			FoundBy: f.how,
-			Command: k.strace.command(c.levels[c.level], f.id.PID),
+			Command: command(k.strace, c.levels[c.level], f.id.PID),
 		},
 	}
 	if t.hit != nil {

@@ -17,6 +17,7 @@ import (
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/proc"
+	"culprit/internal/strace"
 	"culprit/internal/testkit"
 )
 
@@ -90,12 +91,12 @@ func control(t *testing.T, yaml string, change func(*Controller, *memory)) (*Con
 	if err != nil {
 		t.Fatal(err)
 	}
-	strace, err := FindStrace(t.Context())
+	program, err := strace.Find(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := &memory{dir: t.TempDir(), captures: map[string]event.Capture{}, traces: map[string]event.Trace{}}
-	k := New(c, strace, m, slog.New(slog.DiscardHandler))
+	k := New(c, program, m, slog.New(slog.DiscardHandler))
 	if change != nil {
 		change(k, m)
 	}

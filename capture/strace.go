@@ -2,48 +2,14 @@ package capture
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"culprit/internal/config"
+	"culprit/internal/strace"
 )
-
-// Strace is the strace program of this machine.
-type Strace struct {
-	Path    string
-	Version string // such as "6.1"
-	Stacks  bool   // built with support for stack traces, -k
-}
-
-// FindStrace looks for strace in PATH and asks it what it can do.
-func FindStrace(ctx context.Context) (Strace, error) {
-	path, err := exec.LookPath("strace")
-	if err != nil {
-		return Strace{}, errors.New("find strace: it is not in PATH: install the package strace")
-	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, path, "-V").Output()
-	if err != nil {
-		return Strace{}, fmt.Errorf("ask %s for its version: %w", path, err)
-	}
-	return parseVersion(path, out), nil
-}
-
-func parseVersion(path string, out []byte) Strace {
-	first, rest, _ := strings.Cut(string(out), "\n")
-	return Strace{
-		Path:    path,
-		Version: first[strings.LastIndexByte(first, ' ')+1:],
-		Stacks:  strings.Contains(rest, "stack-trace="),
-	}
-}
 
 // outputFD is where strace finds the pipe to write to.
 const outputFD = "/proc/self/fd/3"
@@ -52,12 +18,12 @@ const outputFD = "/proc/self/fd/3"
 // follow forks, times with microseconds and durations, names of descriptors and
 // sockets, nothing abbreviated. The first is the name that strace's messages
 // begin with.
-func (s Strace) command(l config.Level, pid int) []string {
+func command(p strace.Program, l config.Level, pid int) []string {
 	args := []string{"strace", "-f", "-ttt", "-T", "-yy", "-v", "-s", strconv.Itoa(l.Strings)}
 	if l.Syscalls != "" {
 		args = append(args, "-e", "trace="+l.Syscalls)
 	}
-	if l.Stacks && s.Stacks {
+	if l.Stacks && p.Stacks != "" {
 		args = append(args, "-k")
 	}
 	return append(args, "-o", outputFD, "-p", strconv.Itoa(pid))

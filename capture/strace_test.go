@@ -5,22 +5,12 @@ import (
 	"testing"
 
 	"culprit/internal/config"
+	"culprit/internal/strace"
 )
-
-func TestParseVersion(t *testing.T) {
-	t.Parallel()
-	s := parseVersion("/usr/bin/strace", []byte("strace -- version 6.1\nCopyright (c) 1991-2022\n\nOptional features enabled: stack-trace=libunwind stack-demangle m32-mpers\n"))
-	if s != (Strace{"/usr/bin/strace", "6.1", true}) {
-		t.Errorf("got %+v", s)
-	}
-	if s := parseVersion("p", []byte("strace -- version 5.10\nOptional features enabled: no-m32-mpers\n")); s.Version != "5.10" || s.Stacks {
-		t.Errorf("got %+v", s)
-	}
-}
 
 func TestCommand(t *testing.T) {
 	t.Parallel()
-	s := Strace{Path: "/usr/bin/strace", Stacks: true}
+	p := strace.Program{Path: "/usr/bin/strace", Stacks: "libunwind"}
 	for _, tt := range []struct {
 		level config.Level
 		want  string
@@ -28,11 +18,11 @@ func TestCommand(t *testing.T) {
 		{config.Level{Strings: 512}, "strace -f -ttt -T -yy -v -s 512 -o /proc/self/fd/3 -p 812"},
 		{config.Level{Strings: 65535, Syscalls: "%network", Stacks: true}, "strace -f -ttt -T -yy -v -s 65535 -e trace=%network -k -o /proc/self/fd/3 -p 812"},
 	} {
-		if got := strings.Join(s.command(tt.level, 812), " "); got != tt.want {
+		if got := strings.Join(command(p, tt.level, 812), " "); got != tt.want {
 			t.Errorf("got  %s\nwant %s", got, tt.want)
 		}
 	}
-	if got := strings.Join(Strace{}.command(config.Level{Strings: 1, Stacks: true}, 1), " "); strings.Contains(got, "-k") {
+	if got := strings.Join(command(strace.Program{}, config.Level{Strings: 1, Stacks: true}, 1), " "); strings.Contains(got, "-k") {
 		t.Errorf("stack traces asked of a strace that has none: %s", got)
 	}
 }

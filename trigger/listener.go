@@ -29,6 +29,7 @@ type logged struct {
 	time     time.Time
 	rule     string
 	uid, gid *uint32 // nil: the kernel gave none
+	device   uint32  // index of the device the packet leaves by; 0: unknown
 	data     []byte
 }
 
@@ -130,6 +131,9 @@ func (l *Listener) receive(a nflog.Attribute) int {
 	p := logged{time: now, uid: a.UID, gid: a.GID}
 	if a.Prefix != nil {
 		p.rule = *a.Prefix
+	}
+	if a.OutDev != nil {
+		p.device = *a.OutDev
 	}
 	if a.Payload != nil {
 		p.data = *a.Payload

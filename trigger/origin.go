@@ -38,8 +38,8 @@ func newOriginFinder(fs proc.FS, users *proc.Users) (*originFinder, error) {
 
 func (f *originFinder) close() { f.diag.Close() }
 
-// find sets the hit's origin, process and container. uid may be nil: unknown.
-func (f *originFinder) find(h *event.Hit, uid *uint32, backlog int) {
+// find sets the hit's origin, process and container.
+func (f *originFinder) find(h *event.Hit, in logged, backlog int) {
 	origin := &h.Culprit.Origin
 	origin.Grade = event.GradeNone
 	if backlog > busyBacklog {
@@ -47,7 +47,7 @@ func (f *originFinder) find(h *event.Hit, uid *uint32, backlog int) {
 		return
 	}
 	var all []int
-	holders, why := f.holders(h, uid, backlog, &all)
+	holders, why := f.holders(h, in, backlog, &all)
 	if len(holders) > 0 {
 		origin.Grade = event.GradeSocket
 		origin.Processes = f.describe(holders)
@@ -60,10 +60,10 @@ func (f *originFinder) find(h *event.Hit, uid *uint32, backlog int) {
 		return
 	}
 	origin.Grade, origin.Reason = event.GradeNone, why
-	if uid == nil {
+	if in.uid == nil {
 		return
 	}
-	candidates := f.ofUser(*uid, &all)
+	candidates := f.ofUser(*in.uid, &all)
 	if len(candidates) == 0 {
 		return
 	}
@@ -78,7 +78,7 @@ func (f *originFinder) find(h *event.Hit, uid *uint32, backlog int) {
 
 // holders finds the processes that hold the packet's socket, or says why not. It
 // lists /proc into all if it needs to.
-func (f *originFinder) holders(h *event.Hit, uid *uint32, backlog int, all *[]int) (pids []int, why string) {
+func (f *originFinder) holders(h *event.Hit, in logged, backlog int, all *[]int) (pids []int, why string) {
 	var protocol sockdiag.Protocol
 	switch h.Network.Transport {
 	case "udp":
@@ -91,7 +91,7 @@ func (f *originFinder) holders(h *event.Hit, uid *uint32, backlog int, all *[]in
 	if h.Source.Port == 0 {
 		return nil, "a fragment without ports"
 	}
-	socket, err := f.diag.Lookup(protocol,
+	socket, err := f.diag.LookupOn(in.device, protocol,
 		netip.AddrPortFrom(h.Source.IP, h.Source.Port),
 		netip.AddrPortFrom(h.Destination.IP, h.Destination.Port))
 	if errors.Is(err, sockdiag.ErrNotFound) {
@@ -113,7 +113,7 @@ func (f *originFinder) holders(h *event.Hit, uid *uint32, backlog int, all *[]in
 	// Most likely it is a process of the packet's user, and a young one.
 	var others []int
 	for _, pid := range slices.Backward(*all) {
-		if uid != nil && !f.is(pid, *uid) {
+		if in.uid != nil && !f.is(pid, *in.uid) {
 			others = append(others, pid)
 			continue
 		}

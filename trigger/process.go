@@ -129,7 +129,7 @@ func (p *processor) packet(in logged, backlog int, out Output) {
 	if in.uid != nil {
 		h.User = userOf(in, p.users)
 	}
-	p.finder.find(h, in.uid, backlog)
+	p.finder.find(h, in, backlog)
 	p.repeats.add(repeatKey(in, pkt, asked), h.Event.ID, in.time)
 	out.Hit(h)
 }

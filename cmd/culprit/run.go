@@ -14,6 +14,7 @@ import (
 	"culprit/capture"
 	"culprit/evidence"
 	"culprit/internal/config"
+	"culprit/internal/strace"
 	"culprit/rules"
 	"culprit/trigger"
 )
@@ -47,12 +48,12 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 	for _, w := range c.Warnings() {
 		log.Warn(w)
 	}
-	strace, err := capture.FindStrace(ctx)
+	program, err := strace.Find(ctx)
 	if err != nil {
 		return err
 	}
-	if !strace.Stacks && wantsStacks(c) {
-		log.Warn("this strace was built without stack traces (-k): capture.levels with stacks go without", "strace", strace.Version)
+	if program.Stacks == "" && c.Capture.WantsStacks() {
+		log.Warn("this strace was built without stack traces (-k): capture.levels with stacks go without", "strace", program.Version())
 	}
 	firewall, err := rules.New(c, log)
 	if err != nil {
@@ -72,7 +73,7 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 	defer listener.Close()
 
 	out := newHunter(store, log)
-	controller := capture.New(c, strace, out, log)
+	controller := capture.New(c, program, out, log)
 	out.controller = controller
 	controllerCtx, stopController := context.WithCancel(context.WithoutCancel(ctx))
 	listenerCtx, stopListener := context.WithCancel(context.WithoutCancel(ctx))
@@ -109,15 +110,6 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 		log.Info("stopped")
 	}
 	return err
-}
-
-func wantsStacks(c *config.Config) bool {
-	for _, l := range c.Capture.Levels {
-		if l.Stacks {
-			return true
-		}
-	}
-	return false
 }
 
 // newLogger logs as the configuration says: logfmt for people, or JSON with the

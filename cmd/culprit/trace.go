@@ -14,6 +14,7 @@ import (
 	"culprit/evidence"
 	"culprit/internal/config"
 	"culprit/internal/event"
+	"culprit/internal/strace"
 	"culprit/internal/text"
 )
 
@@ -73,7 +74,7 @@ func trace(ctx context.Context, o traceOptions, stdout, stderr io.Writer) error 
 	if err := needRoot("culprit trace"); err != nil {
 		return err
 	}
-	strace, err := capture.FindStrace(ctx)
+	program, err := strace.Find(ctx)
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func trace(ctx context.Context, o traceOptions, stdout, stderr io.Writer) error 
 	defer stop()
 	printer := &tracePrinter{Directory: dir, out: stdout, ended: stop}
 	printer.start = fmt.Sprintf("%s, for at most %s", text.Plural(o.number, "process"), o.duration)
-	controller := capture.New(c, strace, printer, log)
+	controller := capture.New(c, program, printer, log)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

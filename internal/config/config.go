@@ -3,6 +3,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 )
 
@@ -78,6 +79,11 @@ type Level struct {
 	Strings  int    `mapstructure:"strings"`
 	Syscalls string `mapstructure:"syscalls"`
 	Stacks   bool   `mapstructure:"stacks"`
+}
+
+// WantsStacks reports whether any level prints call stacks.
+func (c Capture) WantsStacks() bool {
+	return slices.ContainsFunc(c.Levels, func(l Level) bool { return l.Stacks })
 }
 
 // Guard names who and what is never traced. Users are names or UIDs.

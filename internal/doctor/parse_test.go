@@ -27,31 +27,6 @@ func TestParseFirewallVersion(t *testing.T) {
 	}
 }
 
-func TestParseStrace(t *testing.T) {
-	t.Parallel()
-	const rest = "\nCopyright (c) 1991-2022 The strace developers <https://strace.io>.\n\n"
-	for _, tt := range []struct {
-		out  string
-		want straceInfo
-	}{
-		{"strace -- version 6.1" + rest + "Optional features enabled: stack-trace=libunwind stack-demangle m32-mpers", straceInfo{6, 1, "libunwind"}},
-		{"strace -- version 5.18" + rest + "Optional features enabled: stack-trace=libdw no-m32-mpers\n", straceInfo{5, 18, "libdw"}},
-		{"strace -- version 6.16" + rest + "Optional features enabled: no-m32-mpers", straceInfo{6, 16, ""}},
-		{"strace -- version 4.26.0.12.abc-dirty" + rest, straceInfo{4, 26, ""}},
-	} {
-		got, err := parseStrace(tt.out)
-		if err != nil || got != tt.want {
-			t.Errorf("%q: %+v, %v", tt.out, got, err)
-		}
-	}
-	if _, err := parseStrace("ltrace version 0.7"); err == nil {
-		t.Error("ltrace passed for strace")
-	}
-	if v := (straceInfo{major: 4, minor: 26}); v.before(4, 22) || !v.before(5, 0) || !v.before(4, 27) {
-		t.Error("versions compare wrong")
-	}
-}
-
 func TestCapabilities(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ status, lacking string }{

@@ -9,87 +9,36 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"culprit/internal/config"
+	"culprit/internal/strace"
 )
 
-var straceVersionLine = regexp.MustCompile(`^strace -- version (\d+)\.(\d+)`)
-
-// straceInfo is what strace -V says.
-type straceInfo struct {
-	major, minor int
-	stacks       string // the library that -k uses; empty if -k is not built in
-}
-
-func (v straceInfo) before(major, minor int) bool {
-	return v.major < major || v.major == major && v.minor < minor
-}
-
-// parseStrace reads what strace -V prints. The line of features is there since 4.19.
-func parseStrace(out string) (straceInfo, error) {
-	m := straceVersionLine.FindStringSubmatch(out)
-	if m == nil {
-		return straceInfo{}, fmt.Errorf("find a version in %q: there is none", firstLine(out))
-	}
-	var v straceInfo
-	var err error
-	if v.major, err = strconv.Atoi(m[1]); err != nil {
-		return v, fmt.Errorf("read strace's version: %w", err)
-	}
-	if v.minor, err = strconv.Atoi(m[2]); err != nil {
-		return v, fmt.Errorf("read strace's version: %w", err)
-	}
-	_, features, _ := strings.Cut(out, "Optional features enabled:")
-	features, _, _ = strings.Cut(features, "\n")
-	for _, f := range strings.Fields(features) {
-		if lib, found := strings.CutPrefix(f, "stack-trace="); found {
-			v.stacks = lib
-		} else if f == "stack-unwind" || f == "stack-trace" { // before 4.21
-			v.stacks = "libunwind"
-		}
-	}
-	return v, nil
-}
-
 func straceCommand(ctx context.Context, c *config.Config) Check {
-	path, remedy, err := lookPath("strace", "strace")
-	if err != nil {
+	p, err := strace.Find(ctx)
+	if errors.Is(err, strace.ErrNotInstalled) {
+		_, remedy, err := lookPath("strace", "strace")
 		return fail(err.Error(), remedy)
 	}
-	out, err := output(ctx, nil, path, "-V")
-	if err != nil {
-		return fail(fmt.Sprintf("run %s -V: %v: %s", path, err, firstLine(out)), "install the package strace again")
-	}
-	v, err := parseStrace(out)
 	if err != nil {
 		return fail(err.Error(), "install the package strace again")
 	}
-	found := fmt.Sprintf("strace %d.%d (%s)", v.major, v.minor, path)
+	found := fmt.Sprintf("strace %s (%s)", p.Version(), p.Path)
 	switch {
-	case v.before(4, 10):
+	case p.Before(4, 10):
 		return fail(found+" cannot show the addresses of sockets (-yy)", "install strace 4.22 or later")
-	case v.before(4, 22):
+	case p.Before(4, 22):
 		return warn(found+" writes IPv6 addresses without brackets", "install strace 4.22 or later; until then the line that sent a packet is not found for IPv6")
-	case v.stacks == "" && wantsStacks(c):
+	case p.Stacks == "" && c.Capture.WantsStacks():
 		return warn(found+" cannot print call stacks (-k)", "nothing else is lost; to be without this warning set stacks: false in capture.levels, or install a strace built with libunwind or libdw")
-	case v.stacks == "":
+	case p.Stacks == "":
 		return ok("%s, without call stacks (-k)", found)
 	}
-	return ok("%s, with call stacks (-k, by %s)", found, v.stacks)
-}
-
-func wantsStacks(c *config.Config) bool {
-	for _, l := range c.Capture.Levels {
-		if l.Stacks {
-			return true
-		}
-	}
-	return false
+	return ok("%s, with call stacks (-k, by %s)", found, p.Stacks)
 }
 
 func ptraceScope(context.Context, *config.Config) Check {
@@ -124,7 +73,7 @@ func attaching(ctx context.Context, _ *config.Config) Check {
 	if !isRoot() {
 		return cannotTell()
 	}
-	strace, remedy, err := lookPath("strace", "strace")
+	program, remedy, err := lookPath("strace", "strace")
 	if err != nil {
 		return fail("cannot tell: "+err.Error(), remedy)
 	}
@@ -157,7 +106,7 @@ func attaching(ctx context.Context, _ *config.Config) Check {
 // attach runs strace on the process until it has attached, and ends it.
 func attach(ctx context.Context, strace string, pid int) (time.Duration, error) {
 	start := time.Now()
-	tracer := exec.CommandContext(ctx, strace, "-o", "/dev/null", "-p", strconv.Itoa(pid))
+	tracer := exec.CommandContext(ctx, program, "-o", "/dev/null", "-p", strconv.Itoa(pid))
 	tracer.WaitDelay = time.Second
 	stderr, err := tracer.StderrPipe()
 	if err != nil {

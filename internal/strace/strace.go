@@ -1,0 +1,78 @@
+// Package strace finds the strace program of this machine and what it can do.
+package strace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ErrNotInstalled says that no strace is in PATH.
+var ErrNotInstalled = errors.New("find strace: it is not in PATH: install the package strace")
+
+// A Program is an installed strace.
+type Program struct {
+	Path         string
+	Major, Minor int
+	Stacks       string // the library that prints call stacks (-k); empty if it cannot
+}
+
+// Version is the version as people write it: "6.1".
+func (p Program) Version() string { return fmt.Sprintf("%d.%d", p.Major, p.Minor) }
+
+// Before reports whether the version is older than the given one.
+func (p Program) Before(major, minor int) bool {
+	return p.Major < major || p.Major == major && p.Minor < minor
+}
+
+// Find looks for strace in PATH and asks it what it is, within five seconds.
+func Find(ctx context.Context) (Program, error) {
+	path, err := exec.LookPath("strace")
+	if err != nil {
+		return Program{}, ErrNotInstalled
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "-V").Output()
+	if err != nil {
+		return Program{}, fmt.Errorf("run %s -V: %w: install the package strace again", path, err)
+	}
+	p, err := parse(string(out))
+	if err != nil {
+		return Program{}, fmt.Errorf("run %s -V: %w: install the package strace again", path, err)
+	}
+	p.Path = path
+	return p, nil
+}
+
+var versionLine = regexp.MustCompile(`^strace -- version (\d+)\.(\d+)`)
+
+// parse reads what strace -V prints. The line of features is there since 4.19.
+func parse(out string) (Program, error) {
+	m := versionLine.FindStringSubmatch(out)
+	if m == nil {
+		first, _, _ := strings.Cut(out, "\n")
+		return Program{}, fmt.Errorf("no version in %q", first)
+	}
+	major, err1 := strconv.Atoi(m[1])
+	minor, err2 := strconv.Atoi(m[2])
+	if err := errors.Join(err1, err2); err != nil {
+		return Program{}, err
+	}
+	p := Program{Major: major, Minor: minor}
+	_, features, _ := strings.Cut(out, "Optional features enabled:")
+	features, _, _ = strings.Cut(features, "\n")
+	for f := range strings.FieldsSeq(features) {
+		if lib, found := strings.CutPrefix(f, "stack-trace="); found {
+			p.Stacks = lib
+		} else if f == "stack-unwind" || f == "stack-trace" { // before 4.21
+			p.Stacks = "libunwind"
+		}
+	}
+	return p, nil
+}
