@@ -49,7 +49,7 @@ type capture struct {
 	started  int       // straces started, those that did not attach not counted
 	known    map[proc.ID]bool
 	seen     map[proc.ID]bool         // missed and counted
-	tracing  map[*tracer]*event.Trace // what runs; the document once strace is attached
+	tracing  map[*tracer]*event.Trace // what runs
 	lastHit  *event.Hit
 	byOrigin map[proc.ID]*event.Hit // the first hit of each process that is known to have sent one
 	scans    int                    // how often the finder was asked to look at everything

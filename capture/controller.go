@@ -257,11 +257,8 @@ func (k *Controller) found(ctx context.Context, f found) {
 	if c == nil || k.stopping {
 		return
 	}
-	if f.ours {
-		k.foundTraced(c, f)
-		return
-	}
-	if c.known[f.id] {
+	if f.ours || c.known[f.id] {
+		k.foundAgain(c, f)
 		return
 	}
 	reason := f.refused
@@ -276,23 +273,24 @@ func (k *Controller) found(ctx context.Context, f found) {
 	c.started++
 	k.running++
 	t := k.newTracer(c, f)
-	c.tracing[t] = nil
+	doc := t.trace
+	c.tracing[t] = &doc
 	k.tracers.Go(func() { t.run(ctx, k) })
 }
 
-// foundTraced looks at a process that a strace of ours is on: it may have become
-// another program, or one that must not be traced.
-func (k *Controller) foundTraced(c *capture, f found) {
+// foundAgain looks at a process that a strace of ours is on, or soon will be: it
+// may have become another program, or one that must not be traced.
+func (k *Controller) foundAgain(c *capture, f found) {
 	for t, doc := range c.tracing {
-		if doc == nil {
-			continue
-		}
-		if f.refused != "" && doc.Culprit.Strace == f.tracer {
+		if f.ours && f.refused != "" && doc.Culprit.Strace == f.tracer {
 			t.detach(f.refused)
 		}
-		if t.id == f.id && f.how == event.FoundExec {
+		if t.id == f.id && f.how == event.FoundExec && f.at.After(t.described) {
+			t.described = f.at
 			doc.Process.Name, doc.Process.Executable, doc.Process.CommandLine = f.comm, f.executable, f.commandLine
-			k.recorder.Trace(*doc)
+			if doc.Culprit.Strace != 0 {
+				k.recorder.Trace(*doc)
+			}
 		}
 	}
 }
@@ -328,6 +326,9 @@ func (k *Controller) newTracer(c *capture, f found) *tracer {
 // attached notes that a strace is on its process.
 func (k *Controller) attached(m traceAttached) {
 	c := m.t.capture
+	if doc := c.tracing[m.t]; m.t.described.After(m.described) {
+		m.trace.Process.Name, m.trace.Process.Executable, m.trace.Process.CommandLine = doc.Process.Name, doc.Process.Executable, doc.Process.CommandLine
+	}
 	c.tracing[m.t] = &m.trace
 	c.doc.Culprit.Traces++
 	c.dirty = true

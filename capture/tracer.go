@@ -26,12 +26,15 @@ const detachPatience = 3 * time.Second
 // controller sends to stop, and hears of it by messages.
 type tracer struct {
 	id      proc.ID
-	capture *capture    // for the controller
-	hit     *event.Hit  // the hit that triggered it, nil by hand
-	trace   event.Trace // what is known of it
-	found   time.Time   // when the process was found
-	bound   int64       // of the trace file, in bytes
-	stop    chan string
+	capture *capture // for the controller
+	// described is when the controller last learnt what program the process is; it
+	// owns this.
+	described time.Time
+	hit       *event.Hit  // the hit that triggered it, nil by hand
+	trace     event.Trace // what is known of it
+	found     time.Time   // when the process was found
+	bound     int64       // of the trace file, in bytes
+	stop      chan string
 }
 
 // Messages of a tracer to the controller: first, if all goes well, traceAttached,
@@ -39,8 +42,9 @@ type tracer struct {
 type (
 	// traceAttached says that strace is on the process.
 	traceAttached struct {
-		t     *tracer
-		trace event.Trace
+		t         *tracer
+		trace     event.Trace
+		described time.Time // when trace.Process was read
 	}
 	// traceEnded says that strace has ended, and how.
 	traceEnded struct {
@@ -86,6 +90,7 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 	}
 	defer st.close()
 	// While strace starts, the process can still be looked at.
+	described := time.Now()
 	if p, err := c.fs.Describe(t.id.PID, c.users); err == nil && p.EntityID == t.id.String() {
 		t.trace.Process = p
 		if id := c.fs.ContainerID(t.id.PID); id != "" {
@@ -111,21 +116,25 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 	}
 	messages := make(chan message, 1)
 	go func() {
-		text, told := t.readMessages(st, c)
+		text, told := t.readMessages(st, described, c)
 		messages <- message{text, told}
 	}()
 	finished := make(chan struct{})
 	stopped := make(chan string, 1)
 	go func() { stopped <- t.awaitStop(st.cmd, finished) }()
+	waited := make(chan error, 1)
+	go func() {
+		waited <- st.wait()
+		close(finished)
+	}()
 
 	io.CopyBuffer(onlyWriter{watch}, st.output, make([]byte, 64<<10))
 	said := <-messages
-	waitErr := st.cmd.Wait()
-	close(finished)
+	waitErr := <-waited
 	reason := <-stopped
 
 	if !said.told && out.n+limit.lost > headerSize { // a strace with other words
-		t.tellAttached(st, c)
+		t.tellAttached(st, described, c)
 		said.told = true
 	}
 	if !said.told {
@@ -147,13 +156,13 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 }
 
 // tellAttached tells the controller that strace is on the process.
-func (t *tracer) tellAttached(st running, c *Controller) {
+func (t *tracer) tellAttached(st running, described time.Time, c *Controller) {
 	now := time.Now()
 	trace := t.trace
 	trace.Culprit.Strace = st.cmd.Process.Pid
 	trace.Culprit.AttachMS = milliseconds(now.Sub(t.found))
 	trace.Culprit.AgeMS = max(0, milliseconds(now.Sub(trace.Process.Start)))
-	c.send(traceAttached{t: t, trace: trace})
+	c.send(traceAttached{t, trace, described})
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -181,6 +190,22 @@ type running struct {
 func (st running) close() {
 	st.output.Close()
 	st.stderr.Close()
+}
+
+// wait waits until strace has ended. A strace that is ended while it starts can
+// leave a helper of its own behind, stopped, with our pipes in its hands (it tries
+// out ptrace on children): all of its process group goes with it. Until strace is
+// reaped, nobody else can have that group's number.
+func (st running) wait() error {
+	pid := st.cmd.Process.Pid
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	syscall.Kill(-pid, syscall.SIGKILL)
+	return st.cmd.Wait()
 }
 
 // start starts strace with its output in a pipe of ours. When nobody reads the
@@ -221,7 +246,7 @@ func (t *tracer) start(ctx context.Context, strace string, s spawner) (running, 
 
 // readMessages reads what strace says on standard error and returns the first of
 // it. It tells the controller when strace is on the process.
-func (t *tracer) readMessages(st running, c *Controller) (text string, told bool) {
+func (t *tracer) readMessages(st running, described time.Time, c *Controller) (text string, told bool) {
 	const keep = 4 << 10
 	var kept bytes.Buffer
 	lines := bufio.NewReader(st.stderr)
@@ -232,7 +257,7 @@ func (t *tracer) readMessages(st running, c *Controller) (text string, told bool
 		}
 		if !told && attached(string(bytes.TrimSpace(line)), t.id.PID) {
 			told = true
-			t.tellAttached(st, c)
+			t.tellAttached(st, described, c)
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return kept.String(), told

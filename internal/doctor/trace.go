@@ -96,7 +96,7 @@ func attaching(ctx context.Context, _ *config.Config) Check {
 		cancel() // kills it
 		_ = target.Wait()
 	}()
-	took, err := attach(ctx, strace, target.Process.Pid)
+	took, err := attach(ctx, program, target.Process.Pid)
 	if err != nil {
 		return fail(err.Error(), attachRemedy())
 	}
@@ -104,7 +104,7 @@ func attaching(ctx context.Context, _ *config.Config) Check {
 }
 
 // attach runs strace on the process until it has attached, and ends it.
-func attach(ctx context.Context, strace string, pid int) (time.Duration, error) {
+func attach(ctx context.Context, program string, pid int) (time.Duration, error) {
 	start := time.Now()
 	tracer := exec.CommandContext(ctx, program, "-o", "/dev/null", "-p", strconv.Itoa(pid))
 	tracer.WaitDelay = time.Second
