@@ -45,7 +45,6 @@ type Filter struct {
 	UID     *uint32
 	Rule    string
 	Capture string // the capture's id
-	Hit     string // of traces: the id of the hit that triggered them
 	Last    int    // only the last so many; 0: all
 
 	id         string // only this one
@@ -80,9 +79,6 @@ func (f Filter) query(table, columns string) (string, []any) {
 			column = "id"
 		}
 		add(column+" = ?", f.Capture)
-	}
-	if f.Hit != "" {
-		add("hit = ?", f.Hit)
 	}
 	if f.unfinished {
 		where = append(where, "state IN ('"+event.StateRunning+"', '"+event.StateDraining+"')")

@@ -113,7 +113,13 @@ func (s shower) hit(h *event.Hit) error {
 		s.line("capture", "none: %s", h.Culprit.NoCapture)
 	} else {
 		s.line("capture", "%s", h.Culprit.Capture.ID)
-		if err := s.traces("traces it triggered", evidence.Filter{Hit: h.Event.ID}); err != nil {
+		triggered := func(t *event.Trace) bool { return t.Culprit.Hit != nil && t.Culprit.Hit.ID == h.Event.ID }
+		sender := func(t *event.Trace) bool { return !triggered(t) && hasOrigin(h, t) }
+		capture := evidence.Filter{Capture: h.Culprit.Capture.ID}
+		if err := s.traces("traces it triggered", capture, triggered); err != nil {
+			return err
+		}
+		if err := s.traces("traces of its process that were running already", capture, sender); err != nil {
 			return err
 		}
 	}
@@ -135,12 +141,26 @@ func (s shower) process(p *event.Process) {
 	}
 }
 
-// traces prints the traces that a filter wants, one a line.
-func (s shower) traces(title string, f evidence.Filter) error {
+// hasOrigin reports whether a trace is of a process that the hit came from, or may
+// have come from.
+func hasOrigin(h *event.Hit, t *event.Trace) bool {
+	for _, p := range h.Culprit.Origin.Processes {
+		if p.EntityID == t.Process.EntityID {
+			return true
+		}
+	}
+	return false
+}
+
+// traces prints the traces of a filter that are wanted, one a line.
+func (s shower) traces(title string, f evidence.Filter, wanted func(*event.Trace) bool) error {
 	n := 0
 	for t, err := range s.r.Traces(f) {
 		if err != nil {
 			return err
+		}
+		if !wanted(&t) {
+			continue
 		}
 		if n++; n == 1 {
 			s.title("%s", title)
@@ -209,7 +229,7 @@ func (s shower) capture(c *event.Capture) error {
 		}
 		s.line(h.Event.ID, "%s %s, %s", text.Time(h.Timestamp), h.Asks(), shortOrigin(&h))
 	}
-	return s.traces("traces", evidence.Filter{Capture: c.Event.ID})
+	return s.traces("traces", evidence.Filter{Capture: c.Event.ID}, func(*event.Trace) bool { return true })
 }
 
 func (s shower) trace(t *event.Trace) error {

@@ -128,7 +128,10 @@ static void send_query(void)
 		struct timeval limit = {2, 0};
 		if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0)
 			fail("setsockopt");
-		ssize_t got = recv(fd, msg, sizeof msg, 0);
+		ssize_t got;
+		/* A socket with a time limit is interrupted when strace attaches (man 7 signal). */
+		while ((got = recv(fd, msg, sizeof msg, 0)) < 0 && errno == EINTR)
+			;
 		if (got < 0)
 			fail("recv");
 		errno = ECONNRESET;

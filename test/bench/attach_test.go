@@ -1,0 +1,185 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"culprit/evidence"
+)
+
+// asUser makes a command that runs as a UID.
+func asUser(uid int, name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)},
+	}
+	return cmd
+}
+
+// allTraced waits until a tracer is on every process, and returns when it was.
+func allTraced(b *testing.B, processes []*exec.Cmd) time.Time {
+	b.Helper()
+	await(b, "a strace on each process", 200*time.Microsecond, func() bool {
+		for len(processes) > 0 {
+			if tracer := field(fmt.Sprintf("/proc/%d/status", processes[0].Process.Pid), "TracerPid"); tracer == "0" || tracer == "" {
+				return false
+			}
+			processes = processes[1:]
+		}
+		return true
+	})
+	return time.Now()
+}
+
+// noChildren waits until a process has no children any more.
+func noChildren(b *testing.B, pid int) {
+	b.Helper()
+	await(b, "the straces to end", time.Millisecond, func() bool { return exec.Command("pgrep", "-P", strconv.Itoa(pid)).Run() != nil })
+}
+
+// BenchmarkAttach measures how long after a packet every one of its user's 10
+// processes, the sender among them, is traced. The shell loop does the same with the UID known already.
+func BenchmarkAttach(b *testing.B) {
+	const processes, rounds = 10, 50
+	n := newNet(b)
+	d := start(b, n, badzone+"capture: {concurrent: 64, levels: [{hits: 1, processes: 500, window: 1s, strings: 512}]}\n")
+	var ours, loops []time.Duration
+	uid := offenderUID
+	for b.Loop() {
+		for range rounds {
+			uid++ // a user of its own, so that each packet starts a capture
+			o := newOffender(b, n, uid)
+			offenders := append(sleepers(b, uid, processes-1), o.Cmd)
+			begin := time.Now()
+			o.send(b, 1, 0, oneSocket)
+			ours = append(ours, allTraced(b, offenders).Sub(begin))
+			kill(offenders)
+			noChildren(b, d.pid)
+
+			uid++
+			offenders = sleepers(b, uid, processes)
+			loop := exec.Command("sh", "-c", fmt.Sprintf(
+				`for p in $(pgrep -u %d); do strace -f -ttt -T -yy -v -s 512 -o /dev/null -p $p & done; wait`, uid))
+			begin = time.Now()
+			if err := loop.Start(); err != nil {
+				b.Fatal(err)
+			}
+			loops = append(loops, allTraced(b, offenders).Sub(begin))
+			kill(offenders)
+			loop.Wait()
+		}
+	}
+	reportMS(b, "", ours)
+	reportMS(b, "shell-", loops)
+	b.ReportMetric(float64(quantile(ours, 0.5))/float64(quantile(loops, 0.5)), "ratio-to-shell")
+	reportWays(b, d.evidence)
+	noTimePerRun(b)
+}
+
+// reportWays reports, from the catalogue, where the time of an attachment goes:
+// from the packet being read to its capture starting, from there to the last
+// process having been found, and from being found to being traced.
+func reportWays(b *testing.B, dir string) {
+	b.Helper()
+	r, err := evidence.OpenReader(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	read, started, found := map[string]time.Time{}, map[string]time.Time{}, map[string]time.Time{}
+	var origin, search []time.Duration
+	var attach []float64
+	for h, err := range r.Hits(evidence.Filter{}) {
+		if err != nil {
+			b.Fatal(err)
+		}
+		if h.Culprit.Capture != nil {
+			read[h.Culprit.Capture.ID] = h.Timestamp
+		}
+	}
+	for c, err := range r.Captures(evidence.Filter{}) {
+		if err != nil {
+			b.Fatal(err)
+		}
+		started[c.Event.ID] = c.Timestamp
+		origin = append(origin, c.Timestamp.Sub(read[c.Event.ID]))
+	}
+	for t, err := range r.Traces(evidence.Filter{}) {
+		if err != nil {
+			b.Fatal(err)
+		}
+		id := t.Culprit.Capture.ID
+		if t.Timestamp.After(found[id]) {
+			found[id] = t.Timestamp
+		}
+		attach = append(attach, t.Culprit.AttachMS)
+	}
+	for id, last := range found {
+		search = append(search, last.Sub(started[id]))
+	}
+	b.ReportMetric(ms(quantile(origin, 0.5)), "hit-to-capture-ms")
+	b.ReportMetric(ms(quantile(search, 0.5)), "capture-to-found-ms")
+	b.ReportMetric(quantile(attach, 0.5), "found-to-traced-ms")
+}
+
+// BenchmarkTraced measures how much longer a program takes while culprit traces
+// it: one that does nothing but system calls, 40,000 of them, and an ordinary one.
+func BenchmarkTraced(b *testing.B) {
+	for _, program := range []struct{ name, command string }{
+		{"system-calls-only", "dd if=/dev/zero of=/dev/null bs=1 count=20000 status=none"},
+		{"python-start", `python3 -c "import json, socket, urllib.request"`},
+		{"computing", `i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done`},
+	} {
+		b.Run(program.name, func(b *testing.B) {
+			n := newNet(b)
+			start(b, n, badzone+"capture: {levels: [{hits: 1, processes: 500, window: 1m, strings: 512}]}\n")
+			uid := offenderUID
+			var free, traced, ratios []float64
+			for b.Loop() {
+				for range 3 {
+					uid++
+					f := timed(b, program.command, uid, func(*exec.Cmd) {})
+					t := timed(b, program.command, uid, func(cmd *exec.Cmd) {
+						newOffender(b, n, uid).send(b, 1, 0, oneSocket)
+						allTraced(b, []*exec.Cmd{cmd})
+					})
+					free, traced = append(free, ms(f)), append(traced, ms(t))
+					ratios = append(ratios, ms(t)/ms(f))
+				}
+			}
+			b.ReportMetric(quantile(free, 0.5), "free-ms")
+			b.ReportMetric(quantile(traced, 0.5), "traced-ms")
+			b.ReportMetric(quantile(ratios, 0.5), "ratio")
+			noTimePerRun(b)
+		})
+	}
+}
+
+// timed runs a shell command as a UID. It starts when prepared is done; how long
+// it took from then on is returned.
+func timed(b *testing.B, command string, uid int, prepare func(*exec.Cmd)) time.Duration {
+	b.Helper()
+	cmd := asUser(uid, "sh", "-c", "read go; "+command)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	defer kill([]*exec.Cmd{cmd})
+	prepare(cmd)
+	begin := time.Now()
+	fmt.Fprintln(stdin, "go")
+	if err := cmd.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(begin)
+}

@@ -1,0 +1,36 @@
+package test
+
+import (
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// systemd is told when the daemon is ready, and when it stops.
+func TestNotify(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "")
+	path := filepath.Join(h.dir, "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	told := func(want string) {
+		t.Helper()
+		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 4096)
+		n, err := conn.Read(buf)
+		if err != nil || string(buf[:n]) != want {
+			t.Errorf("systemd was told %q (%v), want %q", buf[:n], err, want)
+		}
+	}
+	config, evidence := h.configure("")
+	d := h.huntWith(config, evidence, "NOTIFY_SOCKET="+path)
+	told("READY=1")
+	d.stop()
+	told("STOPPING=1")
+}
