@@ -2,49 +2,119 @@ package capture
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
 	"os/exec"
 	"runtime"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// spawner starts straces, all on one thread that lives as long as the daemon.
-// Parent-death signals are tied to the thread that forked (PR_SET_PDEATHSIG in
-// man 2 prctl): so straces die with the daemon, however it dies, and not sooner.
-// When a strace dies, the kernel detaches and resumes what it traced.
+// spawner starts straces so that they die with the daemon, however it dies, and
+// not sooner. When a strace dies, the kernel detaches and resumes what it traced.
+//
+// Two things see to it. A parent-death signal is there from the first instruction,
+// but it is tied to the thread that forked (PR_SET_PDEATHSIG in man 2 prctl): so
+// all are started on one thread that lives as long as the daemon. And it does not
+// reach the children on which strace tries out ptrace when it starts, which would
+// be left behind: those are reached by a lifeline.
 type spawner struct {
 	starts chan start
 }
 
 type start struct {
 	cmd  *exec.Cmd
-	done chan error
+	done chan started
+}
+
+type started struct {
+	lifeline io.Closer
+	err      error
 }
 
 func newSpawner() spawner { return spawner{starts: make(chan start)} }
 
-// run starts commands until the context ends. The thread lives on after that, so
-// that the last straces can be ended in order.
+// run starts commands until the context ends.
 func (s spawner) run(ctx context.Context) {
 	runtime.LockOSThread()
 	for {
 		select {
 		case req := <-s.starts:
-			// In a process group of its own a strace gets no Ctrl-C from a terminal:
-			// it is for us to end it.
-			req.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-			req.done <- req.cmd.Start()
+			lifeline, err := startWithLifeline(req.cmd)
+			req.done <- started{lifeline, err}
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (s spawner) start(ctx context.Context, cmd *exec.Cmd) error {
-	req := start{cmd: cmd, done: make(chan error, 1)}
+// start starts a command, in a process group of its own, so that no Ctrl-C of a
+// terminal reaches it. Closing the lifeline kills what is left of the group.
+func (s spawner) start(ctx context.Context, cmd *exec.Cmd) (lifeline io.Closer, err error) {
+	req := start{cmd: cmd, done: make(chan started, 1)}
 	select {
 	case s.starts <- req:
-		return <-req.done
+		r := <-req.done
+		return r.lifeline, r.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
+	}
+}
+
+// startWithLifeline lets the group inherit the write end of a pipe whose read end
+// we hold. When that closes, by us or because we are dead, the kernel sends the
+// group the signal for input and output on the pipe, which is set to SIGKILL
+// (F_SETSIG and F_SETOWN in man 2 fcntl). The command runs only when that is set:
+// until then it stands at its first instruction (PTRACE_TRACEME).
+func startWithLifeline(cmd *exec.Cmd) (io.Closer, error) {
+	ours, theirs, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	defer theirs.Close()
+	cmd.ExtraFiles = append(cmd.ExtraFiles, theirs)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Ptrace: true}
+	if err := cmd.Start(); err != nil {
+		ours.Close()
+		return nil, err
+	}
+	pid := cmd.Process.Pid
+	if err := errors.Join(
+		setLifeline(theirs, pid),
+		letRun(pid),
+	); err != nil {
+		cmd.Process.Kill()
+		cmd.Wait()
+		ours.Close()
+		return nil, fmt.Errorf("tie %s to us: %w", cmd.Path, err)
+	}
+	return ours, nil
+}
+
+func setLifeline(f *os.File, group int) error {
+	for _, set := range [][2]int{{unix.F_SETSIG, int(unix.SIGKILL)}, {unix.F_SETOWN, -group}, {unix.F_SETFL, unix.O_ASYNC}} {
+		if _, err := unix.FcntlInt(f.Fd(), set[0], set[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// letRun lets go of a command that stands at its first instruction. It must be
+// called on the thread that started it.
+func letRun(pid int) error {
+	var status unix.WaitStatus
+	for {
+		_, err := unix.Wait4(pid, &status, unix.WALL, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || !status.Stopped() {
+			return fmt.Errorf("wait for it: status %#x, error %w", status, err)
+		}
+		return unix.PtraceDetach(pid)
 	}
 }

@@ -185,6 +185,7 @@ func because(stopped string, exitCode *int, waitErr error) string {
 type running struct {
 	cmd            *exec.Cmd
 	output, stderr *os.File
+	lifeline       io.Closer
 }
 
 func (st running) close() {
@@ -193,19 +194,12 @@ func (st running) close() {
 }
 
 // wait waits until strace has ended. A strace that is ended while it starts can
-// leave a helper of its own behind, stopped, with our pipes in its hands (it tries
-// out ptrace on children): all of its process group goes with it. Until strace is
-// reaped, nobody else can have that group's number.
+// leave a child of its own behind, stopped, with our pipes in its hands: it tries
+// out ptrace on children. That goes with the lifeline.
 func (st running) wait() error {
-	pid := st.cmd.Process.Pid
-	for {
-		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	syscall.Kill(-pid, syscall.SIGKILL)
-	return st.cmd.Wait()
+	err := st.cmd.Wait()
+	st.lifeline.Close()
+	return err
 }
 
 // start starts strace with its output in a pipe of ours. When nobody reads the
@@ -236,12 +230,13 @@ func (t *tracer) start(ctx context.Context, strace string, s spawner) (running, 
 		Stderr:     stderrW,
 		ExtraFiles: []*os.File{outputW},
 	}
-	if err := s.start(ctx, cmd); err != nil {
+	lifeline, err := s.start(ctx, cmd)
+	if err != nil {
 		output.Close()
 		stderr.Close()
 		return running{}, err
 	}
-	return running{cmd, output, stderr}, nil
+	return running{cmd, output, stderr, lifeline}, nil
 }
 
 // readMessages reads what strace says on standard error and returns the first of

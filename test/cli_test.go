@@ -14,16 +14,17 @@ import (
 	"culprit/internal/event"
 )
 
-// A case is what two hunted users have left: two captures, hits of two rules.
+// An evidenceCase is what two hunted users have left: hits of two rules, two
+// captures with a trace each.
 type evidenceCase struct {
 	*host
 	d        *daemon
 	a, b     uint32 // web1 and one without a name
 	sa, sb   *sender
-	ha, hb   event.Hit
+	ha, hb   event.Hit // the first of each
 	ca, cb   event.Capture
 	ta, tb   event.Trace
-	between  time.Time // the hits of a before, that of b after
+	between  time.Time // the hits of a are before it, that of b is after
 	hitsOfA  int
 	evidence []string // the flags that name it
 }
@@ -53,7 +54,7 @@ func newEvidence(t *testing.T) *evidenceCase {
 	return e
 }
 
-// list runs a list command and returns the ids and the other rows' number.
+// list runs a list command, as a table and as JSON, and returns the ids.
 func (e *evidenceCase) list(t *testing.T, what string, flags ...string) (ids []string) {
 	t.Helper()
 	r := e.culprit(slices.Concat([]string{what}, e.evidence, flags)...)
@@ -238,8 +239,9 @@ firewall: {table: mangle, chain: MINE}
 		other := newHost(t, h.backend)
 		for _, h := range []*host{h, other} {
 			// Where rules install makes the table, it notes that to remove it again.
-			h.Must(t, "iptables", "-t", "mangle", "-N", "THEIRS")
-			h.Must(t, "ip6tables", "-t", "mangle", "-N", "THEIRS")
+			for _, tool := range []string{"iptables", "ip6tables"} {
+				h.Must(t, tool, "-t", "mangle", "-A", "OUTPUT", "-p", "udp", "--dport", "9", "-j", "DROP")
+			}
 		}
 		before := h.firewall()
 		printed := h.culprit("rules", "print", "-c", config).must(t)

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type daemon struct {
 	host     *host
 	config   string // path
 	evidence string // directory
+	mark     string // in the environment of the daemon and of all that stems from it
 }
 
 // badzone is the rule of tests that are not about rules.
@@ -58,9 +60,13 @@ func (h *host) hunt(text string) *daemon {
 func (h *host) huntWith(config, evidence string, env ...string) *daemon {
 	h.t.Helper()
 	cmd := exec.Command(programs.culprit, "run", "-c", config)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
-	d := &daemon{process: h.startCommand(0, cmd), host: h, config: config, evidence: evidence}
+	mark := fmt.Sprintf("CULPRIT_TEST_DAEMON=%d-%d", os.Getpid(), newUID())
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), mark}, env...)
+	d := &daemon{process: h.startCommand(0, cmd), host: h, config: config, evidence: evidence, mark: mark}
 	h.t.Cleanup(func() {
+		for pid := range d.left() {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
 		if h.t.Failed() {
 			h.t.Logf("log of the daemon %d:\n%s", d.pid, d.output)
 		}
@@ -93,7 +99,6 @@ func (d *daemon) logged(message string) bool {
 // stop ends the daemon as systemd would, and checks that it goes in good order.
 func (d *daemon) stop() {
 	d.t.Helper()
-	straces := d.straces()
 	d.signal(syscall.SIGTERM)
 	if got := d.wait(); got != 0 {
 		d.t.Errorf("the daemon ended with %d after SIGTERM, want 0", got)
@@ -101,11 +106,27 @@ func (d *daemon) stop() {
 	if !d.logged("stopped") {
 		d.t.Errorf("the daemon did not log that it stopped")
 	}
-	for _, pid := range straces {
-		if state, _ := status(pid); state != 0 {
-			d.t.Errorf("the strace %d outlived the daemon (state %c)", pid, state)
+	if left := d.left(); len(left) > 0 {
+		d.t.Errorf("these processes outlived the daemon: %v", left)
+	}
+}
+
+// left lists what stems from the daemon and lives, the daemon included, by PID.
+func (d *daemon) left() map[int]string {
+	left := map[int]string{}
+	files, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, file := range files {
+		env, err := os.ReadFile(file)
+		if err != nil || !strings.Contains("\x00"+string(env), "\x00"+d.mark+"\x00") {
+			continue
+		}
+		pid, _ := strconv.Atoi(strings.Split(file, "/")[2])
+		args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if state, _ := status(pid); state != 0 && state != 'Z' {
+			left[pid] = fmt.Sprintf("%s(%c)", bytes.ReplaceAll(args, []byte{0}, []byte{' '}), state)
 		}
 	}
+	return left
 }
 
 // straces lists the daemon's children.

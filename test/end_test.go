@@ -85,18 +85,16 @@ func TestSecondSignal(t *testing.T) {
 	if got := d.wait(); got != 128+int(syscall.SIGINT) {
 		t.Errorf("the daemon ended with %d, want %d", got, 128+int(syscall.SIGINT))
 	}
-	gone(t, straces)
+	d.gone()
 	free(t, s.process)
 }
 
-// gone waits until the straces have ended. They die with the daemon.
-func gone(t *testing.T, straces []int) {
-	t.Helper()
-	within(t, 2*time.Second, "the daemon's straces have ended", func() error {
-		for _, pid := range straces {
-			if state, _ := status(pid); state != 0 && state != 'Z' {
-				return fmt.Errorf("strace %d is in the state %c", pid, state)
-			}
+// gone waits until nothing of the daemon lives.
+func (d *daemon) gone() {
+	d.t.Helper()
+	within(d.t, 2*time.Second, "the daemon's straces have ended", func() error {
+		if left := d.left(); len(left) > 0 {
+			return fmt.Errorf("there are %v", left)
 		}
 		return nil
 	})
@@ -114,7 +112,7 @@ func TestKill(t *testing.T) {
 		}
 		d.signal(syscall.SIGKILL)
 		d.wait()
-		gone(t, straces)
+		d.gone()
 		within(t, 2*time.Second, "what was traced goes on", func() error {
 			var errs []error
 			for _, p := range ps {
@@ -159,6 +157,73 @@ func TestKill(t *testing.T) {
 		next.stop()
 		h.unchanged(before, "after the next daemon has stopped")
 	})
+}
+
+// A daemon can be ended at any instant, also while straces start: strace forks a
+// child at first, to try what the kernel can do, which nobody ends if strace dies.
+func TestEndWhileAttaching(t *testing.T) {
+	t.Parallel()
+	for name, sig := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGKILL": syscall.SIGKILL} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t, "")
+			uid := newUID()
+			s := h.sender(uid)
+			// Processes that come as fast as they go, and whose parent is not traced.
+			h.start(0, "python3", "-I", "-S", "-c", fmt.Sprintf(`
+import os, time
+while True:
+    if os.fork() == 0:
+        os.setuid(%d)
+        os.execvp("sleep", ["sleep", "0.05"])
+    time.sleep(0.004)
+    while True:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0: break
+        except ChildProcessError: break
+`, uid))
+			for round := range 6 {
+				d := h.hunt("capture: {levels: [{hits: 1, processes: 100000, window: 10m}]}\n")
+				s.ask(fmt.Sprintf("q%d.badzone.test", round))
+				eventually(t, "a dozen processes are traced", func() error {
+					if n := strings.Count(d.output.String(), `"message":"tracing"`); n < 12 {
+						return fmt.Errorf("%d are", n)
+					}
+					return nil
+				})
+				if sig == syscall.SIGTERM {
+					d.stop()
+				} else {
+					d.signal(sig)
+					d.wait()
+					d.gone()
+				}
+				free(t, s.process)
+			}
+		})
+	}
+}
+
+// The same, but sure to happen: a strace that has a child and dies when it is
+// asked to, before it is on the process.
+func TestStraceDiesStarting(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "")
+	h.write("strace", `#!/bin/sh
+case "$*" in *-V*) exec /usr/bin/strace "$@";; esac
+sleep 1000 # a child that holds all of its files
+`)
+	config, evidence := h.configure(longWindow)
+	d := h.huntWith(config, evidence, "PATH="+h.dir+":"+os.Getenv("PATH"))
+	s := h.sender(newUID())
+	s.ask("x.badzone.test")
+	eventually(t, "the strace has its child", func() error {
+		if left := d.left(); len(left) != 3 {
+			return fmt.Errorf("there are %v", left)
+		}
+		return nil
+	})
+	d.stop()
 }
 
 func tail(s string) string { return s[max(0, len(s)-1000):] }

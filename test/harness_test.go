@@ -101,7 +101,6 @@ type host struct {
 	t       testing.TB
 	backend string
 	dir     string
-	python  string
 	started int // daemons
 }
 

@@ -27,12 +27,14 @@ type evidenceFlags struct{ config, dir string }
 func (f *evidenceFlags) add(cmd *cobra.Command) {
 	configFlag(cmd, &f.config, "")
 	cmd.Flags().StringVar(&f.dir, "evidence", "", "evidence `directory` (default: that of the configuration)")
-	cmd.MarkFlagsMutuallyExclusive("config", "evidence")
 }
 
 // open opens the evidence: the directory that was named, or that of the named or
 // the usual configuration, or the default one.
 func (f *evidenceFlags) open() (*evidence.Reader, error) {
+	if f.dir != "" && f.config != "" {
+		return nil, usageError{errors.New("give --evidence or --config, not both")}
+	}
 	dir := f.dir
 	if dir == "" {
 		path := f.config
@@ -144,7 +146,7 @@ func newList[T any](use, short, header string, query func(*evidence.Reader, evid
 }
 
 func printJSON[T any](w io.Writer, rows iter.Seq2[T, error]) error {
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(text.JSONWriter(w))
 	enc.SetEscapeHTML(false)
 	for v, err := range rows {
 		if err != nil {

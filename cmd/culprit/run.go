@@ -15,6 +15,7 @@ import (
 	"culprit/evidence"
 	"culprit/internal/config"
 	"culprit/internal/strace"
+	"culprit/internal/text"
 	"culprit/rules"
 	"culprit/trigger"
 )
@@ -121,7 +122,7 @@ func newLogger(w io.Writer, c config.Log) *slog.Logger {
 	}
 	if c.Format == "json" {
 		names := map[string]string{slog.TimeKey: "@timestamp", slog.LevelKey: "log.level", slog.MessageKey: "message"}
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		return slog.New(slog.NewJSONHandler(text.JSONWriter(w), &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 			if name, ok := names[a.Key]; ok && len(groups) == 0 {
 				a.Key = name
 			}

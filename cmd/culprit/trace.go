@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -50,12 +51,13 @@ Ctrl-C, the straces let go; the processes live on.`,
 	f.StringVar(&o.out, "out", "", "`directory` for the trace files (default culprit-trace-USER-TIME)")
 	f.IntVar(&o.strings, "strings", 65535, "longest string printed, strace -s")
 	f.StringVarP(&o.config, "config", "c", "", "configuration `file` whose capture bounds and guards hold (default: the built-in ones)")
-	cmd.MarkFlagsMutuallyExclusive("uid", "user")
-	cmd.MarkFlagsOneRequired("uid", "user")
 	return cmd
 }
 
 func trace(ctx context.Context, o traceOptions, stdout, stderr io.Writer) error {
+	if (o.uid == "") == (o.user == "") {
+		return usageError{errors.New("give one of --uid and --user")}
+	}
 	if o.number < 1 || o.duration <= 0 || o.strings < 0 {
 		return usageError{fmt.Errorf("--number, --for and --strings must be positive")}
 	}

@@ -73,6 +73,8 @@ func TestAllMistakesAtOnce(t *testing.T) {
 		{"size without unit", "rules: [{name: a, string: b}]\ncapture:\n  trace_bytes: 90", "f:3: capture.trace_bytes: 90 is not a size"},
 		{"wrong type", "rules: [{name: a, string: 5}]\nnflog: {group: many}", "f:1: rules[0].string: wants a text (in quotes), not 5\nf:2: nflog.group: wants a whole number, not many"},
 		{"misspelt", "rules:\n  - name: a\n    string: b\n    port: [53]\ncaptures: {x: 1}", `f:4: rules[0].port: unknown key, did you mean "ports"?; allowed here: name, string, hex, domain, protocols, ports, to, families` + "\n" + `f:5: captures: unknown key, did you mean "capture"?; allowed here: rules,`},
+		{"unknown keys beside other mistakes", "rules: [{name: a, string: b, to: {x: 1}}]\ncapture: {levels: [{window: 90, windows: 1m}], speed: fast, trace_bytes: 5}", `capture.speed: unknown key; allowed`},
+		{"unknown keys in lists beside other mistakes", "rules: [{name: a, string: b}]\ncapture: {levels: [{window: 90, windows: 1m}], speed: fast, trace_bytes: 5}", `capture.levels[0].windows: unknown key, did you mean "window"?`},
 		{"two patterns", "rules: [{name: a, string: b, hex: c}]", "f:1: rules[0]: has 2 of string, hex and domain; exactly one is needed"},
 		{"bad hex", "rules: [{name: a, hex: '|4|'}]", `f:1: rules[0].hex: "4" between bars`},
 		{"names", "rules: [{name: a b, string: b}, {name: c, string: b}, {name: c, string: b}]", "f:1: rules[0].name: \"a b\" is not a rule name; allowed: a letter or digit, then up to 47 letters, digits, dots, - and _\nf:1: rules[2].name: \"c\" is the name of rules[1] already"},

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,19 +74,15 @@ func Parse(path string, text []byte) (*Config, error) {
 	c := Default()
 	c.Path = path
 	var problems []Problem
-	var meta mapstructure.Metadata
 	err := v.Unmarshal(&c, func(d *mapstructure.DecoderConfig) {
 		d.DecodeHook = mapstructure.DecodeHookFuncType(decodeHook)
 		d.WeaklyTypedInput = false
 		d.ZeroFields = true // a list that is given replaces the default
-		d.Metadata = &meta
 	})
 	if err != nil {
 		problems = decodeProblems(err)
 	}
-	for _, key := range meta.Unused {
-		problems = append(problems, unknownKey(key))
-	}
+	problems = append(problems, unknownKeys("", v.AllSettings())...)
 	for i := range c.Rules {
 		fillRule(&c.Rules[i])
 	}
@@ -110,20 +107,35 @@ func Parse(path string, text []byte) (*Config, error) {
 	return nil, &Error{path, problems}
 }
 
-// unknownKey explains a key that no field takes, naming those its section has.
-func unknownKey(key string) Problem {
-	section, last := "", key
-	if i := strings.LastIndexByte(key, '.'); i >= 0 {
-		section, last = key[:i], key[i+1:]
-	}
-	allowed := Keys(section)
-	text := "unknown key"
-	for _, k := range allowed {
-		if near(last, k) {
-			text += fmt.Sprintf(", did you mean %q?", k)
+// unknownKeys finds the keys of a section that no field takes, at any depth, and
+// names those that the section has.
+func unknownKeys(section string, value any) (found []Problem) {
+	switch v := value.(type) {
+	case []any:
+		for i, item := range v {
+			found = append(found, unknownKeys(fmt.Sprintf("%s[%d]", section, i), item)...)
+		}
+	case map[string]any:
+		allowed := Keys(section)
+		if allowed == nil {
+			return nil // no section at all: its type is the mistake
+		}
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			path := strings.TrimPrefix(section+"."+key, ".")
+			if slices.Contains(allowed, key) {
+				found = append(found, unknownKeys(path, v[key])...)
+				continue
+			}
+			text := "unknown key"
+			for _, k := range allowed {
+				if near(key, k) {
+					text += fmt.Sprintf(", did you mean %q?", k)
+				}
+			}
+			found = append(found, Problem{Key: path, Text: fmt.Sprintf("%s; allowed here: %s", text, strings.Join(allowed, ", "))})
 		}
 	}
-	return Problem{Key: key, Text: fmt.Sprintf("%s; allowed here: %s", text, strings.Join(allowed, ", "))}
+	return found
 }
 
 // near reports whether a and b differ by one edit: a letter more, less or other,

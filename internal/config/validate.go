@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -216,44 +217,33 @@ func Family(a netip.Addr) string {
 }
 
 // Keys lists the keys that the section of the configuration takes, in order;
-// the section "" is the whole file, "rules" and "rules[1]" are the same.
+// the section "" is the whole file, "rules" and "rules[1]" are the same. It is nil
+// if there is no such section.
 func Keys(section string) []string {
 	t := reflect.TypeFor[Config]()
 	for _, step := range splitKey(section) {
-		if t.Kind() == reflect.Slice {
-			t = t.Elem()
+		if _, err := strconv.Atoi(step); err == nil {
+			continue // which item of a list makes no difference
 		}
-		if t.Kind() != reflect.Struct {
+		i := slices.Index(tags(t), step)
+		if i < 0 {
 			return nil
 		}
-		for f := range fields(t) {
-			if f.Tag.Get("mapstructure") == step {
-				t = f.Type
-				break
-			}
+		if t = t.Field(i).Type; t.Kind() == reflect.Slice {
+			t = t.Elem()
 		}
 	}
-	if t.Kind() == reflect.Slice {
-		t = t.Elem()
-	}
+	return slices.DeleteFunc(tags(t), func(tag string) bool { return tag == "" || tag == "-" })
+}
+
+// tags are the keys of a struct's fields, field by field; nil for other types.
+func tags(t reflect.Type) []string {
 	if t.Kind() != reflect.Struct {
 		return nil
 	}
-	var keys []string
-	for f := range fields(t) {
-		if k := f.Tag.Get("mapstructure"); k != "" && k != "-" {
-			keys = append(keys, k)
-		}
+	var all []string
+	for i := range t.NumField() {
+		all = append(all, t.Field(i).Tag.Get("mapstructure"))
 	}
-	return keys
-}
-
-func fields(t reflect.Type) func(func(reflect.StructField) bool) {
-	return func(yield func(reflect.StructField) bool) {
-		for i := range t.NumField() {
-			if !yield(t.Field(i)) {
-				return
-			}
-		}
-	}
+	return all
 }

@@ -2,11 +2,14 @@
 package text
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -35,6 +38,36 @@ func Escape(s string) string {
 		s = s[n:]
 	}
 	return b.String()
+}
+
+// JSONWriter returns a writer for JSON that is safe to print on a terminal: inside
+// JSON only strings can hold runes that are not printable, and there an escape
+// means the same. Each Write must hold whole runes.
+func JSONWriter(w io.Writer) io.Writer { return jsonWriter{w} }
+
+type jsonWriter struct{ w io.Writer }
+
+func (j jsonWriter) Write(p []byte) (int, error) {
+	unsafe := func(r rune) bool { return r > '~' && !unicode.IsPrint(r) }
+	if bytes.IndexFunc(p, unsafe) < 0 {
+		return j.w.Write(p)
+	}
+	var b []byte
+	for _, r := range string(p) {
+		switch {
+		case !unsafe(r):
+			b = utf8.AppendRune(b, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			b = fmt.Appendf(b, `\u%04x\u%04x`, high, low)
+		default:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		}
+	}
+	if _, err := j.w.Write(b); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 func needsEscape(s string) bool {

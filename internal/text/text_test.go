@@ -1,10 +1,14 @@
 package text
 
 import (
+	"bytes"
+	"encoding/json"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 )
 
 func TestEscape(t *testing.T) {
@@ -23,6 +27,24 @@ func TestEscape(t *testing.T) {
 			t.Errorf("Escape(%q) = %s, want %s", in, got, want)
 		}
 	}
+}
+
+// What is printed is the same document, without anything a terminal obeys.
+func FuzzJSONWriter(f *testing.F) {
+	f.Add("a\u202eb\x7f\u009b \U000e0001 naïve")
+	f.Fuzz(func(t *testing.T, s string) {
+		var b bytes.Buffer
+		if err := json.NewEncoder(JSONWriter(&b)).Encode(s); err != nil {
+			t.Fatal(err)
+		}
+		if strings.ContainsFunc(strings.TrimSuffix(b.String(), "\n"), func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%q is printed as %q", s, b.String())
+		}
+		var got string
+		if err := json.Unmarshal(b.Bytes(), &got); err != nil || got != strings.ToValidUTF8(s, "\ufffd") && utf8.ValidString(s) {
+			t.Errorf("%q became %q (%v)", s, got, err)
+		}
+	})
 }
 
 func FuzzEscape(f *testing.F) {
