@@ -48,20 +48,31 @@ type capture struct {
 	deadline time.Time // when nothing new is traced any more; later hits move it
 	started  int       // straces started, those that did not attach not counted
 	known    map[proc.ID]bool
-	seen     map[proc.ID]bool         // missed and counted
-	tracing  map[*tracer]*event.Trace // what runs
+	seen     map[proc.ID]bool // missed and counted
+	tracing  map[*tracer]*tracing
 	lastHit  *event.Hit
 	byOrigin map[proc.ID]*event.Hit // the first hit of each process that is known to have sent one
 	scans    int                    // how often the finder was asked to look at everything
+	isGated  bool                   // as the gate was last told
 	dirty    bool                   // changed since the recorder was told
 	closed   bool                   // ended from outside: nothing changes that any more
 	detached bool                   // its straces were told to let go
 }
 
+// tracing is what the controller knows of a tracer that runs.
+type tracing struct {
+	doc       event.Trace
+	found     time.Time // when the process was found
+	looked    time.Time // when we last learnt what program it is
+	attached  bool
+	described bool
+	holds     []uint64 // of the gate, which wait for strace
+}
+
 func newCapture(uid uint32, user event.User, scope string, levels []config.Level, linger time.Duration, now time.Time) *capture {
 	c := &capture{
 		uid: uid, levels: levels, linger: linger,
-		known: map[proc.ID]bool{}, seen: map[proc.ID]bool{}, tracing: map[*tracer]*event.Trace{}, byOrigin: map[proc.ID]*event.Hit{},
+		known: map[proc.ID]bool{}, seen: map[proc.ID]bool{}, tracing: map[*tracer]*tracing{}, byOrigin: map[proc.ID]*event.Hit{},
 		deadline: now.Add(levels[0].Window),
 	}
 	c.doc = event.Capture{
@@ -176,6 +187,12 @@ func (c *capture) watch() watch {
 		}
 	}
 	return w
+}
+
+// gated reports whether the gate is to hold programs of the UID: whole users only
+// (in process scope strace follows the tree), and only while more may be traced.
+func (c *capture) gated() bool {
+	return c.doc.Culprit.Scope == config.ScopeUser && c.doc.Culprit.State == event.StateRunning && !c.usedUp()
 }
 
 // snapshot copies the document for others to keep.

@@ -55,7 +55,7 @@ func TestTimeIsUp(t *testing.T) {
 	c := aCapture()
 	c.hit(aHit(), epoch)
 	tr := &tracer{stop: make(chan string, 1)}
-	c.tracing[tr] = new(event.Trace)
+	c.tracing[tr] = new(tracing)
 	for _, step := range []struct {
 		now      int
 		state    string
@@ -85,7 +85,7 @@ func TestHitRevives(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
 	c.hit(aHit(), epoch)
-	c.tracing[&tracer{stop: make(chan string, 1)}] = new(event.Trace)
+	c.tracing[&tracer{stop: make(chan string, 1)}] = new(tracing)
 	c.update(at(15))
 	c.hit(aHit(), at(16))
 	c.update(at(16))
@@ -93,7 +93,7 @@ func TestHitRevives(t *testing.T) {
 		t.Errorf("capture %+v", c.doc.Culprit)
 	}
 	late := &tracer{stop: make(chan string, 1)}
-	c.tracing[late] = new(event.Trace)
+	c.tracing[late] = new(tracing)
 	c.update(at(31))
 	if len(late.stop) != 1 {
 		t.Error("a strace of the second life was not told to let go")
@@ -133,7 +133,7 @@ func TestClose(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
 	tr := &tracer{stop: make(chan string, 1)}
-	c.tracing[tr] = new(event.Trace)
+	c.tracing[tr] = new(tracing)
 	c.close("culprit was stopped", at(1))
 	if c.doc.Culprit.State != event.StateDraining || <-tr.stop != "culprit was stopped" {
 		t.Errorf("capture %+v", c.doc.Culprit)

@@ -43,11 +43,16 @@ func writeHeader(w io.Writer, t *tracer) {
 
 // writeFooter closes a trace file: why the trace ended, what it lacks, how the
 // process ended. It may stand behind a line that was cut.
-func writeFooter(w *counter, end *traceEnded) {
+func writeFooter(w *counter, t *tracer, end *traceEnded) {
 	if w.last != '\n' {
 		fmt.Fprintln(w)
 	}
 	line := comments(w)
+	select {
+	case p := <-t.became:
+		line("became", "%s: %s", text.Escape(p.Executable), text.Escape(p.CommandLine))
+	default:
+	}
 	line("ended", "%s", text.Escape(end.because))
 	line("bytes dropped", "%d", end.lost)
 	if end.exitCode != nil {

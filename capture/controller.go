@@ -25,13 +25,15 @@ type Controller struct {
 	users    *proc.Users
 	finder   *finder
 	spawner  spawner
+	gate     theGate
 
 	inbox chan any
 	done  chan struct{} // closed when nobody reads inbox any more
 
 	// What follows belongs to the goroutine of Run.
 	captures map[uint32]*capture
-	running  int // straces
+	of       map[*tracer]*capture // whose tracer it is
+	running  int                  // straces
 	stopping bool
 	tracers  sync.WaitGroup
 }
@@ -42,9 +44,10 @@ func New(c *config.Config, program strace.Program, recorder Recorder, log *slog.
 		cfg: c.Capture, guard: newGuard(proc.Default, c.Guard), strace: program, recorder: recorder, log: log,
 		fs: proc.Default, users: new(proc.Users), spawner: newSpawner(),
 		inbox: make(chan any, 1024), done: make(chan struct{}),
-		captures: map[uint32]*capture{},
+		captures: map[uint32]*capture{}, of: map[*tracer]*capture{},
 	}
 	k.finder = newFinder(k.fs, k.guard, log, k.send)
+	k.gate = newGate(c.Capture, program, k)
 	return k
 }
 
@@ -92,6 +95,7 @@ func (k *Controller) Run(ctx context.Context) {
 	var helpers sync.WaitGroup
 	helpers.Go(func() { k.finder.run(ctx) })
 	helpers.Go(func() { k.spawner.run(spawnerCtx) })
+	helpers.Go(func() { k.gate.Run(ctx, gateOutput{k}) })
 	defer func() {
 		close(k.done)
 		k.tracers.Wait()
@@ -139,8 +143,12 @@ func (k *Controller) handle(ctx context.Context, message any) {
 		}
 	case traceAttached:
 		k.attached(m)
+	case traceDescribed:
+		k.described(m)
 	case traceEnded:
 		k.ended(m)
+	case gateDown:
+		k.gateDown(m)
 	default:
 		panic(fmt.Sprintf("capture: message of type %T", m))
 	}
@@ -149,10 +157,13 @@ func (k *Controller) handle(ctx context.Context, message any) {
 // settle lets time do its work on the captures and returns when to do so again,
 // the zero time if never.
 func (k *Controller) settle(now time.Time) (next time.Time) {
-	over := false
+	changed := false
 	for uid, c := range k.captures {
+		gated := c.isGated
 		before := c.doc.Culprit.State
 		c.update(now)
+		c.isGated = c.gated()
+		changed = changed || c.isGated != gated || c.ended()
 		// In a flood of hits the recorder is not told of every one.
 		if c.ended() || c.doc.Culprit.State != before || c.dirty && len(k.inbox) == 0 {
 			k.recorder.Capture(c.snapshot())
@@ -161,14 +172,13 @@ func (k *Controller) settle(now time.Time) (next time.Time) {
 		if c.ended() {
 			k.log.Info("capture ended", c.logAttrs(), slog.String("because", c.doc.Culprit.EndedBecause))
 			delete(k.captures, uid)
-			over = true
 			continue
 		}
 		if at := c.next(now); at.After(now) && (next.IsZero() || at.Before(next)) {
 			next = at
 		}
 	}
-	if over {
+	if changed {
 		k.watch()
 	}
 	return next
@@ -245,16 +255,22 @@ func (k *Controller) order(o order, now time.Time) error {
 // watch tells the finder what is captured now.
 func (k *Controller) watch() {
 	set := map[uint32]watch{}
+	var gated []uint32
 	for uid, c := range k.captures {
 		set[uid] = c.watch()
+		if c.gated() {
+			gated = append(gated, uid)
+		}
 	}
 	k.finder.watch(set)
+	k.gate.Watch(gated)
 }
 
 // found decides about a process.
 func (k *Controller) found(ctx context.Context, f found) {
 	c := k.captures[f.uid]
 	if c == nil || k.stopping {
+		k.letGo(f.hold)
 		return
 	}
 	if f.ours || c.known[f.id] {
@@ -266,6 +282,7 @@ func (k *Controller) found(ctx context.Context, f found) {
 		reason = c.refuses(k.running, k.cfg.Concurrent)
 	}
 	if reason != "" {
+		k.letGo(f.hold)
 		c.miss(f.id, event.Missed{PID: f.id.PID, CommandLine: f.commandLine, Reason: reason})
 		return
 	}
@@ -273,24 +290,47 @@ func (k *Controller) found(ctx context.Context, f found) {
 	c.started++
 	k.running++
 	t := k.newTracer(c, f)
-	doc := t.trace
-	c.tracing[t] = &doc
+	c.tracing[t] = &tracing{doc: t.trace, found: f.at}
+	if t.held {
+		c.tracing[t].holds = []uint64{f.hold}
+	}
+	k.of[t] = c
 	k.tracers.Go(func() { t.run(ctx, k) })
 }
 
 // foundAgain looks at a process that a strace of ours is on, or soon will be: it
 // may have become another program, or one that must not be traced.
 func (k *Controller) foundAgain(c *capture, f found) {
-	for t, doc := range c.tracing {
-		if f.ours && f.refused != "" && doc.Culprit.Strace == f.tracer {
+	hold := f.hold
+	for t, tr := range c.tracing {
+		if f.ours && f.refused != "" && tr.doc.Culprit.Strace == f.tracer {
 			t.detach(f.refused)
 		}
-		if t.id == f.id && f.how == event.FoundExec && f.at.After(t.described) {
-			t.described = f.at
-			doc.Process.Name, doc.Process.Executable, doc.Process.CommandLine = f.comm, f.executable, f.commandLine
-			if doc.Culprit.Strace != 0 {
-				k.recorder.Trace(*doc)
+		if t.id != f.id {
+			continue
+		}
+		if !tr.attached && hold != 0 {
+			tr.holds = append(tr.holds, hold)
+			hold = 0
+		}
+		if f.how == event.FoundExec && f.at.After(tr.looked) {
+			tr.looked = f.at
+			p := &tr.doc.Process
+			p.Name, p.Executable, p.CommandLine = f.comm, f.executable, f.commandLine
+			t.change(*p)
+			if tr.attached && tr.described {
+				k.recorder.Trace(tr.doc)
 			}
+		}
+	}
+	k.letGo(hold)
+}
+
+// letGo lets the gate let a process go on.
+func (k *Controller) letGo(holds ...uint64) {
+	for _, hold := range holds {
+		if hold != 0 {
+			k.gate.Go(hold)
 		}
 	}
 }
@@ -298,8 +338,8 @@ func (k *Controller) foundAgain(c *capture, f found) {
 func (k *Controller) newTracer(c *capture, f found) *tracer {
 	now := time.Now()
 	t := &tracer{
-		id: f.id, found: f.at, hit: c.trigger(f.id), bound: int64(k.cfg.TraceBytes),
-		capture: c, stop: make(chan string, 1),
+		id: f.id, hit: c.trigger(f.id), held: f.hold != 0, bound: int64(k.cfg.TraceBytes),
+		stop: make(chan string, 1), became: make(chan event.Process, 1),
 	}
 	t.trace = event.Trace{
 		Timestamp: now,
@@ -323,37 +363,79 @@ func (k *Controller) newTracer(c *capture, f found) *tracer {
 	return t
 }
 
-// attached notes that a strace is on its process.
+// attached notes that a strace is on its process, and lets it go on.
 func (k *Controller) attached(m traceAttached) {
-	c := m.t.capture
-	if doc := c.tracing[m.t]; m.t.described.After(m.described) {
-		m.trace.Process.Name, m.trace.Process.Executable, m.trace.Process.CommandLine = doc.Process.Name, doc.Process.Executable, doc.Process.CommandLine
-	}
-	c.tracing[m.t] = &m.trace
+	c := k.of[m.t]
+	tr := c.tracing[m.t]
+	k.letGo(tr.holds...)
+	held := len(tr.holds) > 0
+	tr.holds, tr.attached = nil, true
+	d := &tr.doc.Culprit
+	d.Strace = m.strace
+	d.AttachMS = milliseconds(m.at.Sub(tr.found))
+	d.AgeMS = max(0, milliseconds(m.at.Sub(tr.doc.Process.Start)))
+	// A hold that lasted to the gate's deadline had ended before.
+	d.FromStart = held && m.at.Sub(tr.found) < k.cfg.GateDeadline
 	c.doc.Culprit.Traces++
 	c.dirty = true
-	k.recorder.Trace(m.trace)
-	k.log.Info("tracing", c.logAttrs(), slog.Int("pid", m.t.id.PID), slog.String("command_line", m.trace.Process.CommandLine))
+	k.announce(c, tr)
+}
+
+// described notes what the process is.
+func (k *Controller) described(m traceDescribed) {
+	c := k.of[m.t]
+	tr := c.tracing[m.t]
+	p := tr.doc.Process
+	tr.doc.Process, tr.doc.Container, tr.doc.File = m.process, m.container, m.file
+	if tr.looked.After(m.at) { // it has become another program since
+		tr.doc.Process.Name, tr.doc.Process.Executable, tr.doc.Process.CommandLine = p.Name, p.Executable, p.CommandLine
+	}
+	tr.described = true
+	k.announce(c, tr)
+}
+
+// announce makes a trace known when all is known that there is at its beginning.
+func (k *Controller) announce(c *capture, tr *tracing) {
+	if !tr.attached || !tr.described {
+		return
+	}
+	k.recorder.Trace(tr.doc)
+	k.log.Info("tracing", c.logAttrs(), slog.Int("pid", tr.doc.Process.PID), slog.String("command_line", tr.doc.Process.CommandLine))
 }
 
 // ended notes how a strace has ended.
 func (k *Controller) ended(m traceEnded) {
-	c := m.t.capture
-	doc := c.tracing[m.t]
+	c := k.of[m.t]
+	tr := c.tracing[m.t]
+	k.letGo(tr.holds...)
 	delete(c.tracing, m.t)
+	delete(k.of, m.t)
 	k.running--
+	c.dirty = true
 	if m.refused != nil {
 		c.started-- // another process may have its place
 		c.miss(m.t.id, *m.refused)
 		return
 	}
-	d := &doc.Culprit
+	d := &tr.doc.Culprit
 	d.State, d.EndedBecause, d.Lost, d.Truncated = event.StateEnded, m.because, m.lost, m.lost > 0
-	doc.Process.ExitCode = m.exitCode
-	doc.File.Size = m.size
-	doc.Event.Finish(m.at)
-	k.recorder.Trace(*doc)
+	tr.doc.Process.ExitCode = m.exitCode
+	tr.doc.File.Size = m.size
+	tr.doc.Event.Finish(m.at)
+	k.recorder.Trace(tr.doc)
 	k.log.Debug("trace ended", c.logAttrs(), slog.Int("pid", m.t.id.PID), slog.String("because", m.because))
+}
+
+// gateDown notes that programs were started unseen by the gate. The finder looks
+// for them.
+func (k *Controller) gateDown(m gateDown) {
+	k.log.Error("the gate failed: until it is back, programs are traced from shortly after their start", "error", m.err)
+	for _, c := range k.captures {
+		c.doc.Culprit.GateFailures++
+		c.dirty = true
+		c.scans++
+	}
+	k.watch()
 }
 
 // logAttrs are what every log line about a capture says of it.

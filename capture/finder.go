@@ -33,6 +33,7 @@ type (
 		refused                       string // why a guard forbids to trace it
 		tracer                        int    // who traces it already
 		ours                          bool   // that is a strace of ours
+		hold                          uint64 // the gate holds it under this number; 0: it does not
 	}
 	// overrun says that process events were lost; /proc is scanned anew.
 	overrun struct{}

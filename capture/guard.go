@@ -54,8 +54,8 @@ func (g guard) forbids(st proc.Stat, status proc.Status, executable string) stri
 		return "PID 1 is never traced"
 	case st.KernelThread():
 		return "a kernel thread"
-	case g.fs.IsDescendant(st.PID, func(id proc.ID) bool { return id.PID == g.self }):
-		return "culprit itself, or a child of it"
+	case status.UID.Real == 0 && g.fs.IsDescendant(st.PID, func(id proc.ID) bool { return id.PID == g.self }):
+		return "culprit itself, or a child of it" // which are root's, all of them
 	}
 	if why := g.forbidsUser(status.UID.Real); why != "" {
 		return why

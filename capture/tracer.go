@@ -25,26 +25,33 @@ const detachPatience = 3 * time.Second
 // tracer runs one strace on one process. Its goroutines own its trace; the
 // controller sends to stop, and hears of it by messages.
 type tracer struct {
-	id      proc.ID
-	capture *capture // for the controller
-	// described is when the controller last learnt what program the process is; it
-	// owns this.
-	described time.Time
-	hit       *event.Hit  // the hit that triggered it, nil by hand
-	trace     event.Trace // what is known of it
-	found     time.Time   // when the process was found
-	bound     int64       // of the trace file, in bytes
-	stop      chan string
+	id    proc.ID
+	hit   *event.Hit  // the hit that triggered it, nil by hand
+	trace event.Trace // what is known of it
+	held  bool        // the gate holds the process in its execve
+	bound int64       // of the trace file, in bytes
+	stop  chan string
+	// became holds the latest program that the process has become since it was
+	// described. The controller puts it there.
+	became chan event.Process
 }
 
-// Messages of a tracer to the controller: first, if all goes well, traceAttached,
-// always traceEnded.
+// Messages of a tracer to the controller. The first two come, in any order, if
+// strace got onto the process; the last always does.
 type (
 	// traceAttached says that strace is on the process.
 	traceAttached struct {
+		t      *tracer
+		at     time.Time
+		strace int // PID
+	}
+	// traceDescribed says what the process is, and where its trace is.
+	traceDescribed struct {
 		t         *tracer
-		trace     event.Trace
-		described time.Time // when trace.Process was read
+		at        time.Time // when the process was looked at
+		process   event.Process
+		container *event.Container
+		file      event.File
 	}
 	// traceEnded says that strace has ended, and how.
 	traceEnded struct {
@@ -63,6 +70,16 @@ func (t *tracer) detach(reason string) {
 	case t.stop <- reason:
 	default:
 	}
+}
+
+// change notes that the process has become another program. It never waits, and
+// has one caller.
+func (t *tracer) change(p event.Process) {
+	select {
+	case <-t.became:
+	default:
+	}
+	t.became <- p
 }
 
 // run traces until the process has ended or the tracer is told to stop.
@@ -89,26 +106,6 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 		return
 	}
 	defer st.close()
-	// While strace starts, the process can still be looked at.
-	described := time.Now()
-	if p, err := c.fs.Describe(t.id.PID, c.users); err == nil && p.EntityID == t.id.String() {
-		t.trace.Process = p
-		if id := c.fs.ContainerID(t.id.PID); id != "" {
-			t.trace.Container = &event.Container{ID: id}
-		}
-	}
-
-	out := &counter{w: file}
-	writeHeader(out, t)
-	headerSize := out.n
-	limit := &limiter{w: out, left: t.bound, reached: func() {
-		t.detach("capture.trace_bytes was reached")
-	}}
-	watch := &lineWatcher{w: limit, line: func(line []byte) {
-		if code, ok := exitStatus(line, t.id.PID); ok {
-			end.exitCode = &code
-		}
-	}}
 
 	type message struct {
 		text string
@@ -116,7 +113,7 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 	}
 	messages := make(chan message, 1)
 	go func() {
-		text, told := t.readMessages(st, described, c)
+		text, told := t.readMessages(st, c)
 		messages <- message{text, told}
 	}()
 	finished := make(chan struct{})
@@ -128,13 +125,33 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 		close(finished)
 	}()
 
-	io.CopyBuffer(onlyWriter{watch}, st.output, make([]byte, 64<<10))
+	// While strace starts, the process can be looked at. One that the gate holds is
+	// still its old self: its first system call shows that it has become the new.
+	buf := make([]byte, 64<<10)
+	first := 0
+	if t.held {
+		first, _ = st.output.Read(buf)
+	}
+	t.describe(c)
+	out := &counter{w: file}
+	writeHeader(out, t)
+	headerSize := out.n
+	limit := &limiter{w: out, left: t.bound, reached: func() {
+		t.detach("capture.trace_bytes was reached")
+	}}
+	watch := &lineWatcher{w: limit, line: func(line []byte) {
+		if code, ok := exitStatus(line, t.id.PID); ok {
+			end.exitCode = &code
+		}
+	}}
+	watch.Write(buf[:first])
+	io.CopyBuffer(onlyWriter{watch}, st.output, buf)
+
 	said := <-messages
 	waitErr := <-waited
 	reason := <-stopped
-
 	if !said.told && out.n+limit.lost > headerSize { // a strace with other words
-		t.tellAttached(st, described, c)
+		c.send(traceAttached{t, time.Now(), st.cmd.Process.Pid})
 		said.told = true
 	}
 	if !said.told {
@@ -151,18 +168,20 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 		end.because = fmt.Sprintf("the trace file could not be written: %v", limit.err)
 	}
 	end.lost = limit.lost
-	writeFooter(out, &end)
+	writeFooter(out, t, &end)
 	end.size = out.n
 }
 
-// tellAttached tells the controller that strace is on the process.
-func (t *tracer) tellAttached(st running, described time.Time, c *Controller) {
-	now := time.Now()
-	trace := t.trace
-	trace.Culprit.Strace = st.cmd.Process.Pid
-	trace.Culprit.AttachMS = milliseconds(now.Sub(t.found))
-	trace.Culprit.AgeMS = max(0, milliseconds(now.Sub(trace.Process.Start)))
-	c.send(traceAttached{t, trace, described})
+// describe looks at the process, as far as it is still there, and tells.
+func (t *tracer) describe(c *Controller) {
+	at := time.Now()
+	if p, err := c.fs.Describe(t.id.PID, c.users); err == nil && p.EntityID == t.id.String() {
+		t.trace.Process = p
+		if id := c.fs.ContainerID(t.id.PID); id != "" {
+			t.trace.Container = &event.Container{ID: id}
+		}
+	}
+	c.send(traceDescribed{t, at, t.trace.Process, t.trace.Container, t.trace.File})
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -241,7 +260,7 @@ func (t *tracer) start(ctx context.Context, strace string, s spawner) (running, 
 
 // readMessages reads what strace says on standard error and returns the first of
 // it. It tells the controller when strace is on the process.
-func (t *tracer) readMessages(st running, described time.Time, c *Controller) (text string, told bool) {
+func (t *tracer) readMessages(st running, c *Controller) (text string, told bool) {
 	const keep = 4 << 10
 	var kept bytes.Buffer
 	lines := bufio.NewReader(st.stderr)
@@ -252,7 +271,7 @@ func (t *tracer) readMessages(st running, described time.Time, c *Controller) (t
 		}
 		if !told && attached(string(bytes.TrimSpace(line)), t.id.PID) {
 			told = true
-			t.tellAttached(st, described, c)
+			c.send(traceAttached{t, time.Now(), st.cmd.Process.Pid})
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return kept.String(), told

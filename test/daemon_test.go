@@ -129,8 +129,30 @@ func (d *daemon) left() map[int]string {
 	return left
 }
 
-// straces lists the daemon's children.
-func (d *daemon) straces() []int { return children(d.pid) }
+// straces lists the daemon's children, apart from the gate.
+func (d *daemon) straces() (pids []int) {
+	for _, pid := range children(d.pid) {
+		if !isGate(pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// gate finds the daemon's gate; 0 if there is none.
+func (d *daemon) gate() int {
+	for _, pid := range children(d.pid) {
+		if isGate(pid) {
+			return pid
+		}
+	}
+	return 0
+}
+
+func isGate(pid int) bool {
+	args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return strings.HasPrefix(string(args), "culprit\x00gate\x00")
+}
 
 func children(pid int) (pids []int) {
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))

@@ -218,7 +218,7 @@ sleep 1000 # a child that holds all of its files
 	s := h.sender(newUID())
 	s.ask("x.badzone.test")
 	eventually(t, "the strace has its child", func() error {
-		if left := d.left(); len(left) != 3 {
+		if left := d.left(); len(left) != 4 { // daemon, gate, strace, child
 			return fmt.Errorf("there are %v", left)
 		}
 		return nil

@@ -110,7 +110,7 @@ Without a firewall:  culprit trace --user web1 --number 5`,
 		return usageError{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
 	root.AddCommand(newRun(), newCheck(), newDoctor(), newRules(), newTrace(),
-		newHits(), newCaptures(), newTraces(), newShow(), newVersion())
+		newHits(), newCaptures(), newTraces(), newShow(), newVersion(), newGate())
 	return root
 }
 

@@ -68,7 +68,16 @@ type Capture struct {
 	Concurrent int           `mapstructure:"concurrent"`
 	TraceBytes Bytes         `mapstructure:"trace_bytes"`
 	Linger     time.Duration `mapstructure:"linger"`
+	// Gate is auto or off; GateDeadline is the longest a program is held.
+	Gate         string        `mapstructure:"gate"`
+	GateDeadline time.Duration `mapstructure:"gate_deadline"`
 }
+
+// The values of capture.gate.
+const (
+	GateAuto = "auto" // hold programs of captured users until strace is on them
+	GateOff  = "off"
+)
 
 // Level is how hard a capture works once it has seen that many hits.
 type Level struct {
@@ -119,6 +128,9 @@ func Default() Config {
 			Concurrent: 32,
 			TraceBytes: 64 << 20,
 			Linger:     30 * time.Second,
+
+			Gate:         GateAuto,
+			GateDeadline: 100 * time.Millisecond,
 		},
 		Guard:    Guard{ProcessScopeUsers: []User{{UID: 0, Name: "root"}}},
 		Evidence: Evidence{Dir: "/var/lib/culprit"},

@@ -244,6 +244,9 @@ type CaptureDetail struct {
 	Examples []Missed       `json:"missed_examples,omitempty"`
 	// Overruns counts how often process events were lost and /proc was scanned anew.
 	Overruns int `json:"overruns,omitempty"`
+	// GateFailures counts how often the gate failed: programs that started then
+	// were found by other ways, a little later.
+	GateFailures int `json:"gate_failures,omitempty"`
 	// FirstHit is the hit that started the capture.
 	FirstHit *Reference `json:"first_hit,omitempty"`
 }
@@ -285,15 +288,19 @@ type TraceDetail struct {
 	Strace  int      `json:"strace"`  // the PID of that strace
 	// AgeMS is how old the process was when strace was on it, AttachMS how long
 	// that took from finding the process. Both in milliseconds.
-	AgeMS        float64 `json:"age_ms"`
-	AttachMS     float64 `json:"attach_ms"`
-	EndedBecause string  `json:"ended_because,omitempty"`
-	Truncated    bool    `json:"truncated,omitempty"` // the trace reached capture.trace_bytes
-	Lost         int64   `json:"lost,omitempty"`      // bytes of strace output not kept
+	AgeMS    float64 `json:"age_ms"`
+	AttachMS float64 `json:"attach_ms"`
+	// FromStart says that the program was held until strace was on it: the trace
+	// begins with its first instruction.
+	FromStart    bool   `json:"from_start"`
+	EndedBecause string `json:"ended_because,omitempty"`
+	Truncated    bool   `json:"truncated,omitempty"` // the trace reached capture.trace_bytes
+	Lost         int64  `json:"lost,omitempty"`      // bytes of strace output not kept
 }
 
 // How a process was found.
 const (
+	FoundGate = "gate" // it was held in its execve until strace was on it
 	FoundScan = "scan" // it was there at the first scan of /proc, or at a later one
 	FoundFork = "fork" // the proc connector told of its fork
 	FoundExec = "exec" // … of its execve

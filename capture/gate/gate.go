@@ -1,0 +1,303 @@
+// Package gate holds a program of a captured UID inside its execve until strace is
+// on it, so that its trace begins with its first instruction.
+//
+// The gate is a process of its own ([Run], started by a [Keeper] of the daemon). It
+// has fanotify marks (FAN_OPEN_EXEC_PERM, man 7 fanotify) on every file system a
+// program can be started from, and each execve on the machine waits for its answer.
+// So it must answer, whatever happens:
+//
+//   - It never forks and never executes anything: its own execve would wait for
+//     itself. In the daemon that would be a deadlock of the whole machine: Go's fork
+//     is a vfork, whose child waits in execve for the answer of a goroutine that
+//     cannot run while the parent waits for the child.
+//   - It opens only files below /proc, never with the intent to execute.
+//   - One thread reads and answers; it waits for nothing but the next event, message
+//     or deadline (poll). Marks are set by another one.
+//   - A held process goes on when the daemon says so, at the latest after the
+//     deadline. Nothing is held for a daemon that does not answer pings.
+//   - When the daemon ends, its end of the socket closes and the gate ends. When the
+//     gate ends, the kernel lets everyone through.
+//   - While there are marks, a timer of the kernel kills the gate if its loop does not
+//     turn, even if the gate is stopped (see watchdog).
+package gate
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"culprit/internal/proc"
+)
+
+// patience is how much longer than its deadline the gate may be stuck before its
+// watchdog kills it.
+const patience = 100 * time.Millisecond
+
+// pingEvery is how often the daemon pings the gate while anything is watched.
+const pingEvery = 50 * time.Millisecond
+
+// A hold is an execve that waits for our answer.
+type hold struct {
+	number uint64
+	file   int32 // the event's descriptor, by which we answer
+	id     proc.ID
+	until  time.Time
+}
+
+// gate is the state of the helper process. Its one thread owns it.
+type gate struct {
+	fs       proc.FS
+	fanotify int
+	daemon   int // socket
+	deadline time.Duration
+	stop     bool // hold by SIGSTOP outside of execve: see hold
+
+	uids    []uint32
+	holds   []hold // oldest first, so the first expires first
+	numbers uint64
+	counts  Counts
+	heard   time.Time // when the daemon last said anything
+	marks   *marker
+	dog     watchdog
+}
+
+// Config says how a gate works.
+type Config struct {
+	Deadline time.Duration // the longest an execve is held
+	// Stop stops programs by SIGSTOP behind their execve instead of holding them
+	// inside it: before Linux 6.8 nobody can attach to a process in execve (there
+	// the file is opened with cred_guard_mutex held).
+	Stop   bool
+	Exempt []string // files that are never asked about, see [Exempt]
+}
+
+// Run is the whole life of the gate: it answers until the socket of the daemon
+// closes.
+func Run(socket int, c Config) error {
+	runtime.LockOSThread()
+	debug.SetGCPercent(400) // it allocates little; collect even less
+	// Should memory run out: everybody waits for us, so be the last to go. The
+	// kernel lets all through if we go all the same.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
+
+	// FAN_CLASS_CONTENT: the class that may ask for permission events.
+	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK|unix.FAN_UNLIMITED_QUEUE|unix.FAN_UNLIMITED_MARKS,
+		unix.O_RDONLY|unix.O_LARGEFILE|unix.O_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("open fanotify: %w: the kernel needs CONFIG_FANOTIFY_ACCESS_PERMISSIONS, we CAP_SYS_ADMIN", err)
+	}
+	if err := exempt(fd, c.Exempt); err != nil {
+		return err
+	}
+	if err := unix.SetNonblock(socket, true); err != nil {
+		return fmt.Errorf("use the daemon's socket: %w", err)
+	}
+	g := &gate{
+		fs: proc.Default, fanotify: fd, daemon: socket, deadline: c.Deadline, stop: c.Stop,
+		numbers: uint64(time.Now().UnixNano()), // no number of an earlier gate comes again
+		heard:   time.Now(), marks: newMarker(fd, socket),
+	}
+	if g.dog, err = newWatchdog(c.Deadline + patience); err != nil {
+		return err
+	}
+	// Everybody waits for us: do not wait for others.
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
+	defer g.releaseAll()
+	return g.loop()
+}
+
+// loop answers until the daemon is gone.
+func (g *gate) loop() error {
+	fds := []unix.PollFd{{Fd: int32(g.fanotify), Events: unix.POLLIN}, {Fd: int32(g.daemon), Events: unix.POLLIN}}
+	buf := make([]byte, maxMessage)
+	for {
+		timeout := -1
+		if len(g.uids) > 0 {
+			timeout = int(pingEvery.Milliseconds()) // often enough for the watchdog
+			if err := g.dog.feed(); err != nil {
+				return err
+			}
+		} else if err := g.dog.rest(); err != nil {
+			return err
+		}
+		if len(g.holds) > 0 {
+			timeout = min(timeout, max(0, int(time.Until(g.holds[0].until).Milliseconds())+1))
+		}
+		if _, err := unix.Poll(fds, timeout); err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("wait for events: %w", err)
+		}
+		// The daemon first: its answers shorten what others wait.
+		if gone, err := g.messages(buf); gone || err != nil {
+			return err
+		}
+		if err := g.events(buf); err != nil {
+			return err
+		}
+		g.expire(time.Now())
+	}
+}
+
+// events reads what fanotify has.
+func (g *gate) events(buf []byte) error {
+	n, err := unix.Read(g.fanotify, buf[:4096])
+	switch {
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read fanotify events: %w", err)
+	}
+	const size = int(unsafe.Sizeof(unix.FanotifyEventMetadata{}))
+	for b := buf[:n]; len(b) >= size; {
+		e := (*unix.FanotifyEventMetadata)(unsafe.Pointer(&b[0]))
+		if e.Vers != unix.FANOTIFY_METADATA_VERSION || int(e.Event_len) < size || int(e.Event_len) > len(b) {
+			return fmt.Errorf("read fanotify events: version %d, length %d", e.Vers, e.Event_len)
+		}
+		if e.Fd >= 0 {
+			g.event(e)
+		}
+		b = b[e.Event_len:]
+	}
+	return nil
+}
+
+// event decides about one execve: hold it, or answer at once.
+func (g *gate) event(e *unix.FanotifyEventMetadata) {
+	uid, watched := g.watched(int(e.Pid))
+	if !watched || e.Mask&unix.FAN_OPEN_EXEC_PERM == 0 {
+		g.counts.Passed++
+		g.allow(e.Fd)
+		return
+	}
+	now := time.Now()
+	st, err := g.fs.Stat(int(e.Pid))
+	// A daemon that has not pinged for so long hangs: do not make others wait.
+	if err != nil || now.Sub(g.heard) > g.deadline+2*pingEvery {
+		g.counts.Busy++
+		g.allow(e.Fd)
+		return
+	}
+	g.numbers++
+	path, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(e.Fd)))
+	h := Held{Number: g.numbers, ID: st.ID, UID: uid, Path: path}
+	if g.stop {
+		// It stops before its first instruction, on its way out of execve.
+		if unix.Kill(st.PID, unix.SIGSTOP) != nil {
+			g.allow(e.Fd)
+			return
+		}
+	}
+	if unix.Send(g.daemon, h.encode(), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT) != nil {
+		g.counts.Busy++
+		g.release(hold{id: st.ID, file: e.Fd})
+		return
+	}
+	g.counts.Held++
+	held := hold{number: g.numbers, file: e.Fd, id: st.ID, until: now.Add(g.deadline)}
+	if g.stop {
+		g.allow(e.Fd)
+		held.file = -1
+	}
+	g.holds = append(g.holds, held)
+}
+
+// watched returns the UID for which a process is to be held, if it is: one of a
+// watched UID that nobody traces yet. An execve opens its interpreter too, and
+// then strace is on it.
+func (g *gate) watched(pid int) (uint32, bool) {
+	if len(g.uids) == 0 {
+		return 0, false
+	}
+	s, err := g.fs.Status(pid)
+	if err != nil || s.TracerPID != 0 {
+		return 0, false
+	}
+	for _, uid := range g.uids {
+		if s.Of(uid) {
+			return uid, true
+		}
+	}
+	return 0, false
+}
+
+// messages reads what the daemon says. It is gone when its end is closed.
+func (g *gate) messages(buf []byte) (gone bool, err error) {
+	for {
+		n, _, err := unix.Recvfrom(g.daemon, buf, unix.MSG_DONTWAIT)
+		switch {
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+			return false, nil
+		case errors.Is(err, unix.ECONNRESET), err == nil && n == 0:
+			return true, nil
+		case err != nil:
+			return false, fmt.Errorf("read from the daemon: %w", err)
+		}
+		g.heard = time.Now()
+		switch buf[0] {
+		case kindWatch:
+			g.uids = decodeWatch(buf[:n])
+			g.marks.set(len(g.uids) > 0)
+		case kindGo:
+			if n == 9 {
+				g.goOn(binary.LittleEndian.Uint64(buf[1:]))
+			}
+		case kindPing:
+			_ = unix.Send(g.daemon, g.counts.encode(), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		}
+	}
+}
+
+func (g *gate) goOn(number uint64) {
+	for i, h := range g.holds {
+		if h.number == number {
+			g.release(h)
+			g.holds = append(g.holds[:i], g.holds[i+1:]...)
+			return
+		}
+	}
+}
+
+// expire lets those go that have waited long enough.
+func (g *gate) expire(now time.Time) {
+	for len(g.holds) > 0 && !now.Before(g.holds[0].until) {
+		g.counts.Expired++
+		g.release(g.holds[0])
+		g.holds = g.holds[1:]
+	}
+}
+
+func (g *gate) releaseAll() {
+	for _, h := range g.holds {
+		g.release(h)
+	}
+	g.holds = nil
+}
+
+// release lets a held process go on.
+func (g *gate) release(h hold) {
+	if h.file >= 0 {
+		g.allow(h.file)
+	}
+	if g.stop {
+		// The process may have ended, and its PID be another's.
+		if st, err := g.fs.Stat(h.id.PID); err == nil && st.ID == h.id {
+			_ = unix.Kill(h.id.PID, unix.SIGCONT)
+		}
+	}
+}
+
+// allow answers an event. An error means that the kernel no longer waits.
+func (g *gate) allow(file int32) {
+	var answer [8]byte
+	binary.NativeEndian.PutUint32(answer[:], uint32(file))
+	binary.NativeEndian.PutUint32(answer[4:], unix.FAN_ALLOW)
+	_, _ = unix.Write(g.fanotify, answer[:])
+	_ = unix.Close(int(file))
+}

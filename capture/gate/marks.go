@@ -1,0 +1,203 @@
+package gate
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"culprit/internal/proc"
+)
+
+// marker keeps the fanotify marks, on a goroutine of its own: the thread that
+// answers must not wait for a path to be looked up.
+type marker struct {
+	fanotify int
+	daemon   int
+	wanted   chan bool
+}
+
+func newMarker(fanotify, daemon int) *marker {
+	m := &marker{fanotify: fanotify, daemon: daemon, wanted: make(chan bool, 1)}
+	go m.run()
+	return m
+}
+
+// set says whether marks are wanted. It never waits.
+func (m *marker) set(wanted bool) {
+	select {
+	case <-m.wanted:
+	default:
+	}
+	m.wanted <- wanted
+}
+
+// namespaceEvery is how often we look for new mount namespaces while marks are set.
+const namespaceEvery = time.Second
+
+// run sets and removes marks for as long as the process lives.
+func (m *marker) run() {
+	for wanted := range m.wanted {
+		if wanted {
+			m.keep()
+		}
+		// FAN_MARK_FLUSH removes all marks on file systems.
+		_ = unix.FanotifyMark(m.fanotify, unix.FAN_MARK_FLUSH|unix.FAN_MARK_FILESYSTEM, 0, unix.AT_FDCWD, "/")
+	}
+}
+
+// keep marks everything, again when something is mounted, until marks are not
+// wanted any more.
+func (m *marker) keep() {
+	mounts, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		m.report([]string{err.Error()})
+		return
+	}
+	defer mounts.Close()
+	seen := map[string]bool{} // mount namespaces
+	var reported []string
+	changed := true
+	for {
+		if changed {
+			clear(seen)
+		}
+		if trouble, marked := m.mark(seen); marked && (changed || !slices.Equal(trouble, reported)) {
+			m.report(trouble)
+			reported = trouble
+		}
+		select {
+		case wanted := <-m.wanted:
+			if !wanted {
+				return
+			}
+		default:
+		}
+		// A change of mounts raises POLLERR and POLLPRI (man 5 proc, mountinfo).
+		fds := []unix.PollFd{{Fd: int32(mounts.Fd()), Events: unix.POLLPRI}}
+		timeout := namespaceEvery / 10 // so that an end of the marks is not waited for long
+		n, _ := unix.Poll(fds, int(timeout.Milliseconds()))
+		changed = n > 0
+	}
+}
+
+// mark marks the file systems of all mount namespaces that are not in seen, and
+// returns what could not be marked.
+func (m *marker) mark(seen map[string]bool) (trouble []string, marked bool) {
+	done := map[string]bool{} // devices
+	visit := func(pid, root string) {
+		ns, err := os.Readlink("/proc/" + pid + "/ns/mnt")
+		if err != nil || seen[ns] {
+			return
+		}
+		seen[ns] = true
+		marked = true
+		text, err := os.ReadFile("/proc/" + pid + "/mountinfo")
+		if err != nil {
+			return
+		}
+		for _, mt := range parseMounts(text) {
+			if done[mt.device] || !mt.startable() {
+				continue
+			}
+			if why := mt.unmarkable(); why != "" {
+				trouble = append(trouble, fmt.Sprintf("%s (%s): %s", mt.point, mt.kind, why))
+				continue
+			}
+			err := unix.FanotifyMark(m.fanotify, unix.FAN_MARK_ADD|unix.FAN_MARK_FILESYSTEM, unix.FAN_OPEN_EXEC_PERM, unix.AT_FDCWD, root+mt.point)
+			switch {
+			case err == nil:
+				done[mt.device] = true
+			case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ESRCH):
+				// Unmounted, or the process is gone.
+			default:
+				trouble = append(trouble, fmt.Sprintf("%s (%s): %v", mt.point, mt.kind, err))
+			}
+		}
+	}
+	visit("self", "")
+	pids, _ := proc.Default.PIDs()
+	for _, pid := range pids {
+		p := strconv.Itoa(pid)
+		visit(p, "/proc/"+p+"/root")
+	}
+	return trouble, marked
+}
+
+func (m *marker) report(trouble []string) {
+	b := append([]byte{kindMarks}, strings.Join(trouble, "\n")...)
+	_ = unix.Send(m.daemon, b[:min(len(b), maxMessage)], unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+}
+
+// A mount is a line of mountinfo.
+type mount struct {
+	device  string // major:minor
+	point   string
+	options string
+	kind    string // of file system
+}
+
+// startable reports whether programs can be started from the mount at all.
+func (m mount) startable() bool {
+	if slices.Contains(strings.Split(m.options, ","), "noexec") {
+		return false
+	}
+	switch m.kind {
+	case "proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "debugfs", "tracefs", "securityfs", "pstore", "bpf",
+		"configfs", "binfmt_misc", "nsfs", "selinuxfs", "efivarfs", "rpc_pipefs", "fusectl", "autofs", "hugetlbfs":
+		return false
+	}
+	return true
+}
+
+// unmarkable says why a file system is not marked, or "". The look-up of a path on
+// a server that is gone would hang us for ever, with all execve waiting.
+func (m mount) unmarkable() string {
+	kind, _, _ := strings.Cut(m.kind, ".")
+	switch kind {
+	case "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "afs", "glusterfs", "lustre", "fuse", "fuseblk":
+		return "a server could hang us: its programs are found by the proc connector only"
+	}
+	return ""
+}
+
+// parseMounts reads mountinfo (man 5 proc): id, parent, major:minor, root, mount
+// point, options, any number of fields, "-", type, source, super options.
+func parseMounts(text []byte) []mount {
+	var ms []mount
+	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+		before, after, ok := strings.Cut(lines.Text(), " - ")
+		f, g := strings.Fields(before), strings.Fields(after)
+		if !ok || len(f) < 6 || len(g) < 1 {
+			continue
+		}
+		ms = append(ms, mount{device: f[2], point: unescape(f[4]), options: f[5], kind: g[0]})
+	}
+	return ms
+}
+
+// unescape undoes mountinfo's \040 for blanks and the like.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}

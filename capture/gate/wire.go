@@ -1,0 +1,95 @@
+package gate
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"culprit/internal/proc"
+)
+
+// The daemon and the gate talk over a SOCK_SEQPACKET pair: each message is one
+// packet, its kind in the first byte, numbers in little endian.
+const (
+	kindWatch = 'W' // to the gate: the UIDs to hold, 4 bytes each; replaces what was watched
+	kindGo    = 'G' // to the gate: a held process may go on: its number
+	kindPing  = 'P' // to the gate, which answers with its counts
+	kindHeld  = 'H' // to the daemon: a process is held
+	kindMarks = 'M' // to the daemon: the file systems are marked; what could not be, as text
+)
+
+// maxMessage bounds a message, in bytes.
+const maxMessage = 16 << 10
+
+// Held is a process that the gate holds in its execve.
+type Held struct {
+	Number uint64 // of the hold, for [Keeper.Go]
+	ID     proc.ID
+	UID    uint32 // the watched one that the process counts for
+	Path   string // of the program it is about to become, as the gate sees it
+}
+
+// Counts are what the gate has done since it was started.
+type Counts struct {
+	Passed  uint64 // let go at once: not watched, or traced already
+	Held    uint64 // held until the daemon said go, or longer
+	Expired uint64 // held until their deadline, because the daemon did not say go
+	Busy    uint64 // let go at once because the daemon did not listen
+}
+
+func (h Held) encode() []byte {
+	b := make([]byte, 0, 64+len(h.Path))
+	b = append(b, kindHeld)
+	b = binary.LittleEndian.AppendUint64(b, h.Number)
+	b = binary.LittleEndian.AppendUint32(b, uint32(h.ID.PID))
+	b = binary.LittleEndian.AppendUint64(b, h.ID.Start)
+	b = binary.LittleEndian.AppendUint32(b, h.UID)
+	return append(b, h.Path...)
+}
+
+func decodeHeld(b []byte) (Held, error) {
+	if len(b) < 25 {
+		return Held{}, fmt.Errorf("message of %d bytes", len(b))
+	}
+	return Held{
+		Number: binary.LittleEndian.Uint64(b[1:]),
+		ID:     proc.ID{PID: int(binary.LittleEndian.Uint32(b[9:])), Start: binary.LittleEndian.Uint64(b[13:])},
+		UID:    binary.LittleEndian.Uint32(b[21:]),
+		Path:   string(b[25:]),
+	}, nil
+}
+
+func (c Counts) encode() []byte {
+	b := []byte{kindPing}
+	for _, n := range []uint64{c.Passed, c.Held, c.Expired, c.Busy} {
+		b = binary.LittleEndian.AppendUint64(b, n)
+	}
+	return b
+}
+
+func decodeCounts(b []byte) (Counts, error) {
+	if len(b) != 33 {
+		return Counts{}, fmt.Errorf("message of %d bytes", len(b))
+	}
+	n := func(i int) uint64 { return binary.LittleEndian.Uint64(b[1+8*i:]) }
+	return Counts{n(0), n(1), n(2), n(3)}, nil
+}
+
+func encodeWatch(uids []uint32) []byte {
+	b := []byte{kindWatch}
+	for _, uid := range uids {
+		b = binary.LittleEndian.AppendUint32(b, uid)
+	}
+	return b
+}
+
+func decodeWatch(b []byte) []uint32 {
+	var uids []uint32
+	for b = b[1:]; len(b) >= 4; b = b[4:] {
+		uids = append(uids, binary.LittleEndian.Uint32(b))
+	}
+	return uids
+}
+
+func encodeGo(number uint64) []byte {
+	return binary.LittleEndian.AppendUint64([]byte{kindGo}, number)
+}

@@ -1,0 +1,84 @@
+package capture
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"culprit/capture/gate"
+	"culprit/internal/config"
+	"culprit/internal/event"
+	"culprit/internal/strace"
+)
+
+// theGate is the gate as the controller sees it: a [gate.Keeper], or none.
+type theGate interface {
+	Watch(uids []uint32)
+	Go(number uint64)
+	Run(context.Context, gate.Output)
+}
+
+// noGate is the gate of a configuration without one.
+type noGate struct{}
+
+func (noGate) Watch([]uint32)                         {}
+func (noGate) Go(uint64)                              {}
+func (noGate) Run(ctx context.Context, _ gate.Output) { <-ctx.Done() }
+
+func newGate(c config.Capture, program strace.Program, k *Controller) theGate {
+	if c.Gate == config.GateOff {
+		return noGate{}
+	}
+	exempt, err := gate.Exempt(program.Path)
+	if err != nil {
+		k.log.Warn("no gate: programs are traced from shortly after their start", "error", err)
+		return noGate{}
+	}
+	return gate.NewKeeper(gate.Config{Deadline: c.GateDeadline, Stop: gate.MustStop(), Exempt: exempt}, k.spawner.start)
+}
+
+// gateDown tells the controller that the gate failed.
+type gateDown struct{ err error }
+
+// gateOutput passes on what the gate tells. The keeper's goroutine calls it.
+type gateOutput struct{ *Controller }
+
+// Held passes a held process to the controller, which lets it go in the end.
+func (o gateOutput) Held(h gate.Held) {
+	at := time.Now()
+	status, err := o.fs.Status(h.ID.PID)
+	if err != nil {
+		o.gate.Go(h.Number)
+		return
+	}
+	st, err := o.fs.Stat(h.ID.PID)
+	if err != nil || st.ID != h.ID {
+		o.gate.Go(h.Number)
+		return
+	}
+	f := o.finder.describe(st, status, h.UID, event.FoundGate, at)
+	f.hold = h.Number
+	if h.Path != "" {
+		// What it is about to become counts, not what it still is.
+		f.executable = h.Path
+		if !f.ours && status.TracerPID == 0 {
+			f.refused = o.guard.forbids(st, status, h.Path)
+		}
+	}
+	o.send(f)
+}
+
+// Down tells the controller that the gate failed.
+func (o gateOutput) Down(err error) { o.send(gateDown{err}) }
+
+// Marked logs what could not be marked.
+func (o gateOutput) Marked(trouble string) {
+	if trouble == "" {
+		o.log.Debug("the gate is in place")
+		return
+	}
+	o.log.Warn("the gate does not cover every file system: programs from these are traced from shortly after their start", slog.String("not_covered", trouble))
+}
+
+// Counted ignores the counts: what matters of them is noted with each trace.
+func (o gateOutput) Counted(gate.Counts) {}
