@@ -26,6 +26,9 @@ type Recorder interface {
 	// Capture and Trace are told of each new or changed capture and trace.
 	Capture(event.Capture)
 	Trace(event.Trace)
+	// Program is told of each process that lived under a captured UID, at its end or
+	// at the end of the capture.
+	Program(event.Program)
 	// Create makes the file of a trace, readable by us only, and sets File.Path.
 	Create(*event.Trace) (*os.File, error)
 }
@@ -50,6 +53,7 @@ type capture struct {
 	known    map[proc.ID]bool
 	seen     map[proc.ID]bool // missed and counted
 	tracing  map[*tracer]*tracing
+	programs programs
 	lastHit  *event.Hit
 	byOrigin map[proc.ID]*event.Hit // the first hit of each process that is known to have sent one
 	scans    int                    // how often the finder was asked to look at everything
@@ -73,6 +77,7 @@ func newCapture(uid uint32, user event.User, scope string, levels []config.Level
 	c := &capture{
 		uid: uid, levels: levels, linger: linger,
 		known: map[proc.ID]bool{}, seen: map[proc.ID]bool{}, tracing: map[*tracer]*tracing{}, byOrigin: map[proc.ID]*event.Hit{},
+		programs: programs{alive: map[int]*program{}},
 		deadline: now.Add(levels[0].Window),
 	}
 	c.doc = event.Capture{
@@ -218,6 +223,9 @@ func (c *capture) refuses(running, concurrent int) string {
 
 // miss counts a process that is not traced, once.
 func (c *capture) miss(id proc.ID, m event.Missed) {
+	if p := c.programs.alive[id.PID]; p != nil && p.id == id {
+		p.doc.Culprit.Reason = m.Reason
+	}
 	if c.seen[id] {
 		return
 	}

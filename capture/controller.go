@@ -136,10 +136,22 @@ func (k *Controller) handle(ctx context.Context, message any) {
 		m.refused <- k.order(m, time.Now())
 	case found:
 		k.found(ctx, m)
-	case overrun:
+	case exited:
 		for _, c := range k.captures {
-			c.doc.Culprit.Overruns++
+			c.exited(m)
+		}
+	case unseen:
+		if c := k.captures[m.uid]; c != nil {
+			c.doc.Culprit.Unseen++
 			c.dirty = true
+		}
+	case scanned:
+		for _, c := range k.captures {
+			c.onlyAlive(m.alive, m.at)
+			if m.overrun {
+				c.doc.Culprit.Overruns++
+				c.dirty = true
+			}
 		}
 	case traceAttached:
 		k.attached(m)
@@ -169,6 +181,13 @@ func (k *Controller) settle(now time.Time) (next time.Time) {
 			k.recorder.Capture(c.snapshot())
 			c.dirty = false
 		}
+		if c.ended() {
+			c.leave()
+		}
+		for _, p := range c.programs.changed {
+			k.recorder.Program(p)
+		}
+		c.programs.changed = nil
 		if c.ended() {
 			k.log.Info("capture ended", c.logAttrs(), slog.String("because", c.doc.Culprit.EndedBecause))
 			delete(k.captures, uid)
@@ -273,6 +292,7 @@ func (k *Controller) found(ctx context.Context, f found) {
 		k.letGo(f.hold)
 		return
 	}
+	c.program(f)
 	if f.ours || c.known[f.id] {
 		k.foundAgain(c, f)
 		return
@@ -377,6 +397,7 @@ func (k *Controller) attached(m traceAttached) {
 	// A hold that lasted to the gate's deadline had ended before.
 	d.FromStart = held && m.at.Sub(tr.found) < k.cfg.GateDeadline
 	c.doc.Culprit.Traces++
+	c.traced(m.t.id, tr.doc.Event.ID)
 	c.dirty = true
 	k.announce(c, tr)
 }

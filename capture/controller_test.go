@@ -28,6 +28,7 @@ type memory struct {
 	hits     []event.Hit
 	captures map[string]event.Capture
 	traces   map[string]event.Trace
+	programs []event.Program
 	noFiles  bool
 }
 
@@ -41,6 +42,12 @@ func (m *memory) Capture(c event.Capture) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.captures[c.Event.ID] = c
+}
+
+func (m *memory) Program(p event.Program) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.programs = append(m.programs, p)
 }
 
 func (m *memory) Trace(t event.Trace) {

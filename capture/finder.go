@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"syscall"
 	"time"
 
 	"culprit/internal/connector"
@@ -30,13 +31,28 @@ type (
 		how                           string // a Found constant of package event
 		at                            time.Time
 		comm, executable, commandLine string
+		parent                        *event.Process
 		refused                       string // why a guard forbids to trace it
 		tracer                        int    // who traces it already
 		ours                          bool   // that is a strace of ours
 		hold                          uint64 // the gate holds it under this number; 0: it does not
 	}
-	// overrun says that process events were lost; /proc is scanned anew.
-	overrun struct{}
+	// exited tells that a process has ended, found before or not.
+	exited struct {
+		pid  int
+		code int // as shells count it: 128+n for signal n
+		at   time.Time
+	}
+	// unseen tells that a child of a process that was found before was gone before
+	// it could be looked at.
+	unseen struct{ uid uint32 }
+	// scanned says that all of /proc was looked at, and who was there; with overrun
+	// because process events were lost.
+	scanned struct {
+		alive   map[int]bool
+		at      time.Time // when the scan began
+		overrun bool
+	}
 )
 
 // finder finds processes: by scans of /proc, and by what the proc connector tells
@@ -52,10 +68,11 @@ type finder struct {
 
 	// What follows belongs to the goroutine of run.
 	watched map[uint32]watch
+	known   map[int]uint32 // the processes found that have not ended, and their watch
 }
 
 func newFinder(fs proc.FS, g guard, log *slog.Logger, send func(any)) *finder {
-	f := &finder{fs: fs, guard: g, log: log, send: send, watches: make(chan map[uint32]watch, 1)}
+	f := &finder{fs: fs, guard: g, log: log, send: send, watches: make(chan map[uint32]watch, 1), known: map[int]uint32{}}
 	f.open = f.listen
 	return f
 }
@@ -107,21 +124,34 @@ func (f *finder) rescan(set map[uint32]watch) {
 		}
 	}
 	f.watched = set
+	for pid, uid := range f.known {
+		if _, watched := set[uid]; !watched {
+			delete(f.known, pid)
+		}
+	}
 	if len(scan) > 0 {
-		f.scan(event.FoundScan, func(uid uint32) bool { return scan[uid] })
+		f.scan(func(uid uint32) bool { return scan[uid] }, false)
 	}
 }
 
 // scan looks at every process for the watches that are wanted.
-func (f *finder) scan(how string, wanted func(uint32) bool) {
+func (f *finder) scan(wanted func(uint32) bool, overrun bool) {
+	done := scanned{alive: map[int]bool{}, at: time.Now(), overrun: overrun}
 	pids, err := f.fs.PIDs()
 	if err != nil {
 		f.log.Error("processes cannot be listed", "error", err)
 		return
 	}
 	for _, pid := range pids {
-		f.look(pid, how, wanted)
+		done.alive[pid] = true
+		f.look(pid, event.FoundScan, wanted)
 	}
+	for pid := range f.known {
+		if !done.alive[pid] {
+			delete(f.known, pid)
+		}
+	}
+	f.send(done)
 }
 
 func anyUID(uint32) bool { return true }
@@ -130,29 +160,43 @@ func anyUID(uint32) bool { return true }
 func (f *finder) batch(b batch) {
 	if b.overrun {
 		f.log.Warn("process events were lost, scanning /proc")
-		f.send(overrun{})
-		f.scan(event.FoundScan, anyUID)
+		f.scan(anyUID, true)
 		return
 	}
 	for _, e := range b.events {
 		switch e.Kind {
 		case connector.Fork:
-			f.look(e.PID, event.FoundFork, anyUID)
+			if uid, known := f.known[e.Parent]; !f.look(e.PID, event.FoundFork, anyUID) && known {
+				f.send(unseen{uid})
+			}
 		case connector.Exec:
 			f.look(e.PID, event.FoundExec, anyUID)
 		case connector.UID:
 			f.look(e.PID, event.FoundUID, anyUID)
+		case connector.Exit:
+			// Not only of those in known: the gate finds processes, too.
+			delete(f.known, e.PID)
+			f.send(exited{pid: e.PID, code: exitCode(e.ExitCode), at: time.Now()})
 		}
 	}
 }
 
-// look reports a process to the watches it belongs to. One that is gone meanwhile
-// is nobody's.
-func (f *finder) look(pid int, how string, wanted func(uint32) bool) {
+// exitCode turns a status of wait(2) into what shells call it.
+func exitCode(status uint32) int {
+	w := syscall.WaitStatus(status)
+	if w.Signaled() {
+		return 128 + int(w.Signal())
+	}
+	return w.ExitStatus()
+}
+
+// look reports a process to the watches it belongs to, and whether it could be
+// looked at.
+func (f *finder) look(pid int, how string, wanted func(uint32) bool) (there bool) {
 	at := time.Now()
 	status, err := f.fs.Status(pid)
 	if err != nil {
-		return
+		return false
 	}
 	var st proc.Stat
 	for uid, w := range f.watched {
@@ -164,17 +208,20 @@ func (f *finder) look(pid int, how string, wanted func(uint32) bool) {
 		}
 		if st.PID == 0 {
 			if st, err = f.fs.Stat(pid); err != nil || st.Dead() {
-				return
+				return false
 			}
 		}
+		f.known[pid] = uid
 		f.send(f.describe(st, status, uid, how, at))
 	}
+	return true
 }
 
 func (f *finder) describe(st proc.Stat, status proc.Status, uid uint32, how string, at time.Time) found {
 	p := found{id: st.ID, uid: uid, how: how, at: at, comm: st.Comm, tracer: status.TracerPID}
 	p.executable, _ = f.fs.Executable(st.PID)
 	p.commandLine = f.fs.CommandLine(st.PID)
+	p.parent = &event.Process{PID: st.PPID, CommandLine: f.fs.CommandLine(st.PPID)}
 	p.refused = f.guard.forbids(st, status, p.executable)
 	who, ours := f.guard.tracedBy(status)
 	p.ours = ours

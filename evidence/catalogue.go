@@ -31,6 +31,10 @@ CREATE TABLE traces (
 ) WITHOUT ROWID;
 CREATE INDEX traces_capture ON traces (capture);
 CREATE INDEX traces_hit ON traces (hit);
+CREATE TABLE programs (
+	id TEXT PRIMARY KEY, uid INTEGER, capture TEXT NOT NULL, doc TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX programs_capture ON programs (capture);
 CREATE TABLE losses (
 	id TEXT PRIMARY KEY, what TEXT NOT NULL, count INTEGER NOT NULL, doc TEXT NOT NULL
 ) WITHOUT ROWID;

@@ -117,6 +117,13 @@ func (r *Reader) Traces(f Filter) iter.Seq2[event.Trace, error] {
 	return rows(r.db, q, args, fromDocument[event.Trace])
 }
 
+// Programs yields programs in the order they were first seen, until there are no
+// more or one error.
+func (r *Reader) Programs(f Filter) iter.Seq2[event.Program, error] {
+	q, args := f.query("programs", "id, doc")
+	return rows(r.db, q, args, fromDocument[event.Program])
+}
+
 // Losses yields losses, oldest first, until there are no more or one error. Of
 // the filter only Since and Last apply.
 func (r *Reader) Losses(f Filter) iter.Seq2[event.Loss, error] {

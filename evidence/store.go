@@ -122,6 +122,9 @@ func (s *Store) Capture(c event.Capture) { s.queue <- c }
 // Trace records a new or changed trace.
 func (s *Store) Trace(t event.Trace) { s.queue <- t }
 
+// Program records a program.
+func (s *Store) Program(p event.Program) { s.queue <- p }
+
 // Lost records a loss.
 func (s *Store) Lost(l event.Loss) { s.queue <- l }
 
@@ -166,6 +169,7 @@ type batch struct {
 	hits     []*event.Hit
 	captures map[string]event.Capture
 	traces   map[string]event.Trace
+	programs []event.Program
 	losses   []event.Loss
 	repeats  []repeated
 }
@@ -182,6 +186,8 @@ func (b *batch) add(op any) {
 		b.captures[v.Event.ID] = v
 	case event.Trace:
 		b.traces[v.Event.ID] = v
+	case event.Program:
+		b.programs = append(b.programs, v)
 	case event.Loss:
 		b.losses = append(b.losses, v)
 	case repeated:
@@ -192,7 +198,7 @@ func (b *batch) add(op any) {
 }
 
 func (b *batch) size() int {
-	return len(b.hits) + len(b.captures) + len(b.traces) + len(b.losses) + len(b.repeats)
+	return len(b.hits) + len(b.captures) + len(b.traces) + len(b.programs) + len(b.losses) + len(b.repeats)
 }
 
 func (b *batch) write(db *sql.DB) error {
@@ -224,6 +230,9 @@ func (b *batch) write(db *sql.DB) error {
 			hit = t.Culprit.Hit.ID
 		}
 		w.exec("INSERT OR REPLACE INTO traces VALUES (?,?,?,?,?,?,?)", id, ruleName(t.Rule), t.User.UID(), t.Culprit.Capture.ID, hit, t.Culprit.State, document(t))
+	}
+	for _, p := range b.programs {
+		w.exec("INSERT OR REPLACE INTO programs VALUES (?,?,?,?)", p.Event.ID, p.User.UID(), p.Culprit.Capture.ID, document(p))
 	}
 	for _, l := range b.losses {
 		w.exec("INSERT INTO losses VALUES (?,?,?,?)", l.Event.ID, l.Culprit.What, l.Culprit.Count, document(l))

@@ -242,7 +242,7 @@ func newCaptures() *cobra.Command {
 
 func newTraces() *cobra.Command {
 	return newList("traces", "List the traces, newest last",
-		"STARTED\tTRACE\tUSER\tPROCESS\tFOUND BY\tSIZE\tSTATE\tHIT\tFILE",
+		"STARTED\tTRACE\tUSER\tPROCESS\tFOUND BY\tLIFE\tSIZE\tSTATE\tHIT\tFILE",
 		(*evidence.Reader).Traces, func(t *event.Trace) []string {
 			d := &t.Culprit
 			state, hit := d.State, "-"
@@ -254,7 +254,7 @@ func newTraces() *cobra.Command {
 			}
 			return []string{
 				text.Time(t.Timestamp), t.Event.ID, t.User.String(), clip(t.Process.String()),
-				d.FoundBy, text.Size(t.File.Size), state, hit, t.File.Path,
+				d.FoundBy, d.Life(), text.Size(t.File.Size), state, hit, t.File.Path,
 			}
 		})
 }

@@ -91,8 +91,8 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 		return listener.Run(listenerCtx, fromTrigger{out})
 	})
 
-	installErr := firewall.Install()
-	if installErr == nil {
+	err = firewall.Install()
+	if err == nil {
 		log.Info("ready", "version", version, "config", c.Path, "rules", len(c.Rules), "nflog_group", c.NFLog.Group, "evidence", c.Evidence.Dir)
 		daemon.SdNotify(false, daemon.SdNotifyReady)
 		select {
@@ -101,13 +101,13 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 		}
 		log.Info("stopping")
 		daemon.SdNotify(false, daemon.SdNotifyStopping)
-		installErr = firewall.Remove()
 	}
 	stopListener()
 	<-failed
 	stopController()
-	err = errors.Join(installErr, g.Wait())
-	if err == nil {
+	err = errors.Join(err, g.Wait())
+	// Last, when the gate is gone: starting iptables must not wait for it.
+	if err = errors.Join(err, firewall.Remove()); err == nil {
 		log.Info("stopped")
 	}
 	return err

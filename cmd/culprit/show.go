@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"io"
-	"sort"
+	"maps"
+	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -201,21 +204,22 @@ func (s shower) capture(c *event.Capture) error {
 		s.line("hits", "%d, the first %s", d.Hits, d.FirstHit.ID)
 	}
 	s.line("traces", "%d", d.Traces)
+	if d.GateFailures > 0 {
+		s.line("gate", "it failed %s; programs that started then were found a little later", text.Plural(d.GateFailures, "time"))
+	}
 	if d.Overruns > 0 {
 		s.line("overruns", "process events were lost %s; /proc was scanned anew each time", text.Plural(d.Overruns, "time"))
 	}
-	var reasons []string
-	for reason := range d.Missed {
-		reasons = append(reasons, reason)
-	}
-	sort.Strings(reasons)
-	for _, reason := range reasons {
+	for _, reason := range slices.Sorted(maps.Keys(d.Missed)) {
 		s.line("not traced", "%s: %s", text.Plural(d.Missed[reason], "process"), reason)
 		for _, m := range d.Examples {
 			if m.Reason == reason {
 				s.line("", "%d %s %s", m.PID, m.CommandLine, m.Detail)
 			}
 		}
+	}
+	if err := s.programs(c); err != nil {
+		return err
 	}
 	const someHits = 20
 	title := fmt.Sprintf("hits (the last %d)", someHits)
@@ -232,6 +236,80 @@ func (s shower) capture(c *event.Capture) error {
 	return s.traces("traces", evidence.Filter{Capture: c.Event.ID}, func(*event.Trace) bool { return true })
 }
 
+// profile is what programs of one kind came to.
+type profile struct {
+	name          string
+	count, traced int
+	ended         int
+	total         time.Duration // lifetime of those that have ended
+}
+
+// programs prints what programs lived while the capture did: how many, and how
+// long, by executable and by parent.
+func (s shower) programs(c *event.Capture) error {
+	byExecutable, byParent := map[string]*profile{}, map[string]*profile{}
+	add := func(m map[string]*profile, name string, p *event.Program) {
+		f := m[name]
+		if f == nil {
+			f = &profile{name: name}
+			m[name] = f
+		}
+		f.count++
+		if p.Culprit.Traced {
+			f.traced++
+		}
+		if p.Event.End != nil {
+			f.ended++
+			f.total += time.Duration(p.Event.Duration)
+		}
+	}
+	for p, err := range s.r.Programs(evidence.Filter{Capture: c.Event.ID}) {
+		if err != nil {
+			return err
+		}
+		add(byExecutable, p.Process.Executable, &p)
+		if p.Process.Parent != nil {
+			add(byParent, clip(p.Process.Parent.CommandLine), &p)
+		}
+	}
+	d := &c.Culprit
+	s.title("programs of the user: %d", d.Programs)
+	if d.Unseen > 0 {
+		s.line("", "%s were gone before they could be looked at", text.Plural(d.Unseen, "more process"))
+	}
+	if d.Unlisted > 0 {
+		s.line("", "%d of them were too many to be listed", d.Unlisted)
+	}
+	s.profiles("EXECUTABLE", byExecutable)
+	s.profiles("PARENT", byParent)
+	return nil
+}
+
+// profiles prints the most frequent first.
+func (s shower) profiles(header string, m map[string]*profile) {
+	if len(m) == 0 {
+		return
+	}
+	rows := slices.SortedFunc(maps.Values(m), func(a, b *profile) int {
+		return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(a.name, b.name))
+	})
+	const most = 15
+	table := tabwriter.NewWriter(s.w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "  COUNT\tTRACED\tTOTAL LIFE\tMEAN LIFE\t%s\n", header)
+	for _, f := range rows[:min(len(rows), most)] {
+		total, mean := "-", "-"
+		if f.ended > 0 {
+			total = f.total.Round(time.Millisecond).String()
+			mean = (f.total / time.Duration(f.ended)).Round(100 * time.Microsecond).String()
+		}
+		fmt.Fprintf(table, "  %d\t%d\t%s\t%s\t%s\n", f.count, f.traced, total, mean, text.Escape(f.name))
+	}
+	table.Flush()
+	if len(rows) > most {
+		s.line("", "and %d others", len(rows)-most)
+	}
+}
+
 func (s shower) trace(t *event.Trace) error {
 	d := &t.Culprit
 	s.title("trace %s", t.Event.ID)
@@ -244,7 +322,8 @@ func (s shower) trace(t *event.Trace) error {
 	if t.Container != nil {
 		s.line("container", "%s", t.Container.ID)
 	}
-	s.line("found by", "%s, strace was on it %.1f ms later, %.0f ms after the process started", foundBy(d.FoundBy), d.AttachMS, d.AgeMS)
+	s.line("found by", "%s; strace was on it %.1f ms later", foundBy(d.FoundBy), d.AttachMS)
+	s.line("life", "%s", d.Life())
 	s.line("started", "%s", text.Time(t.Timestamp))
 	if t.Event.End != nil {
 		s.line("ended", "%s, after %s", text.Time(*t.Event.End), time.Duration(t.Event.Duration).Round(time.Millisecond))
@@ -270,6 +349,7 @@ func (s shower) trace(t *event.Trace) error {
 
 func foundBy(how string) string {
 	words := map[string]string{
+		event.FoundGate: "gate (held in its execve)",
 		event.FoundScan: "scan of /proc",
 		event.FoundFork: "fork (proc connector)",
 		event.FoundExec: "execve (proc connector)",

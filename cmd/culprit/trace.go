@@ -126,6 +126,9 @@ type tracePrinter struct {
 // Hit is never called: no firewall is involved.
 func (p *tracePrinter) Hit(*event.Hit) {}
 
+// Program is not told to people: the traces are what they want.
+func (p *tracePrinter) Program(event.Program) {}
+
 func (p *tracePrinter) Capture(c event.Capture) {
 	if p.last.Event.ID == "" {
 		fmt.Fprintf(p.out, "tracing user %s: %s; traces go to %s\n", &c.User, p.start, p.Path())

@@ -24,6 +24,7 @@ const (
 	ActionHit     = "hit"
 	ActionCapture = "capture"
 	ActionTrace   = "trace"
+	ActionProgram = "program"
 	ActionLoss    = "loss"
 )
 
@@ -242,6 +243,12 @@ type CaptureDetail struct {
 	// and Examples describes the first of them.
 	Missed   map[string]int `json:"missed,omitempty"`
 	Examples []Missed       `json:"missed_examples,omitempty"`
+	// Programs counts the processes that were seen under the UID, traced or not.
+	// Unseen counts those that were gone before they could be looked at, and
+	// Unlisted those of Programs that were too many to be listed.
+	Programs int `json:"programs"`
+	Unseen   int `json:"unseen,omitempty"`
+	Unlisted int `json:"unlisted,omitempty"`
 	// Overruns counts how often process events were lost and /proc was scanned anew.
 	Overruns int `json:"overruns,omitempty"`
 	// GateFailures counts how often the gate failed: programs that started then
@@ -298,6 +305,36 @@ type TraceDetail struct {
 	Lost         int64  `json:"lost,omitempty"`      // bytes of strace output not kept
 }
 
+// Life says for people what of the program's life the trace holds.
+func (d *TraceDetail) Life() string {
+	if d.FromStart {
+		return "from start"
+	}
+	return fmt.Sprintf("from %.0f ms after its start", d.AgeMS)
+}
+
+// Program is a process that lived under the UID of a capture while that lived,
+// traced or not.
+type Program struct {
+	Timestamp time.Time     `json:"@timestamp"` // when it was first seen
+	Event     Meta          `json:"event"`      // with the start, and the end once it has ended
+	User      User          `json:"user"`
+	Process   Process       `json:"process"` // as what it was last seen
+	Culprit   ProgramDetail `json:"culprit"`
+}
+
+// ProgramDetail is what ECS has no field for.
+type ProgramDetail struct {
+	Capture Reference `json:"capture"`
+	FoundBy string    `json:"found_by"`
+	Traced  bool      `json:"traced"`
+	// Trace is the trace of this very process; a traced process without one is in
+	// the trace of an ancestor.
+	Trace *Reference `json:"trace,omitempty"`
+	// Reason says why it is not traced.
+	Reason string `json:"reason,omitempty"`
+}
+
 // How a process was found.
 const (
 	FoundGate = "gate" // it was held in its execve until strace was on it
@@ -306,6 +343,8 @@ const (
 	FoundExec = "exec" // … of its execve
 	FoundUID  = "uid"  // … that it became this UID
 	FoundPoll = "poll" // by polling /proc, where there is no proc connector
+	// FoundDescendant: strace followed an ancestor into it.
+	FoundDescendant = "descendant"
 )
 
 // Loss says that something was not seen or not kept.

@@ -1,0 +1,95 @@
+package capture
+
+import (
+	"time"
+
+	"culprit/internal/event"
+	"culprit/internal/proc"
+)
+
+// maxPrograms bounds the programs that a capture lists. More are only counted.
+const maxPrograms = 100_000
+
+// programs is the table of who is alive under the UID of a capture, by PID. What
+// has ended has gone to the recorder.
+type programs struct {
+	alive map[int]*program
+	// changed holds those that the recorder has to be told of.
+	changed []event.Program
+}
+
+type program struct {
+	id  proc.ID
+	doc event.Program
+}
+
+// program notes that a process was found, perhaps not for the first time.
+func (c *capture) program(f found) {
+	p := c.programs.alive[f.id.PID]
+	if p != nil && p.id != f.id {
+		c.gone(p, f.at, nil) // its end was not told
+		p = nil
+	}
+	if p == nil {
+		c.doc.Culprit.Programs++
+		c.dirty = true
+		if c.doc.Culprit.Programs > maxPrograms {
+			c.doc.Culprit.Unlisted++
+			return
+		}
+		start := proc.StartTime(f.id.Start)
+		p = &program{id: f.id, doc: event.Program{
+			Timestamp: f.at,
+			Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionProgram, Start: &start},
+			User:      c.doc.User,
+			Process:   event.Process{PID: f.id.PID, EntityID: f.id.String(), Start: start},
+			Culprit:   event.ProgramDetail{Capture: event.Reference{ID: c.doc.Event.ID}, FoundBy: f.how},
+		}}
+		c.programs.alive[f.id.PID] = p
+	}
+	d := &p.doc.Process
+	d.Name, d.Executable, d.CommandLine, d.Parent = f.comm, f.executable, f.commandLine, f.parent
+	if f.ours && !p.doc.Culprit.Traced {
+		p.doc.Culprit.Traced, p.doc.Culprit.FoundBy, p.doc.Culprit.Reason = true, event.FoundDescendant, ""
+	}
+}
+
+// traced notes that a process has a trace.
+func (c *capture) traced(id proc.ID, trace string) {
+	if p := c.programs.alive[id.PID]; p != nil && p.id == id {
+		p.doc.Culprit.Traced, p.doc.Culprit.Trace, p.doc.Culprit.Reason = true, &event.Reference{ID: trace}, ""
+	}
+}
+
+// exited notes that a process has ended.
+func (c *capture) exited(e exited) {
+	if p := c.programs.alive[e.pid]; p != nil {
+		code := e.code
+		c.gone(p, e.at, &code)
+	}
+}
+
+// onlyAlive notes the end of all that are not alive any more, after ends may have
+// been missed.
+func (c *capture) onlyAlive(alive map[int]bool, at time.Time) {
+	for pid, p := range c.programs.alive {
+		if !alive[pid] && p.doc.Timestamp.Before(at) {
+			c.gone(p, at, nil)
+		}
+	}
+}
+
+func (c *capture) gone(p *program, at time.Time, code *int) {
+	p.doc.Event.Finish(at)
+	p.doc.Process.ExitCode = code
+	c.programs.changed = append(c.programs.changed, p.doc)
+	delete(c.programs.alive, p.id.PID)
+}
+
+// leave notes those that are still alive when the capture ends.
+func (c *capture) leave() {
+	for _, p := range c.programs.alive {
+		c.programs.changed = append(c.programs.changed, p.doc)
+	}
+	clear(c.programs.alive)
+}
