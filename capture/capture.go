@@ -33,12 +33,18 @@ type Recorder interface {
 	Create(*event.Trace) (*os.File, error)
 }
 
-// maxExamples bounds the missed processes a capture describes, and maxSeen those
-// it remembers in order to count each only once.
+// maxExamples bounds the missed processes a capture describes, maxSeen those it
+// remembers in order to count each only once, and maxSenders the processes whose
+// first hit it remembers.
 const (
 	maxExamples = 20
 	maxSeen     = 10_000
+	maxSenders  = 1000
 )
+
+// rescanEvery is how often at most a capture looks for processes that found no
+// free strace.
+const rescanEvery = time.Second
 
 // capture is one campaign. Its methods decide and change nothing but itself.
 type capture struct {
@@ -55,7 +61,11 @@ type capture struct {
 	tracing  map[*tracer]*tracing
 	programs programs
 	lastHit  *event.Hit
-	byOrigin map[proc.ID]*event.Hit // the first hit of each process that is known to have sent one
+	senders  map[proc.ID]*event.Hit // the first hit of each process that is known to have sent one
+	first    []int                  // PIDs that the finder is to look at first: new senders
+	looks    int                    // how often the finder was asked to
+	starved  bool                   // processes were refused for want of a free strace
+	scanned  time.Time              // when it was last looked for those
 	scans    int                    // how often the finder was asked to look at everything
 	isGated  bool                   // as the gate was last told
 	dirty    bool                   // changed since the recorder was told
@@ -76,7 +86,7 @@ type tracing struct {
 func newCapture(uid uint32, user event.User, scope string, levels []config.Level, linger time.Duration, now time.Time) *capture {
 	c := &capture{
 		uid: uid, levels: levels, linger: linger,
-		known: map[proc.ID]bool{}, seen: map[proc.ID]bool{}, tracing: map[*tracer]*tracing{}, byOrigin: map[proc.ID]*event.Hit{},
+		known: map[proc.ID]bool{}, seen: map[proc.ID]bool{}, tracing: map[*tracer]*tracing{}, senders: map[proc.ID]*event.Hit{},
 		programs: programs{alive: map[int]*program{}},
 		deadline: now.Add(levels[0].Window),
 	}
@@ -89,9 +99,10 @@ func newCapture(uid uint32, user event.User, scope string, levels []config.Level
 	return c
 }
 
-// hit counts a hit, remembers the processes it came from, raises the level
-// if it is time to, and starts the window anew. It reports whether the level was raised.
-func (c *capture) hit(h *event.Hit, now time.Time) (raised bool) {
+// hit counts a hit, remembers the processes that sent it, raises the level if it is
+// time to, and starts the window anew. It reports whether the level was raised, and
+// whether a sender is new.
+func (c *capture) hit(h *event.Hit, senders []proc.ID, now time.Time) (raised, newSender bool) {
 	c.lastHit = h
 	c.doc.Culprit.Hits++
 	if c.doc.Culprit.FirstHit == nil {
@@ -102,19 +113,29 @@ func (c *capture) hit(h *event.Hit, now time.Time) (raised bool) {
 		c.level++
 		raised = true
 	}
-	if h.Culprit.Origin.Grade == event.GradeSocket {
-		for _, p := range h.Culprit.Origin.Processes {
-			id, ok := proc.ParseID(p.EntityID)
-			if ok && c.byOrigin[id] == nil && len(c.byOrigin) < maxSeen {
-				c.byOrigin[id] = h
-			}
+	c.doc.Culprit.Level = c.level + 1
+	c.first = nil
+	for _, id := range senders {
+		if c.senders[id] == nil && len(c.senders) < maxSenders {
+			c.senders[id] = h
+			c.first = append(c.first, id.PID)
+			newSender = true
 		}
 	}
-	c.doc.Culprit.Level = c.level + 1
-	c.deadline = now.Add(c.levels[c.level].Window)
-	c.detached = false
-	return raised
+	if newSender {
+		c.looks++
+	}
+	// When nothing more can be traced, hits do not put off the end: the next
+	// capture can trace again.
+	if !c.exhausted() {
+		c.deadline = now.Add(c.levels[c.level].Window)
+		c.detached = false
+	}
+	return raised, newSender
 }
+
+// exhausted reports whether no hit can make the capture trace more processes.
+func (c *capture) exhausted() bool { return c.usedUp() && c.level == len(c.levels)-1 }
 
 // usedUp reports whether the level allows no more processes.
 func (c *capture) usedUp() bool { return c.started >= c.levels[c.level].Processes }
@@ -126,7 +147,7 @@ func (c *capture) update(now time.Time) {
 	case c.closed:
 	case !now.Before(c.deadline):
 		d.EndedBecause = "its time was up"
-	case c.usedUp() && c.level == len(c.levels)-1:
+	case c.exhausted():
 		// A higher level would allow more; at the highest this is the end.
 		d.EndedBecause = fmt.Sprintf("its %d processes were used up", c.started)
 	default:
@@ -166,17 +187,21 @@ func (c *capture) ended() bool { return c.doc.Culprit.State == event.StateEnded 
 
 // next is when the capture has to be looked at again though nothing happens.
 func (c *capture) next(now time.Time) time.Time {
-	if now.Before(c.deadline) {
-		return c.deadline
+	next := c.deadline
+	if !now.Before(next) {
+		next = c.deadline.Add(c.linger)
 	}
-	return c.deadline.Add(c.linger)
+	if again := c.scanned.Add(rescanEvery); c.starved && again.After(now) && again.Before(next) {
+		next = again
+	}
+	return next
 }
 
 // trigger returns the hit that a trace of the process belongs to: its own first
 // one where it is known to have sent any, otherwise the latest. It is nil in
 // captures by hand.
 func (c *capture) trigger(id proc.ID) *event.Hit {
-	if h := c.byOrigin[id]; h != nil {
+	if h := c.senders[id]; h != nil {
 		return h
 	}
 	return c.lastHit
@@ -184,10 +209,10 @@ func (c *capture) trigger(id proc.ID) *event.Hit {
 
 // watch tells the finder what to look for.
 func (c *capture) watch() watch {
-	w := watch{scans: c.scans}
+	w := watch{scans: c.scans, looks: c.looks, first: c.first}
 	if c.doc.Culprit.Scope == config.ScopeProcess {
 		w.roots = map[proc.ID]bool{}
-		for id := range c.byOrigin {
+		for id := range c.senders {
 			w.roots[id] = true
 		}
 	}
@@ -208,26 +233,41 @@ func (c *capture) snapshot() event.Capture {
 	return doc
 }
 
-// refuses says why a process that was found is not traced now, or "".
-func (c *capture) refuses(running, concurrent int) string {
+// refuses says why a process that was found is not traced now, or "". A process that
+// is known to have sent a packet is what we are here for: it is traced although the
+// level's processes are used up.
+func (c *capture) refuses(id proc.ID, running, concurrent int) string {
 	switch {
 	case c.doc.Culprit.State != event.StateRunning:
 		return "the capture took no more: " + c.doc.Culprit.EndedBecause
-	case c.usedUp():
+	case c.usedUp() && c.senders[id] == nil:
 		return fmt.Sprintf("level %d allows %d processes", c.level+1, c.levels[c.level].Processes)
-	case running >= concurrent:
+	// One capture leaves a quarter to others.
+	case running >= concurrent, len(c.tracing) >= max(1, concurrent*3/4):
+		c.starved = true
 		return fmt.Sprintf("capture.concurrent allows %d straces at once", concurrent)
 	}
 	return ""
 }
 
-// miss counts a process that is not traced, once.
-func (c *capture) miss(id proc.ID, m event.Missed) {
+// rescan decides whether to look again for processes that found no free strace.
+func (c *capture) rescan(now time.Time, free bool) bool {
+	if !c.starved || !free || now.Before(c.scanned.Add(rescanEvery)) || c.doc.Culprit.State != event.StateRunning {
+		return false
+	}
+	c.starved, c.scanned = false, now
+	c.scans++
+	return true
+}
+
+// miss counts a process that is not traced, once, and reports whether it is the
+// first with that reason.
+func (c *capture) miss(id proc.ID, m event.Missed) (first bool) {
 	if p := c.programs.alive[id.PID]; p != nil && p.id == id {
 		p.doc.Culprit.Reason = m.Reason
 	}
 	if c.seen[id] {
-		return
+		return false
 	}
 	if len(c.seen) < maxSeen {
 		c.seen[id] = true
@@ -238,4 +278,5 @@ func (c *capture) miss(id proc.ID, m event.Missed) {
 	if len(d.Examples) < maxExamples {
 		d.Examples = append(d.Examples, m)
 	}
+	return d.Missed[m.Reason] == 1
 }

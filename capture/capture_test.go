@@ -19,10 +19,8 @@ var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func at(s int) time.Time { return epoch.Add(time.Duration(s) * time.Second) }
 
-func aHit(processes ...event.Process) *event.Hit {
-	h := &event.Hit{Rule: event.Rule{Name: "badzone"}, Event: event.Meta{ID: event.NewID()}}
-	h.Culprit.Origin = event.Origin{Grade: event.GradeSocket, Processes: processes}
-	return h
+func aHit() *event.Hit {
+	return &event.Hit{Rule: event.Rule{Name: "badzone"}, Event: event.Meta{ID: event.NewID()}}
 }
 
 func aCapture() *capture {
@@ -38,7 +36,7 @@ func TestHitsIntensify(t *testing.T) {
 		level    int
 		deadline time.Time
 	}{{false, 1, at(10)}, {false, 1, at(11)}, {true, 2, at(62)}, {false, 2, at(63)}} {
-		raised := c.hit(aHit(), at(i))
+		raised, _ := c.hit(aHit(), nil, at(i))
 		if raised != want.raised || c.doc.Culprit.Level != want.level || !c.deadline.Equal(want.deadline) {
 			t.Errorf("hit %d: raised %v to level %d until %v, want %+v", i+1, raised, c.doc.Culprit.Level, c.deadline, want)
 		}
@@ -53,7 +51,7 @@ func TestHitsIntensify(t *testing.T) {
 func TestTimeIsUp(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
-	c.hit(aHit(), epoch)
+	c.hit(aHit(), nil, epoch)
 	tr := &tracer{stop: make(chan string, 1)}
 	c.tracing[tr] = new(tracing)
 	for _, step := range []struct {
@@ -84,10 +82,10 @@ func TestTimeIsUp(t *testing.T) {
 func TestHitRevives(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
-	c.hit(aHit(), epoch)
+	c.hit(aHit(), nil, epoch)
 	c.tracing[&tracer{stop: make(chan string, 1)}] = new(tracing)
 	c.update(at(15))
-	c.hit(aHit(), at(16))
+	c.hit(aHit(), nil, at(16))
 	c.update(at(16))
 	if c.doc.Culprit.State != event.StateRunning || c.doc.Culprit.EndedBecause != "" {
 		t.Errorf("capture %+v", c.doc.Culprit)
@@ -105,25 +103,36 @@ func TestHitRevives(t *testing.T) {
 func TestUsedUp(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
-	c.hit(aHit(), epoch)
+	c.hit(aHit(), nil, epoch)
 	c.started = 2
 	c.update(at(1))
 	if c.doc.Culprit.State != event.StateRunning {
 		t.Errorf("used up at level 1: %s", c.doc.Culprit.State)
 	}
-	if why := c.refuses(0, 10); why != "level 1 allows 2 processes" {
+	if why := c.refuses(proc.ID{}, 0, 10); why != "level 1 allows 2 processes" {
 		t.Errorf("refused because %q", why)
 	}
-	c.hit(aHit(), at(2))
-	c.hit(aHit(), at(2))
-	if why := c.refuses(0, 10); why != "" {
+	c.hit(aHit(), nil, at(2))
+	c.hit(aHit(), nil, at(2))
+	if why := c.refuses(proc.ID{}, 0, 10); why != "" {
 		t.Errorf("level 2 refuses: %s", why)
 	}
-	if why := c.refuses(10, 10); !strings.Contains(why, "capture.concurrent") {
+	c.started = 4
+	sender := proc.ID{PID: 7}
+	c.senders[sender] = aHit()
+	if why := c.refuses(sender, 0, 10); why != "" {
+		t.Errorf("a known sender is refused: %s", why)
+	}
+	c.started = 3
+	if why := c.refuses(proc.ID{}, 10, 10); !strings.Contains(why, "capture.concurrent") {
 		t.Errorf("refused because %q", why)
 	}
 	c.started = 4
 	c.update(at(3))
+	deadline := c.deadline
+	if c.hit(aHit(), nil, at(30)); c.deadline != deadline {
+		t.Error("a hit puts off the end of a capture that can trace no more")
+	}
 	if !c.ended() || c.doc.Culprit.EndedBecause != "its 4 processes were used up" {
 		t.Errorf("used up at the highest level: %+v", c.doc.Culprit)
 	}
@@ -169,12 +178,19 @@ func TestTrigger(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
 	a, b := proc.ID{PID: 7, Start: 1}, proc.ID{PID: 8, Start: 2}
-	first, second := aHit(event.Process{EntityID: a.String()}), aHit(event.Process{EntityID: b.String()})
+	first, second := aHit(), aHit()
 	if c.trigger(a) != nil {
 		t.Error("a hit before any")
 	}
-	for _, h := range []*event.Hit{first, aHit(event.Process{EntityID: a.String()}), second} {
-		c.hit(h, epoch)
+	again := aHit()
+	for _, h := range []struct {
+		*event.Hit
+		sender proc.ID
+		isNew  bool
+	}{{first, a, true}, {again, a, false}, {second, b, true}} {
+		if _, isNew := c.hit(h.Hit, []proc.ID{h.sender}, epoch); isNew != h.isNew {
+			t.Errorf("sender %v is new: %v", h.sender, isNew)
+		}
 	}
 	if c.trigger(a) != first || c.trigger(b) != second || c.trigger(proc.ID{PID: 9}) != second {
 		t.Error("traces are linked to the wrong hits")
@@ -182,5 +198,29 @@ func TestTrigger(t *testing.T) {
 	c.doc.Culprit.Scope = config.ScopeProcess
 	if w := c.watch(); len(w.roots) != 2 || !w.roots[a] {
 		t.Errorf("roots %v", w.roots)
+	}
+}
+
+// Processes that found no free strace are looked for again, at most once a second.
+func TestRescan(t *testing.T) {
+	t.Parallel()
+	c := aCapture()
+	c.hit(aHit(), nil, epoch)
+	if c.refuses(proc.ID{}, 1, 1); !c.starved {
+		t.Fatal("a capture without a free strace is not starved")
+	}
+	if c.rescan(at(1), false) || !c.rescan(at(1), true) || c.rescan(at(1), true) {
+		t.Error("it is to look again once, when there is a free strace")
+	}
+	c.refuses(proc.ID{}, 1, 1)
+	if next := c.next(at(1)); !next.Equal(at(2)) || c.rescan(at(1), true) || !c.rescan(next, true) {
+		t.Errorf("it is to look again after a second, not at %v", next)
+	}
+	// One capture cannot take every strace.
+	for i := range 3 {
+		c.tracing[&tracer{held: i > 5}] = new(tracing)
+	}
+	if why := c.refuses(proc.ID{}, 3, 4); why == "" {
+		t.Error("a capture takes the last quarter")
 	}
 }

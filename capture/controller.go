@@ -122,7 +122,7 @@ func (k *Controller) Run(ctx context.Context) {
 		} else {
 			wakeup.Stop()
 		}
-		if k.stopping && k.running == 0 {
+		if k.stopping && k.running == 0 && len(k.inbox) == 0 {
 			return
 		}
 	}
@@ -139,6 +139,12 @@ func (k *Controller) handle(ctx context.Context, message any) {
 	case exited:
 		for _, c := range k.captures {
 			c.exited(m)
+		}
+	case forbidden:
+		for t, c := range k.of {
+			if tr := c.tracing[t]; tr.attached && tr.doc.Culprit.Strace == m.tracer {
+				t.detach(m.why)
+			}
 		}
 	case unseen:
 		if c := k.captures[m.uid]; c != nil {
@@ -193,6 +199,9 @@ func (k *Controller) settle(now time.Time) (next time.Time) {
 			delete(k.captures, uid)
 			continue
 		}
+		if c.rescan(now, k.running < k.cfg.Concurrent) {
+			changed = true
+		}
 		if at := c.next(now); at.After(now) && (next.IsZero() || at.Before(next)) {
 			next = at
 		}
@@ -217,8 +226,8 @@ func (k *Controller) hit(h *event.Hit, now time.Time) {
 		k.captures[uid] = c
 	}
 	h.Culprit.Capture = &event.Reference{ID: c.doc.Event.ID}
-	isNew, origins := c.lastHit == nil, len(c.byOrigin)
-	raised := c.hit(h, now)
+	isNew := c.lastHit == nil
+	raised, newSender := c.hit(h, k.guard.senders(h), now)
 	c.update(now)
 	c.dirty = true
 	switch {
@@ -227,8 +236,10 @@ func (k *Controller) hit(h *event.Hit, now time.Time) {
 	case raised:
 		k.log.Info("capture intensified", c.logAttrs())
 	}
-	if isNew || raised || c.doc.Culprit.Scope == config.ScopeProcess && len(c.byOrigin) > origins {
+	if isNew || raised || newSender && c.doc.Culprit.Scope == config.ScopeProcess {
 		c.scans++
+	}
+	if isNew || raised || newSender {
 		k.watch()
 	}
 }
@@ -245,8 +256,8 @@ func (k *Controller) noCapture(h *event.Hit) string {
 	if why := k.guard.forbidsUser(uid); why != "" {
 		return why
 	}
-	if k.captures[uid] == nil && k.guard.scope(uid, k.cfg.Scope) == config.ScopeProcess && h.Culprit.Origin.Grade != event.GradeSocket {
-		return "only the process itself would be captured, and it is not known"
+	if k.captures[uid] == nil && k.guard.scope(uid, k.cfg.Scope) == config.ScopeProcess && len(k.guard.senders(h)) == 0 {
+		return "only the process itself would be captured, and it is not known, or not to be traced"
 	}
 	return ""
 }
@@ -261,6 +272,9 @@ func (k *Controller) order(o order, now time.Time) error {
 	}
 	if why := k.guard.forbidsUser(o.uid); why != "" {
 		return fmt.Errorf("trace user %d: %s", o.uid, why)
+	}
+	if k.guard.scope(o.uid, config.ScopeUser) != config.ScopeUser {
+		return fmt.Errorf("trace user %d: guard.process_scope_users names the user: use strace -f -p PID on one of its processes", o.uid)
 	}
 	levels := []config.Level{{Processes: o.processes, Window: o.window, Strings: o.strings}}
 	c := newCapture(o.uid, k.users.User(o.uid), config.ScopeUser, levels, 0, now)
@@ -299,11 +313,11 @@ func (k *Controller) found(ctx context.Context, f found) {
 	}
 	reason := f.refused
 	if reason == "" {
-		reason = c.refuses(k.running, k.cfg.Concurrent)
+		reason = c.refuses(f.id, k.running, k.cfg.Concurrent)
 	}
 	if reason != "" {
 		k.letGo(f.hold)
-		c.miss(f.id, event.Missed{PID: f.id.PID, CommandLine: f.commandLine, Reason: reason})
+		k.miss(c, f.id, event.Missed{PID: f.id.PID, CommandLine: f.commandLine, Reason: reason})
 		return
 	}
 	c.known[f.id] = true
@@ -323,13 +337,14 @@ func (k *Controller) found(ctx context.Context, f found) {
 func (k *Controller) foundAgain(c *capture, f found) {
 	hold := f.hold
 	for t, tr := range c.tracing {
-		if f.ours && f.refused != "" && tr.doc.Culprit.Strace == f.tracer {
+		// A guard forbids it, now that we see what it has become.
+		if f.refused != "" && (f.ours && tr.doc.Culprit.Strace == f.tracer || f.tracer == 0 && t.id == f.id) {
 			t.detach(f.refused)
 		}
 		if t.id != f.id {
 			continue
 		}
-		if !tr.attached && hold != 0 {
+		if !tr.attached && hold != 0 && f.refused == "" {
 			tr.holds = append(tr.holds, hold)
 			hold = 0
 		}
@@ -344,6 +359,14 @@ func (k *Controller) foundAgain(c *capture, f found) {
 		}
 	}
 	k.letGo(hold)
+}
+
+// miss counts a process that is not traced. The first of each reason is logged.
+func (k *Controller) miss(c *capture, id proc.ID, m event.Missed) {
+	if c.miss(id, m) {
+		k.log.Info("not traced", c.logAttrs(), slog.Int("pid", m.PID), slog.String("command_line", m.CommandLine),
+			slog.String("because", m.Reason), slog.String("detail", m.Detail))
+	}
 }
 
 // letGo lets the gate let a process go on.
@@ -435,7 +458,8 @@ func (k *Controller) ended(m traceEnded) {
 	c.dirty = true
 	if m.refused != nil {
 		c.started-- // another process may have its place
-		c.miss(m.t.id, *m.refused)
+		delete(c.known, m.t.id)
+		k.miss(c, m.t.id, *m.refused)
 		return
 	}
 	d := &tr.doc.Culprit

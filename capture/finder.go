@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -18,8 +19,10 @@ type watch struct {
 	// roots are the processes whose trees are meant, in process scope; nil means
 	// every process of the UID.
 	roots map[proc.ID]bool
-	// scans grows by one each time all of /proc is to be looked at for this UID.
-	scans int
+	// scans grows by one each time all of /proc is to be looked at for this UID,
+	// looks each time the PIDs in first are.
+	scans, looks int
+	first        []int
 }
 
 // Messages of the finder to the controller.
@@ -36,6 +39,11 @@ type (
 		tracer                        int    // who traces it already
 		ours                          bool   // that is a strace of ours
 		hold                          uint64 // the gate holds it under this number; 0: it does not
+	}
+	// forbidden tells that a strace of ours must let go.
+	forbidden struct {
+		tracer int
+		why    string
 	}
 	// exited tells that a process has ended, found before or not.
 	exited struct {
@@ -68,6 +76,7 @@ type finder struct {
 
 	// What follows belongs to the goroutine of run.
 	watched map[uint32]watch
+	polling bool           // there is no proc connector here
 	known   map[int]uint32 // the processes found that have not ended, and their watch
 }
 
@@ -117,13 +126,18 @@ func (f *finder) run(ctx context.Context) {
 
 // rescan takes over a new set and scans for what it asks to be scanned.
 func (f *finder) rescan(set map[uint32]watch) {
-	scan := map[uint32]bool{}
+	scan, old := map[uint32]bool{}, f.watched
+	f.watched = set
 	for uid, w := range set {
-		if old, known := f.watched[uid]; !known || old.scans != w.scans {
+		if o, known := old[uid]; !known || o.looks != w.looks {
+			for _, pid := range w.first {
+				f.look(pid, event.FoundScan, func(u uint32) bool { return u == uid })
+			}
+		}
+		if o, known := old[uid]; !known || o.scans != w.scans {
 			scan[uid] = true
 		}
 	}
-	f.watched = set
 	for pid, uid := range f.known {
 		if _, watched := set[uid]; !watched {
 			delete(f.known, pid)
@@ -142,9 +156,12 @@ func (f *finder) scan(wanted func(uint32) bool, overrun bool) {
 		f.log.Error("processes cannot be listed", "error", err)
 		return
 	}
-	for _, pid := range pids {
+	slices.Sort(pids)
+	for _, pid := range slices.Backward(pids) { // the youngest first: they end first
 		done.alive[pid] = true
-		f.look(pid, event.FoundScan, wanted)
+		if f.mayBeWatched(pid) {
+			f.look(pid, event.FoundScan, wanted)
+		}
 	}
 	for pid := range f.known {
 		if !done.alive[pid] {
@@ -155,6 +172,21 @@ func (f *finder) scan(wanted func(uint32) bool, overrun bool) {
 }
 
 func anyUID(uint32) bool { return true }
+
+// mayBeWatched tells quickly of most processes that they are of no watched user.
+// The owner of /proc/PID is the effective UID, or root if that may not be told.
+func (f *finder) mayBeWatched(pid int) bool {
+	owner, err := f.fs.Owner(pid)
+	if err != nil || owner == 0 {
+		return err == nil
+	}
+	for uid, w := range f.watched {
+		if uid == owner || w.roots != nil {
+			return true
+		}
+	}
+	return false
+}
 
 // batch looks at the processes that events tell of.
 func (f *finder) batch(b batch) {
@@ -173,11 +205,25 @@ func (f *finder) batch(b batch) {
 			f.look(e.PID, event.FoundExec, anyUID)
 		case connector.UID:
 			f.look(e.PID, event.FoundUID, anyUID)
+			f.checkUser(e.PID)
 		case connector.Exit:
 			// Not only of those in known: the gate finds processes, too.
 			delete(f.known, e.PID)
 			f.send(exited{pid: e.PID, code: exitCode(e.ExitCode), at: time.Now()})
 		}
+	}
+}
+
+// checkUser tells of a process in one of our traces that has become a user who is
+// never traced.
+func (f *finder) checkUser(pid int) {
+	status, err := f.fs.Status(pid)
+	if err != nil {
+		return
+	}
+	why := f.guard.forbidsUser(status.UID.Real)
+	if _, ours := f.guard.tracedBy(status); ours && why != "" {
+		f.send(forbidden{status.TracerPID, why})
 	}
 }
 
@@ -256,9 +302,13 @@ const (
 
 // listen opens the proc connector, or starts to poll where there is none.
 func (f *finder) listen() *source {
+	if f.polling {
+		return newPoller()
+	}
 	conn, err := connector.Open()
 	if err != nil {
 		f.log.Warn("no proc connector: polling /proc, processes that live less than "+pollEvery.String()+" are missed", "error", err)
+		f.polling = true
 		return newPoller()
 	}
 	s := &source{conn: conn, batches: make(chan batch, 16)}

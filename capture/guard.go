@@ -5,8 +5,10 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 
 	"culprit/internal/config"
+	"culprit/internal/event"
 	"culprit/internal/proc"
 )
 
@@ -14,13 +16,18 @@ import (
 type guard struct {
 	fs          proc.FS
 	self        int
-	wholeNever  []uint32 // captured by process only, never as whole users
+	above       map[int]bool // our ancestors, PID 1 among them
+	wholeNever  []uint32     // captured by process only, never as whole users
 	users       []uint32
 	executables []string // patterns of path.Match
 }
 
 func newGuard(fs proc.FS, c config.Guard) guard {
-	g := guard{fs: fs, self: os.Getpid(), executables: c.NeverExecutables}
+	g := guard{fs: fs, self: os.Getpid(), above: map[int]bool{1: true}, executables: c.NeverExecutables}
+	fs.IsDescendant(g.self, func(id proc.ID) bool {
+		g.above[id.PID] = id.PID != g.self
+		return false
+	})
 	for _, u := range c.ProcessScopeUsers {
 		g.wholeNever = append(g.wholeNever, u.UID)
 	}
@@ -37,6 +44,22 @@ func (g guard) scope(uid uint32, configured string) string {
 		return config.ScopeProcess
 	}
 	return configured
+}
+
+// senders returns the processes that are known to have sent a hit's packet and may
+// be the root of a tree that is traced. What descends from init, or from an ancestor
+// of ours, would be everything. PID 1 holds the sockets of services it started.
+func (g guard) senders(h *event.Hit) []proc.ID {
+	if h.Culprit.Origin.Grade != event.GradeSocket {
+		return nil
+	}
+	var ids []proc.ID
+	for _, p := range h.Culprit.Origin.Processes {
+		if id, ok := proc.ParseID(p.EntityID); ok && !g.above[id.PID] && id.PID != g.self {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // forbidsUser says why a user is never traced, or "".
@@ -60,6 +83,7 @@ func (g guard) forbids(st proc.Stat, status proc.Status, executable string) stri
 	if why := g.forbidsUser(status.UID.Real); why != "" {
 		return why
 	}
+	executable = strings.TrimSuffix(executable, " (deleted)") // replaced by an upgrade
 	for _, pattern := range g.executables {
 		if ok, _ := path.Match(pattern, executable); ok {
 			return "guard.never_executables names " + pattern

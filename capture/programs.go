@@ -66,6 +66,7 @@ func (c *capture) exited(e exited) {
 	if p := c.programs.alive[e.pid]; p != nil {
 		code := e.code
 		c.gone(p, e.at, &code)
+		delete(c.known, p.id)
 	}
 }
 

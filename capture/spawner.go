@@ -112,8 +112,11 @@ func letRun(pid int) error {
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		if err != nil || !status.Stopped() {
-			return fmt.Errorf("wait for it: status %#x, error %w", status, err)
+		if err != nil {
+			return fmt.Errorf("wait for it: %w", err)
+		}
+		if !status.Stopped() {
+			return fmt.Errorf("wait for it: status %#x", status)
 		}
 		return unix.PtraceDetach(pid)
 	}

@@ -93,16 +93,9 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 		end.refused = &event.Missed{PID: t.id.PID, CommandLine: t.trace.Process.CommandLine, Reason: reason, Detail: detail}
 	}
 
-	file, err := c.recorder.Create(&t.trace)
-	if err != nil {
-		miss("no trace file", err.Error())
-		return
-	}
-	defer file.Close()
 	st, err := t.start(ctx, c.strace.Path, c.spawner)
 	if err != nil {
 		miss("strace could not be started", err.Error())
-		os.Remove(file.Name())
 		return
 	}
 	defer st.close()
@@ -132,7 +125,19 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 	if t.held {
 		first, _ = st.output.Read(buf)
 	}
-	t.describe(c)
+	looked := time.Now()
+	t.look(c)
+	file, err := c.recorder.Create(&t.trace)
+	if err != nil {
+		t.detach("no trace file: " + err.Error())
+		io.Copy(io.Discard, st.output)
+		<-messages
+		<-waited
+		miss("no trace file", err.Error())
+		return
+	}
+	defer file.Close()
+	c.send(traceDescribed{t, looked, t.trace.Process, t.trace.Container, t.trace.File})
 	out := &counter{w: file}
 	writeHeader(out, t)
 	headerSize := out.n
@@ -150,7 +155,7 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 	said := <-messages
 	waitErr := <-waited
 	reason := <-stopped
-	if !said.told && out.n+limit.lost > headerSize { // a strace with other words
+	if !said.told && reason == "" && out.n+limit.lost > headerSize { // a strace with other words
 		c.send(traceAttached{t, time.Now(), st.cmd.Process.Pid})
 		said.told = true
 	}
@@ -172,16 +177,16 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 	end.size = out.n
 }
 
-// describe looks at the process, as far as it is still there, and tells.
-func (t *tracer) describe(c *Controller) {
-	at := time.Now()
-	if p, err := c.fs.Describe(t.id.PID, c.users); err == nil && p.EntityID == t.id.String() {
-		t.trace.Process = p
-		if id := c.fs.ContainerID(t.id.PID); id != "" {
-			t.trace.Container = &event.Container{ID: id}
-		}
+// look describes the process, as far as it is still there.
+func (t *tracer) look(c *Controller) {
+	p, err := c.fs.Describe(t.id.PID, c.users)
+	if err != nil || p.EntityID != t.id.String() {
+		return
 	}
-	c.send(traceDescribed{t, at, t.trace.Process, t.trace.Container, t.trace.File})
+	t.trace.Process = p
+	if id := c.fs.ContainerID(t.id.PID); id != "" {
+		t.trace.Container = &event.Container{ID: id}
+	}
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -260,18 +265,23 @@ func (t *tracer) start(ctx context.Context, strace string, s spawner) (running, 
 
 // readMessages reads what strace says on standard error and returns the first of
 // it. It tells the controller when strace is on the process.
-func (t *tracer) readMessages(st running, c *Controller) (text string, told bool) {
+func (t *tracer) readMessages(run running, c *Controller) (text string, told bool) {
 	const keep = 4 << 10
 	var kept bytes.Buffer
-	lines := bufio.NewReader(st.stderr)
+	lines := bufio.NewReader(run.stderr)
 	for {
 		line, err := lines.ReadSlice('\n')
 		if kept.Len() < keep {
 			kept.Write(line)
 		}
 		if !told && attached(string(bytes.TrimSpace(line)), t.id.PID) {
+			// From now on the PID cannot become another's; it may have before.
+			if st, err := c.fs.Stat(t.id.PID); err == nil && st.ID != t.id {
+				t.detach("gone before strace was on it: another process has its PID")
+				continue
+			}
 			told = true
-			c.send(traceAttached{t, time.Now(), st.cmd.Process.Pid})
+			c.send(traceAttached{t, time.Now(), run.cmd.Process.Pid})
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return kept.String(), told

@@ -8,11 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path"
 	"path/filepath"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,12 +23,10 @@ import (
 // queueLength is how many changes may wait to be written.
 const queueLength = 16384
 
-// A batch is written when it is this old or this large, so that the disk sees a
-// few large transactions instead of thousands of small ones.
-const (
-	batchAge  = 100 * time.Millisecond
-	batchSize = 2048
-)
+// batchSize bounds the changes of one transaction. What is queued is written at
+// once, so that little is lost if we are killed; while that goes on more is queued,
+// so in a flood the disk sees a few large transactions instead of many small ones.
+const batchSize = 2048
 
 // Store is the daemon's side of an evidence directory, its only writer. Its
 // methods can be called from several goroutines and do not wait for the disk.
@@ -61,6 +60,12 @@ func Open(dir string, log *slog.Logger) (_ *Store, err error) {
 	}()
 	if s.lock, err = lock(s.dir); err != nil {
 		return nil, err
+	}
+	// SQLite opens its files by name.
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		if err := s.dir.plain(catalogueName + suffix); err != nil {
+			return nil, err
+		}
 	}
 	if s.db, err = openCatalogue(s.dir.Path(), false); err != nil {
 		return nil, err
@@ -133,7 +138,7 @@ func (s *Store) Repeated(id string, count int) { s.queue <- repeated{id, count} 
 
 // Create makes the file of a trace, mode 0600, and sets its File.Path.
 func (s *Store) Create(t *event.Trace) (*os.File, error) {
-	return s.dir.create(filepath.Join("traces", t.Culprit.Capture.ID), t)
+	return s.dir.create(filepath.Join(tracesDir, t.Culprit.Capture.ID), t)
 }
 
 // write writes batches until the queue is closed.
@@ -142,23 +147,22 @@ func (s *Store) write() {
 	for first := range s.queue {
 		batch := newBatch()
 		batch.add(first)
-		open := true
-		for full := time.After(batchAge); open && batch.size() < batchSize; {
+		for more := true; more && batch.size() < batchSize; {
 			select {
 			case op, ok := <-s.queue:
-				if open = ok; ok {
+				if more = ok; ok {
 					batch.add(op)
 				}
-				continue
-			case <-full:
+			default:
+				more = false
 			}
-			break
 		}
 		if n := s.dropped.Swap(0); n > 0 {
 			batch.add(event.NewLoss("hits not recorded: the catalogue could not be written fast enough", n))
 		}
 		if err := batch.write(s.db); err != nil {
 			s.log.Error("the catalogue cannot be written: hits and changes are lost", "lost", batch.size(), "error", err)
+			s.dropped.Add(uint64(len(batch.hits))) // to be told once it can be
 		}
 	}
 }
@@ -280,9 +284,12 @@ func ruleName(r *event.Rule) any {
 	return r.Name
 }
 
+// killed is why what markLost finds has ended.
+const killed = "culprit was killed"
+
 // markLost marks captures and traces that no daemon is running any more.
 func (s *Store) markLost() error {
-	const because = "culprit was killed"
+	const because = killed
 	r := &Reader{db: s.db}
 	batch := newBatch()
 	for c, err := range r.Captures(Filter{unfinished: true}) {
@@ -301,6 +308,63 @@ func (s *Store) markLost() error {
 			t.File.Size = size
 		}
 		batch.add(t)
+	}
+	if err := batch.write(s.db); err != nil {
+		return err
+	}
+	return s.adoptOrphans()
+}
+
+// adoptOrphans puts trace files into the catalogue whose daemon was killed before
+// it could do that itself, and marks them.
+func (s *Store) adoptOrphans() error {
+	r := &Reader{db: s.db}
+	known := map[string]bool{}
+	for t, err := range r.Traces(Filter{}) {
+		if err != nil {
+			return err
+		}
+		known[t.Event.ID] = true
+	}
+	captures := map[string]event.Capture{}
+	for c, err := range r.Captures(Filter{}) {
+		if err != nil {
+			return err
+		}
+		captures[c.Event.ID] = c
+	}
+	batch := newBatch()
+	err := fs.WalkDir(s.dir.root.FS(), tracesDir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return nil // it is not there, or not ours
+		}
+		pid, id, ok := parseName(path.Base(name))
+		if !ok || known[id.String()] {
+			return nil
+		}
+		file := filepath.Join(s.dir.Path(), name)
+		size, err := s.dir.markPartial(file, killed)
+		if err != nil {
+			return nil
+		}
+		c := captures[path.Base(path.Dir(name))]
+		c.Event.ID = path.Base(path.Dir(name))
+		start := id.Timestamp()
+		batch.add(event.Trace{
+			Timestamp: start,
+			Event:     event.Meta{ID: id.String(), Kind: "event", Action: event.ActionTrace, Start: &start},
+			Rule:      c.Rule, User: c.User,
+			Process: event.Process{PID: pid},
+			File:    event.File{Path: file, Size: size},
+			Culprit: event.TraceDetail{
+				Capture: event.Reference{ID: c.Event.ID}, Hit: c.Culprit.FirstHit,
+				State: event.StateLost, EndedBecause: killed, Lost: 0,
+			},
+		})
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return batch.write(s.db)
 }

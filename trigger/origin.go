@@ -113,7 +113,7 @@ func (f *originFinder) holders(h *event.Hit, in logged, backlog int, all *[]int)
 	// Most likely it is a process of the packet's user, and a young one.
 	var others []int
 	for _, pid := range slices.Backward(*all) {
-		if in.uid != nil && !f.is(pid, *in.uid) {
+		if owner, err := f.fs.Owner(pid); in.uid != nil && (err != nil || owner != *in.uid) {
 			others = append(others, pid)
 			continue
 		}
@@ -144,6 +144,9 @@ func (f *originFinder) ofUser(uid uint32, all *[]int) []int {
 	list(f.fs, all)
 	var pids []int
 	for _, pid := range *all {
+		if owner, err := f.fs.Owner(pid); err != nil || owner != uid && owner != 0 {
+			continue // root's may be the user's, but may not be known
+		}
 		if f.is(pid, uid) {
 			pids = append(pids, pid)
 		}

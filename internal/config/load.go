@@ -88,9 +88,10 @@ func Parse(path string, text []byte) (*Config, error) {
 	}
 	fillLevels(c.Capture.Levels)
 
-	// A key that could not be read has its problem already.
+	// A key that could not be read has its problem already, and so has its section.
+	unread := problems
 	for _, p := range c.validate() {
-		if !slices.ContainsFunc(problems, func(q Problem) bool { return q.Key != "" && strings.HasPrefix(q.Key, p.Key) }) {
+		if !slices.ContainsFunc(unread, func(q Problem) bool { return within(q.Key, p.Key) }) {
 			problems = append(problems, p)
 		}
 	}
@@ -136,6 +137,12 @@ func unknownKeys(section string, value any) (found []Problem) {
 		}
 	}
 	return found
+}
+
+// within reports whether key is the section, or lies in it.
+func within(key, section string) bool {
+	rest, ok := strings.CutPrefix(key, section)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // near reports whether a and b differ by one edit: a letter more, less or other,

@@ -125,10 +125,21 @@ func decodeProblems(err error) []Problem {
 		p = Problem{Key: de.Name(), Text: de.Unwrap().Error()}
 	}
 	var wrong *mapstructure.UnconvertibleTypeError
-	if errors.As(err, &wrong) {
-		p.Text = fmt.Sprintf("wants %s, not %v", kindName(wrong.Expected.Type()), wrong.Value)
+	switch {
+	case errors.As(err, &wrong):
+		p.Text = fmt.Sprintf("wants %s, not %s", kindName(wrong.Expected.Type()), shown(wrong.Value))
+	case strings.HasPrefix(p.Text, "source data must be an array"):
+		p.Text = "wants a list ([a, b])"
 	}
 	return []Problem{p}
+}
+
+// shown writes a value of the file, a text with its quotes.
+func shown(v any) string {
+	if s, ok := v.(string); ok {
+		return fmt.Sprintf("the text %q", s)
+	}
+	return fmt.Sprint(v)
 }
 
 func kindName(t reflect.Type) string {

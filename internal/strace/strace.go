@@ -50,6 +50,18 @@ func Find(ctx context.Context) (Program, error) {
 	return p, nil
 }
 
+// CheckSyscalls tries whether strace takes a set of system calls for -e trace=.
+func (p Program) CheckSyscalls(ctx context.Context, set string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	// No process has the number 0, but the set is looked at first.
+	out, _ := exec.CommandContext(ctx, p.Path, "-e", "trace="+set, "-o", "/dev/null", "-p", "0").CombinedOutput()
+	if first, _, _ := strings.Cut(string(out), "\n"); !strings.Contains(first, "process id") {
+		return fmt.Errorf("strace does not take the system calls %q: %s", set, first)
+	}
+	return nil
+}
+
 var versionLine = regexp.MustCompile(`^strace -- version (\d+)\.(\d+)`)
 
 // parse reads what strace -V prints. The line of features is there since 4.19.

@@ -1,0 +1,5 @@
+package gate
+
+import "time"
+
+const soon = 15 * time.Second
