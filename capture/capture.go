@@ -243,7 +243,7 @@ func (c *capture) refuses(id proc.ID, running, concurrent int) string {
 	case c.usedUp() && c.senders[id] == nil:
 		return fmt.Sprintf("level %d allows %d processes", c.level+1, c.levels[c.level].Processes)
 	// One capture leaves a quarter to others.
-	case running >= concurrent, len(c.tracing) >= max(1, concurrent*3/4):
+	case running >= concurrent, len(c.tracing) >= concurrent-concurrent/4:
 		c.starved = true
 		return fmt.Sprintf("capture.concurrent allows %d straces at once", concurrent)
 	}

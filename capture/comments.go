@@ -21,7 +21,14 @@ func writeHeader(w io.Writer, t *tracer) {
 	line("culprit trace", t.trace.Event.ID)
 	line("capture", "%s of user %s", d.Capture.ID, &t.trace.User)
 	if h := t.hit; h != nil {
+		whose := "the latest of the user when this process was found"
+		for _, p := range h.Culprit.Origin.Processes {
+			if h.Culprit.Origin.Grade == event.GradeSocket && p.EntityID == t.id.String() {
+				whose = "a packet of this process"
+			}
+		}
 		line("hit", "%s at %s, rule %s", h.Event.ID, h.Timestamp.Format(time.RFC3339Nano), h.Rule.Name)
+		line("linked as", "%s", whose)
 		line("packet", "%s %s -> %s, %s", h.Network.Transport, h.Source, h.Destination, describeQuestion(h))
 		line("origin", "%s", text.Escape(describeOrigin(h)))
 	} else {

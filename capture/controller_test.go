@@ -128,8 +128,8 @@ func control(t *testing.T, yaml string, change func(*Controller, *memory)) (*Con
 // ends. It is init's child, not ours: our own children are never traced.
 func sleeper(t *testing.T, uid uint32, script string) (pid int) {
 	t.Helper()
-	cmd := exec.Command("/bin/sh", "-c", `setsid /bin/sh -c "$1" > /dev/null 2>&1 & echo $!`, "sh", script)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	cmd := exec.Command("/bin/sh", "-c", `setsid setpriv --reuid "$2" --clear-groups /bin/sh -c "$1" > /dev/null 2>&1 & echo $!`,
+		"sh", script, strconv.Itoa(int(uid)))
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)

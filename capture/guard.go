@@ -16,18 +16,13 @@ import (
 type guard struct {
 	fs          proc.FS
 	self        int
-	above       map[int]bool // our ancestors, PID 1 among them
-	wholeNever  []uint32     // captured by process only, never as whole users
+	wholeNever  []uint32 // captured by process only, never as whole users
 	users       []uint32
 	executables []string // patterns of path.Match
 }
 
 func newGuard(fs proc.FS, c config.Guard) guard {
-	g := guard{fs: fs, self: os.Getpid(), above: map[int]bool{1: true}, executables: c.NeverExecutables}
-	fs.IsDescendant(g.self, func(id proc.ID) bool {
-		g.above[id.PID] = id.PID != g.self
-		return false
-	})
+	g := guard{fs: fs, self: os.Getpid(), executables: c.NeverExecutables}
 	for _, u := range c.ProcessScopeUsers {
 		g.wholeNever = append(g.wholeNever, u.UID)
 	}
@@ -47,15 +42,15 @@ func (g guard) scope(uid uint32, configured string) string {
 }
 
 // senders returns the processes that are known to have sent a hit's packet and may
-// be the root of a tree that is traced. What descends from init, or from an ancestor
-// of ours, would be everything. PID 1 holds the sockets of services it started.
+// be the root of a tree that is traced. PID 1 is none: it holds the sockets of the
+// services it started, and what descends from it is everything.
 func (g guard) senders(h *event.Hit) []proc.ID {
 	if h.Culprit.Origin.Grade != event.GradeSocket {
 		return nil
 	}
 	var ids []proc.ID
 	for _, p := range h.Culprit.Origin.Processes {
-		if id, ok := proc.ParseID(p.EntityID); ok && !g.above[id.PID] && id.PID != g.self {
+		if id, ok := proc.ParseID(p.EntityID); ok && id.PID != 1 && id.PID != g.self {
 			ids = append(ids, id)
 		}
 	}

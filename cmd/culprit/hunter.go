@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"strconv"
 
@@ -9,6 +10,7 @@ import (
 	"culprit/capture"
 	"culprit/evidence"
 	"culprit/internal/event"
+	"culprit/trigger"
 )
 
 // hunter joins the packages: hits go from the trigger to the controller, and what
@@ -72,5 +74,9 @@ func (h *hunter) Hit(hit *event.Hit) {
 // Lost records and logs a loss.
 func (h *hunter) Lost(l event.Loss) {
 	h.Store.Lost(l)
-	h.log.Warn("lost", slog.Group("culprit", "what", l.Culprit.What, "count", l.Culprit.Count))
+	level := slog.LevelWarn
+	if l.Culprit.What == trigger.LostUnverified {
+		level = slog.LevelInfo // a verdict more than a loss
+	}
+	h.log.Log(context.Background(), level, "lost", slog.Group("culprit", "what", l.Culprit.What, "count", l.Culprit.Count))
 }

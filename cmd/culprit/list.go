@@ -7,7 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -68,10 +70,10 @@ const tableRows = 200
 func (f *listFlags) add(cmd *cobra.Command) {
 	f.evidenceFlags.add(cmd)
 	fl := cmd.Flags()
-	fl.StringVar(&f.since, "since", "", "only from this `time` on: 90s, 2h, 2026-01-31, \"2026-01-31 15:04\" or RFC 3339")
+	fl.StringVar(&f.since, "since", "", "only from this `time` on: 90s, 2h, 7d, 2026-01-31, \"2026-01-31 15:04\" or RFC 3339")
 	fl.StringVar(&f.user, "user", "", "only this `user`, by name or UID")
 	fl.StringVar(&f.filter.Rule, "rule", "", "only this `rule`")
-	fl.StringVar(&f.filter.Capture, "capture", "", "only the capture with this `ID`")
+	fl.StringVar(&f.filter.Capture, "capture", "", "only the capture with this `ID`; its first or last characters are enough")
 	fl.IntVarP(&f.filter.Last, "number", "n", tableRows, "only the last so many; 0: all (with --json the default is all)")
 	fl.BoolVar(&f.json, "json", false, "print JSON Lines with the names of the Elastic Common Schema")
 }
@@ -98,7 +100,23 @@ func (f *listFlags) parse(cmd *cobra.Command) error {
 	if f.json && !cmd.Flags().Changed("number") {
 		f.filter.Last = 0
 	}
-	f.filter.Capture = strings.ToUpper(f.filter.Capture)
+	return nil
+}
+
+// resolve completes an abbreviated --capture.
+func (f *listFlags) resolve(r *evidence.Reader) error {
+	if f.filter.Capture == "" {
+		return nil
+	}
+	found, err := r.Find(f.filter.Capture)
+	if err != nil {
+		return err
+	}
+	c, ok := found.(*event.Capture)
+	if !ok {
+		return fmt.Errorf("%s is no capture: take one from `culprit captures`", f.filter.Capture)
+	}
+	f.filter.Capture = c.Event.ID
 	return nil
 }
 
@@ -106,12 +124,17 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil {
 		return now.Add(-d), nil
 	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil {
+			return now.AddDate(0, 0, -n), nil
+		}
+	}
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
 		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("--since %q is no time: write 90s, 2h, 2026-01-31, \"2026-01-31 15:04\" or RFC 3339", s)
+	return time.Time{}, fmt.Errorf("--since %q is no time: write 90s, 2h, 7d, 2026-01-31, \"2026-01-31 15:04\" or RFC 3339", s)
 }
 
 // newList makes one of the list commands.
@@ -130,15 +153,21 @@ func newList[T any](use, short, header string, query func(*evidence.Reader, evid
 				return err
 			}
 			defer r.Close()
+			if err := f.resolve(r); err != nil {
+				return err
+			}
 			rows := query(r, f.filter)
 			if f.json {
 				return printJSON(cmd.OutOrStdout(), rows)
 			}
 			n, err := printTable(cmd.OutOrStdout(), header, rows, row)
-			if err == nil && n == f.filter.Last && n > 0 {
+			if err != nil {
+				return err
+			}
+			if n == f.filter.Last && n > 0 {
 				fmt.Fprintf(cmd.ErrOrStderr(), "these are the last %d; --number 0 shows all\n", n)
 			}
-			return err
+			return warnOfLosses(cmd.ErrOrStderr(), r, f.filter)
 		},
 	}
 	f.add(cmd)
@@ -179,6 +208,29 @@ func printTable[T any](w io.Writer, header string, rows iter.Seq2[T, error], row
 		return n, fmt.Errorf("print: %w", err)
 	}
 	return n, nil
+}
+
+// warnOfLosses says below a list what is not in it.
+func warnOfLosses(w io.Writer, r *evidence.Reader, f evidence.Filter) error {
+	total := map[string]uint64{}
+	for l, err := range r.Losses(evidence.Filter{Since: f.Since}) {
+		if err != nil {
+			return err
+		}
+		total[l.Culprit.What] += l.Culprit.Count
+	}
+	for _, what := range slices.Sorted(maps.Keys(total)) {
+		fmt.Fprintf(w, "not in the evidence: %d %s (see `culprit losses`)\n", total[what], text.Escape(what))
+	}
+	return nil
+}
+
+func newLosses() *cobra.Command {
+	return newList("losses", "List what was not seen or not kept, newest last",
+		"TIME\tCOUNT\tWHAT",
+		(*evidence.Reader).Losses, func(l *event.Loss) []string {
+			return []string{text.Time(l.Timestamp), strconv.FormatUint(l.Culprit.Count, 10), l.Culprit.What}
+		})
 }
 
 func newHits() *cobra.Command {

@@ -11,11 +11,13 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"culprit/internal/config"
+	"culprit/internal/text"
 )
 
 // version is set by the linker.
@@ -58,6 +60,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return exitTrouble
 }
 
+// sameSignal is how soon a second signal is taken for the first: a terminal and the
+// program that started us may both send one.
+const sameSignal = 50 * time.Millisecond
+
 // signalContext is ended by the first SIGINT or SIGTERM. The second one ends the
 // program at once; its straces die with it and let their processes go.
 func signalContext() (context.Context, func()) {
@@ -66,16 +72,20 @@ func signalContext() (context.Context, func()) {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	done := make(chan struct{})
 	go func() {
-		select {
-		case <-signals:
-			cancel()
-		case <-done:
-			return
-		}
-		select {
-		case s := <-signals:
-			os.Exit(128 + int(s.(syscall.Signal)))
-		case <-done:
+		var first time.Time
+		for {
+			select {
+			case s := <-signals:
+				if !first.IsZero() && time.Since(first) > sameSignal {
+					os.Exit(128 + int(s.(syscall.Signal)))
+				}
+				if first.IsZero() {
+					first = time.Now()
+				}
+				cancel()
+			case <-done:
+				return
+			}
 		}
 	}()
 	return ctx, func() {
@@ -96,6 +106,7 @@ sent it; packets and traces are kept together as evidence.
 First time here:     culprit doctor; culprit run -c config.example.yaml
 What was found:      culprit hits; culprit captures; culprit traces; culprit show ID
 Without a firewall:  culprit trace --user web1 --number 5`,
+		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.ArbitraryArgs,
@@ -110,7 +121,7 @@ Without a firewall:  culprit trace --user web1 --number 5`,
 		return usageError{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
 	root.AddCommand(newRun(), newCheck(), newDoctor(), newRules(), newTrace(),
-		newHits(), newCaptures(), newTraces(), newShow(), newVersion(), newGate())
+		newHits(), newCaptures(), newTraces(), newLosses(), newShow(), newVersion(), newGate())
 	return root
 }
 
@@ -142,7 +153,7 @@ func configFlag(cmd *cobra.Command, path *string, value string) {
 // needRoot explains why a command cannot do without.
 func needRoot(what string) error {
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("%s needs root: try `sudo %s`", what, os.Args[0])
+		return fmt.Errorf("%s needs root: try `sudo %s`", what, text.Quote(os.Args))
 	}
 	return nil
 }

@@ -56,22 +56,29 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 	if program.Stacks == "" && c.Capture.WantsStacks() {
 		log.Warn("this strace was built without stack traces (-k): capture.levels with stacks go without", "strace", program.Version())
 	}
+	for i, l := range c.Capture.Levels {
+		if l.Syscalls == "" {
+			continue
+		}
+		if err := program.CheckSyscalls(ctx, l.Syscalls); err != nil {
+			return fmt.Errorf("capture.levels[%d].syscalls: %w", i, err)
+		}
+	}
 	firewall, err := rules.New(c, log)
 	if err != nil {
 		return err
 	}
-	store, err := evidence.Open(c.Evidence.Dir, log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-
 	// Who listens first and installs then misses no packet.
 	listener, err := trigger.Listen(c, log)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
+	store, err := evidence.Open(c.Evidence.Dir, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
 
 	out := newHunter(store, log)
 	controller := capture.New(c, program, out, log)

@@ -218,6 +218,14 @@ func (s shower) capture(c *event.Capture) error {
 			}
 		}
 	}
+	for l, err := range s.r.Losses(evidence.Filter{Since: c.Timestamp}) {
+		if err != nil {
+			return err
+		}
+		if c.Event.End == nil || l.Timestamp.Before(c.Event.End.Add(time.Second)) {
+			s.line("lost", "%s: %d %s", text.Time(l.Timestamp), l.Culprit.Count, l.Culprit.What)
+		}
+	}
 	if err := s.programs(c); err != nil {
 		return err
 	}

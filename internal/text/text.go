@@ -15,8 +15,8 @@ import (
 
 // Escape makes s safe to print on a terminal, in a log or in a comment line:
 // everything that is not printable (control characters, line ends, marks that
-// turn the direction of writing, broken UTF-8) becomes a Go escape, and so does
-// the backslash, so that what is printed cannot be taken for something else.
+// turn the direction of writing, broken UTF-8) becomes a Go escape. A backslash
+// stays as it is: DNS names and command lines are full of them.
 func Escape(s string) string {
 	if !needsEscape(s) {
 		return s
@@ -27,8 +27,6 @@ func Escape(s string) string {
 		switch {
 		case r == utf8.RuneError && n == 1:
 			fmt.Fprintf(&b, `\x%02x`, s[0])
-		case r == '\\':
-			b.WriteString(`\\`)
 		case unicode.IsPrint(r):
 			b.WriteString(s[:n])
 		default:
@@ -72,7 +70,7 @@ func (j jsonWriter) Write(p []byte) (int, error) {
 
 func needsEscape(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '\\' {
+		if c := s[i]; c < ' ' || c > '~' {
 			return true
 		}
 	}
@@ -93,6 +91,7 @@ func Quote(args []string) string {
 		case strings.IndexFunc(a, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) < 0:
 			b.WriteString("'" + strings.ReplaceAll(a, "'", `'\''`) + "'")
 		default:
+			a = strings.ReplaceAll(a, `\`, `\\`)
 			b.WriteString("$'" + strings.ReplaceAll(Escape(a), "'", `\'`) + "'")
 		}
 	}

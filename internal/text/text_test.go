@@ -19,7 +19,7 @@ func TestEscape(t *testing.T) {
 		"naïve":             "naïve",
 		"rtl\u202eexe":      `rtl\u202eexe`,
 		"\xff\xfe":          `\xff\xfe`,
-		`back\slash`:        `back\\slash`,
+		`back\slash`:        `back\slash`,
 		"\u2028line\u00a0x": `\u2028line\u00a0x`,
 		"tab\tbell\a\x7f":   `tab\tbell\a\x7f`,
 	} {

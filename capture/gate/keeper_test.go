@@ -1,0 +1,210 @@
+package gate
+
+import (
+	"context"
+	"io"
+	"os/exec"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"culprit/internal/testkit"
+)
+
+// told is an Output that keeps what it is told.
+type told struct {
+	held   chan Held
+	down   chan error
+	marked chan string
+	counts chan Counts
+}
+
+func (o told) Held(h Held)           { o.held <- h }
+func (o told) Down(err error)        { o.down <- err }
+func (o told) Marked(trouble string) { o.marked <- trouble }
+func (o told) Counted(c Counts) {
+	select {
+	case o.counts <- c:
+	default:
+	}
+}
+
+// A kept gate is one that a keeper keeps. The keeper's Run must return soon when
+// the test ends.
+type kept struct {
+	*Keeper
+	told
+	t   *testing.T
+	pid *atomic.Int64 // of the latest gate
+}
+
+func keep(t *testing.T, deadline time.Duration) *kept {
+	t.Helper()
+	testkit.Root(t)
+	_, loader := dynamic(t)
+	k := &kept{
+		t: t, pid: new(atomic.Int64),
+		told: told{make(chan Held, 1000), make(chan error, 100), make(chan string, 100), make(chan Counts, 1)},
+	}
+	k.Keeper = NewKeeper(Config{Deadline: deadline, Exempt: []string{loader}}, func(_ context.Context, cmd *exec.Cmd) (io.Closer, error) {
+		if err := cmd.Start(); err != nil {
+			return nil, err
+		}
+		k.pid.Store(int64(cmd.Process.Pid))
+		return io.NopCloser(nil), nil
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		k.Run(ctx, k.told)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case <-done:
+		case <-time.After(soon):
+			t.Errorf("the keeper has not ended within %v", soon)
+			syscall.Kill(int(k.pid.Load()), syscall.SIGKILL)
+		}
+	})
+	return k
+}
+
+func (k *kept) signal(s syscall.Signal) {
+	k.t.Helper()
+	if err := syscall.Kill(int(k.pid.Load()), s); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// holds runs a program, which must be held and must go on when the keeper says so.
+func (k *kept) holds(r *runner) {
+	k.t.Helper()
+	r.run("/bin/true")
+	h := await(k.t, k.held, "the program is held")
+	if h.UID != r.uid {
+		k.t.Errorf("held: %+v, want UID %d", h, r.uid)
+	}
+	k.Go(h.Number)
+	r.end()
+}
+
+func TestKeeper(t *testing.T) {
+	a, b := newRunner(t, nil, newUID()), newRunner(t, nil, newUID())
+	k := keep(t, forever)
+	k.Watch([]uint32{a.uid})
+	await(t, k.marked, "the file systems are marked")
+	k.holds(a)
+	b.run("/bin/true")
+	b.end()
+	k.Watch([]uint32{b.uid, a.uid}) // the last counts
+	k.Watch([]uint32{b.uid})
+	eventually(t, "the other is held instead", func() error {
+		a.run("/bin/true")
+		for {
+			select {
+			case h := <-k.held:
+				k.Go(h.Number)
+			case <-a.result:
+				b.run("/bin/true")
+				k.Go(await(t, k.held, "the other's program is held").Number)
+				b.end()
+				return nil
+			}
+		}
+	})
+	k.Go(12345) // nobody's
+	await(t, k.counts, "the counts are told")
+	k.Watch(nil)
+	eventually(t, "the marks are gone", func() error {
+		if marks, _ := fanotifyMarks(t, int(k.pid.Load())); marks > 0 {
+			return io.ErrNoProgress
+		}
+		return nil
+	})
+	select {
+	case err := <-k.down:
+		t.Errorf("the gate was down: %v", err)
+	default:
+	}
+}
+
+// A gate that ends, or that hangs while it watches, is replaced by one that watches
+// the same.
+func TestKeeperRestarts(t *testing.T) {
+	for name, s := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "stopped": syscall.SIGSTOP} {
+		t.Run(name, func(t *testing.T) {
+			r := newRunner(t, nil, newUID())
+			k := keep(t, time.Second)
+			k.Watch([]uint32{r.uid})
+			await(t, k.marked, "the file systems are marked")
+			k.holds(r)
+			old := k.pid.Load()
+			k.signal(s)
+			if err := await(t, k.down, "the keeper tells that the gate failed"); err == nil {
+				t.Error("it failed without an error")
+			}
+			await(t, k.marked, "the file systems are marked again")
+			if k.pid.Load() == old {
+				t.Errorf("the gate is still process %d", old)
+			}
+			k.holds(r)
+		})
+	}
+}
+
+// A gate that was stopped while it watched nothing, when its watchdog rests, does
+// not mark anything when it should. The keeper has to notice by its silence.
+func TestKeeperNoticesSilence(t *testing.T) {
+	r := newRunner(t, nil, newUID())
+	k := keep(t, 100*time.Millisecond)
+	eventually(t, "the gate runs", func() error {
+		if k.pid.Load() == 0 {
+			return io.ErrNoProgress
+		}
+		return nil
+	})
+	k.signal(syscall.SIGSTOP)
+	k.Watch([]uint32{r.uid})
+	await(t, k.down, "the keeper tells that the gate failed")
+	await(t, k.marked, "the file systems are marked")
+	k.holds(r)
+}
+
+// Where the gate cannot be started, the keeper tries again and again, not too fast,
+// and ends when it should.
+func TestKeeperCannotStart(t *testing.T) {
+	t.Parallel()
+	out := told{down: make(chan error, 100)}
+	k := NewKeeper(Config{Deadline: time.Second}, func(context.Context, *exec.Cmd) (io.Closer, error) { return nil, exec.ErrNotFound })
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		k.Run(ctx, out)
+	}()
+	start := time.Now()
+	await(t, out.down, "the keeper tells that it could not start the gate")
+	await(t, out.down, "and again")
+	if took := time.Since(start); took < 500*time.Millisecond {
+		t.Errorf("it tried again after %v", took)
+	}
+	for i := range 5000 { // nobody takes them, and nobody waits
+		k.Watch([]uint32{uint32(i)})
+		k.Go(uint64(i))
+	}
+	cancel()
+	await(t, done, "the keeper ends")
+}
+
+// The gate is told all that it needs to know.
+func TestKeeperArguments(t *testing.T) {
+	t.Parallel()
+	k := NewKeeper(Config{Deadline: 1500 * time.Millisecond, Stop: true, Exempt: []string{"/a b", "/c"}}, nil)
+	if want := []string{"culprit", "gate", "--deadline", "1.5s", "--stop", "--exempt", "/a b", "--exempt", "/c"}; !slices.Equal(k.args, want) {
+		t.Errorf("got %q\nwant %q", k.args, want)
+	}
+}
