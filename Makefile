@@ -55,7 +55,7 @@ check: go ## go vet and gofmt
 
 .PHONY: bench
 bench: deps-test build offenders ## run the benchmarks (BENCH=pattern)
-	$(GOTEST) -p 1 -run '^$$' -bench '$(BENCH)' -benchmem $(TESTFLAGS) $(PKG)
+	$(GOTEST) -p 1 -run '^$$' -bench '$(BENCH)' $(TESTFLAGS) $(PKG)
 
 .PHONY: fuzz
 fuzz: go ## run every fuzz test, FUZZTIME=30s each

@@ -22,8 +22,8 @@ func writeHeader(w io.Writer, t *tracer) {
 	line("capture", "%s of user %s", d.Capture.ID, &t.trace.User)
 	if h := t.hit; h != nil {
 		whose := "the latest of the user when this process was found"
-		for _, p := range h.Culprit.Origin.Processes {
-			if h.Culprit.Origin.Grade == event.GradeSocket && p.EntityID == t.id.String() {
+		for _, p := range h.Senders() {
+			if p.EntityID == t.id.String() {
 				whose = "a packet of this process"
 			}
 		}

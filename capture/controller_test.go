@@ -152,7 +152,7 @@ func hitOf(t *testing.T, uid string, pid int) *event.Hit {
 			t.Fatal(err)
 		}
 		h.Process = &p
-		h.Culprit.Origin = event.Origin{Grade: event.GradeSocket, Processes: []event.Process{p}}
+		h.Culprit.Origin.Grade = event.GradeSocket
 	}
 	return h
 }

@@ -177,7 +177,11 @@ func anyUID(uint32) bool { return true }
 // The owner of /proc/PID is the effective UID, or root if that may not be told.
 func (f *finder) mayBeWatched(pid int) bool {
 	owner, err := f.fs.Owner(pid)
-	if err != nil || owner == 0 {
+	if err != nil {
+		return false
+	}
+	if owner == 0 {
+		_, err := f.fs.Executable(pid) // kernel threads, of which there are many, have none
 		return err == nil
 	}
 	for uid, w := range f.watched {

@@ -45,11 +45,8 @@ func (g guard) scope(uid uint32, configured string) string {
 // be the root of a tree that is traced. PID 1 is none: it holds the sockets of the
 // services it started, and what descends from it is everything.
 func (g guard) senders(h *event.Hit) []proc.ID {
-	if h.Culprit.Origin.Grade != event.GradeSocket {
-		return nil
-	}
 	var ids []proc.ID
-	for _, p := range h.Culprit.Origin.Processes {
+	for _, p := range h.Senders() {
 		if id, ok := proc.ParseID(p.EntityID); ok && id.PID != 1 && id.PID != g.self {
 			ids = append(ids, id)
 		}

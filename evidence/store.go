@@ -20,8 +20,9 @@ import (
 	"culprit/internal/event"
 )
 
-// queueLength is how many changes may wait to be written.
-const queueLength = 16384
+// queueLength is how many changes may wait to be written: more than the burst that
+// nflog.queue takes by default.
+const queueLength = 40_000
 
 // batchSize bounds the changes of one transaction. What is queued is written at
 // once, so that little is lost if we are killed; while that goes on more is queued,

@@ -96,7 +96,7 @@ func TestOriginOfALiveProcess(t *testing.T) {
 	if h.User.String() != "64201" || h.Source.Port != port || h.Destination.String() != "127.0.0.1:53" || h.Asks() != "-" {
 		t.Errorf("hit %+v, want port %d of user 64201", h, port)
 	}
-	if o.Grade != event.GradeSocket || len(o.Processes) != 1 || h.Process == nil {
+	if o.Grade != event.GradeSocket || len(h.Senders()) != 1 {
 		t.Fatalf("origin %+v, want one process by its socket", o)
 	}
 	if p := h.Process; p.PID != cmd.Process.Pid || p.WorkingDirectory != "/" || !strings.HasPrefix(p.CommandLine, "/usr/bin/python3 -c") || p.Parent.PID != os.Getpid() || p.RealUser.ID != "64201" {

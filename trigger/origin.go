@@ -48,18 +48,15 @@ func (f *originFinder) find(h *event.Hit, in logged, backlog int) {
 	}
 	var all []int
 	holders, why := f.holders(h, in, backlog, &all)
-	if len(holders) > 0 {
+	if all := f.describe(holders); len(all) > 0 {
 		origin.Grade = event.GradeSocket
-		origin.Processes = f.describe(holders)
-	}
-	if len(origin.Processes) > 0 {
-		h.Process = &origin.Processes[0]
+		h.Process, origin.Processes = &all[0], all[1:]
 		if id := f.fs.ContainerID(h.Process.PID); id != "" {
 			h.Container = &event.Container{ID: id}
 		}
 		return
 	}
-	origin.Grade, origin.Reason = event.GradeNone, why
+	origin.Reason = why
 	if in.uid == nil {
 		return
 	}
@@ -146,6 +143,9 @@ func (f *originFinder) ofUser(uid uint32, all *[]int) []int {
 	for _, pid := range *all {
 		if owner, err := f.fs.Owner(pid); err != nil || owner != uid && owner != 0 {
 			continue // root's may be the user's, but may not be known
+		}
+		if _, err := f.fs.Executable(pid); err != nil {
+			continue // a kernel thread, of which there are many
 		}
 		if f.is(pid, uid) {
 			pids = append(pids, pid)

@@ -103,6 +103,9 @@ func (s shower) hit(h *event.Hit) error {
 	default:
 		s.line("origin", "none: %s", o.Reason)
 	}
+	if h.Process != nil {
+		s.process(h.Process)
+	}
 	for i := range o.Processes {
 		s.process(&o.Processes[i])
 	}
@@ -147,7 +150,7 @@ func (s shower) process(p *event.Process) {
 // hasOrigin reports whether a trace is of a process that the hit came from, or may
 // have come from.
 func hasOrigin(h *event.Hit, t *event.Trace) bool {
-	for _, p := range h.Culprit.Origin.Processes {
+	for _, p := range append(h.Senders(), h.Culprit.Origin.Processes...) {
 		if p.EntityID == t.Process.EntityID {
 			return true
 		}

@@ -68,7 +68,7 @@ type Capture struct {
 	Concurrent int           `mapstructure:"concurrent"`
 	TraceBytes Bytes         `mapstructure:"trace_bytes"`
 	Linger     time.Duration `mapstructure:"linger"`
-	// Gate is auto or off; GateDeadline is the longest a program is held.
+	// Gate is one of the Gate constants; GateDeadline is the longest a program is held.
 	Gate         string        `mapstructure:"gate"`
 	GateDeadline time.Duration `mapstructure:"gate_deadline"`
 }
@@ -76,6 +76,7 @@ type Capture struct {
 // The values of capture.gate.
 const (
 	GateAuto = "auto" // hold programs of captured users until strace is on them
+	GateStop = "stop" // the same as on kernels before 6.8: by SIGSTOP
 	GateOff  = "off"
 )
 

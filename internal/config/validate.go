@@ -164,7 +164,7 @@ func (c Capture) validate(ps *problems) {
 		ps.add("capture.trace_bytes", "%s is out of range; allowed: 64KiB to 1TiB", c.TraceBytes)
 	}
 	ps.lasts("capture.linger", c.Linger, 0, 24*time.Hour)
-	ps.oneOf("capture.gate", c.Gate, GateAuto, GateOff)
+	ps.oneOf("capture.gate", c.Gate, GateAuto, GateStop, GateOff)
 	ps.lasts("capture.gate_deadline", c.GateDeadline, 10*time.Millisecond, 5*time.Second)
 }
 

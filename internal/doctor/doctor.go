@@ -81,6 +81,7 @@ func Run(ctx context.Context, c *config.Config) []Check {
 		{"strace", straceCommand},
 		{"ptrace", ptraceScope},
 		{"attaching", attaching},
+		{"gate", gate},
 		{"evidence directory", evidenceDir},
 	}
 	var results []Check

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"culprit/internal/config"
+	"culprit/internal/fanotify"
 	"culprit/internal/strace"
 )
 
@@ -101,6 +102,23 @@ func attaching(ctx context.Context, _ *config.Config) Check {
 		return fail(err.Error(), attachRemedy())
 	}
 	return ok("strace attached to a process in %d ms, and let it go again", took.Milliseconds())
+}
+
+// gate says whether programs can be held at execve until strace is on them.
+func gate(_ context.Context, c *config.Config) Check {
+	if c.Capture.Gate == config.GateOff {
+		return ok("off (capture.gate)")
+	}
+	if !isRoot() {
+		return cannotTell()
+	}
+	if err := fanotify.Probe(); err != nil {
+		return warn(err.Error(), "nothing else is lost: programs are then traced from some milliseconds after their start; capture.gate: off hides this")
+	}
+	if c.Capture.Gate == config.GateStop || !fanotify.AttachInExecve() {
+		return ok("programs are stopped behind their execve until strace is on them (SIGSTOP, as before Linux 6.8)")
+	}
+	return ok("programs are held in their execve until strace is on them (FAN_OPEN_EXEC_PERM)")
 }
 
 // attach runs strace on the process until it has attached, and ends it.

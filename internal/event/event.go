@@ -166,8 +166,8 @@ type Origin struct {
 	Grade Grade `json:"grade"`
 	// Reason says why the grade is not "socket".
 	Reason string `json:"reason,omitempty"`
-	// Processes are all that hold the socket, or all candidates. The first is
-	// also the document's "process" if the grade is "socket".
+	// Processes are the candidates; if the grade is "socket", those that hold it
+	// beside the document's "process".
 	Processes []Process `json:"processes,omitempty"`
 	// More counts candidates that were left out of Processes.
 	More int `json:"more,omitempty"`
@@ -203,6 +203,14 @@ type HitDetail struct {
 	Questions []DNS `json:"questions,omitempty"`
 	// Truncated says that the packet was longer than nflog.snaplen.
 	Truncated bool `json:"truncated,omitempty"`
+}
+
+// Senders are the processes that hold the packet's socket, if any are known.
+func (h *Hit) Senders() []Process {
+	if h.Process == nil {
+		return nil
+	}
+	return append([]Process{*h.Process}, h.Culprit.Origin.Processes...)
 }
 
 // Asks says for people what the packet asks: "x.badzone.test A", or "-".

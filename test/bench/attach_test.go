@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -37,20 +38,37 @@ func allTraced(b *testing.B, processes []*exec.Cmd) time.Time {
 	return time.Now()
 }
 
-// noChildren waits until a process has no children any more.
-func noChildren(b *testing.B, pid int) {
+// noStraces waits until a process has no straces as children any more.
+func noStraces(b *testing.B, pid int) {
 	b.Helper()
-	await(b, "the straces to end", time.Millisecond, func() bool { return exec.Command("pgrep", "-P", strconv.Itoa(pid)).Run() != nil })
+	await(b, "the straces to end", time.Millisecond, func() bool {
+		return exec.Command("pgrep", "-x", "-P", strconv.Itoa(pid), "strace").Run() != nil
+	})
 }
 
 // BenchmarkAttach measures how long after a packet every one of its user's 10
-// processes, the sender among them, is traced. The shell loop does the same with the UID known already.
+// processes, the sender among them, is traced. To compare with, the UID is known
+// already, and a shell loop starts the straces (shell), or there is only one
+// strace for all of them (single), which would mix their traces.
 func BenchmarkAttach(b *testing.B) {
 	const processes, rounds = 10, 50
 	n := newNet(b)
 	d := start(b, n, badzone+"capture: {concurrent: 64, levels: [{hits: 1, processes: 500, window: 1s, strings: 512}]}\n")
-	var ours, loops []time.Duration
 	uid := offenderUID
+	by := func(command string) time.Duration {
+		uid++
+		offenders := sleepers(b, uid, processes)
+		cmd := exec.Command("sh", "-c", command, "sh", strconv.Itoa(uid))
+		begin := time.Now()
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		took := allTraced(b, offenders).Sub(begin)
+		kill(offenders)
+		cmd.Wait()
+		return took
+	}
+	var ours, loops, singles []time.Duration
 	for b.Loop() {
 		for range rounds {
 			uid++ // a user of its own, so that each packet starts a capture
@@ -60,23 +78,16 @@ func BenchmarkAttach(b *testing.B) {
 			o.send(b, 1, 0, oneSocket)
 			ours = append(ours, allTraced(b, offenders).Sub(begin))
 			kill(offenders)
-			noChildren(b, d.pid)
+			noStraces(b, d.pid)
 
-			uid++
-			offenders = sleepers(b, uid, processes)
-			loop := exec.Command("sh", "-c", fmt.Sprintf(
-				`for p in $(pgrep -u %d); do strace -f -ttt -T -yy -v -s 512 -o /dev/null -p $p & done; wait`, uid))
-			begin = time.Now()
-			if err := loop.Start(); err != nil {
-				b.Fatal(err)
-			}
-			loops = append(loops, allTraced(b, offenders).Sub(begin))
-			kill(offenders)
-			loop.Wait()
+			const strace = "strace -f -ttt -T -yy -v -s 512 -o /dev/null "
+			loops = append(loops, by("for p in $(pgrep -u $1); do "+strace+"-p $p & done; wait"))
+			singles = append(singles, by(strace+`-p "$(pgrep -u $1)"`))
 		}
 	}
 	reportMS(b, "", ours)
 	reportMS(b, "shell-", loops)
+	reportMS(b, "single-", singles)
 	b.ReportMetric(float64(quantile(ours, 0.5))/float64(quantile(loops, 0.5)), "ratio-to-shell")
 	reportWays(b, d.evidence)
 	noTimePerRun(b)
@@ -129,7 +140,8 @@ func reportWays(b *testing.B, dir string) {
 }
 
 // BenchmarkTraced measures how much longer a program takes while culprit traces
-// it: one that does nothing but system calls, 40,000 of them, and an ordinary one.
+// it: one that does nothing but system calls, 40,000 of them, one that starts and
+// ends, and one that computes. To compare with, a bare strace writes to a file.
 func BenchmarkTraced(b *testing.B) {
 	for _, program := range []struct{ name, command string }{
 		{"system-calls-only", "dd if=/dev/zero of=/dev/null bs=1 count=20000 status=none"},
@@ -140,22 +152,31 @@ func BenchmarkTraced(b *testing.B) {
 			n := newNet(b)
 			start(b, n, badzone+"capture: {levels: [{hits: 1, processes: 500, window: 1m, strings: 512}]}\n")
 			uid := offenderUID
-			var free, traced, ratios []float64
+			var free, traced, bare []float64
 			for b.Loop() {
 				for range 3 {
 					uid++
-					f := timed(b, program.command, uid, func(*exec.Cmd) {})
-					t := timed(b, program.command, uid, func(cmd *exec.Cmd) {
+					free = append(free, ms(timed(b, program.command, uid, func(*exec.Cmd) {})))
+					bare = append(bare, ms(timed(b, program.command, uid, func(cmd *exec.Cmd) {
+						strace := exec.Command("strace", "-f", "-ttt", "-T", "-yy", "-v", "-s", "512",
+							"-o", filepath.Join(b.TempDir(), "trace"), "-p", strconv.Itoa(cmd.Process.Pid))
+						if err := strace.Start(); err != nil {
+							b.Fatal(err)
+						}
+						b.Cleanup(func() { strace.Wait() })
+						allTraced(b, []*exec.Cmd{cmd})
+					})))
+					traced = append(traced, ms(timed(b, program.command, uid, func(cmd *exec.Cmd) {
 						newOffender(b, n, uid).send(b, 1, 0, oneSocket)
 						allTraced(b, []*exec.Cmd{cmd})
-					})
-					free, traced = append(free, ms(f)), append(traced, ms(t))
-					ratios = append(ratios, ms(t)/ms(f))
+					})))
 				}
 			}
 			b.ReportMetric(quantile(free, 0.5), "free-ms")
 			b.ReportMetric(quantile(traced, 0.5), "traced-ms")
-			b.ReportMetric(quantile(ratios, 0.5), "ratio")
+			b.ReportMetric(quantile(bare, 0.5), "bare-strace-ms")
+			b.ReportMetric(quantile(traced, 0.5)/quantile(free, 0.5), "ratio")
+			b.ReportMetric(quantile(traced, 0.5)/quantile(bare, 0.5), "ratio-to-strace")
 			noTimePerRun(b)
 		})
 	}
