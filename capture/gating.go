@@ -8,6 +8,7 @@ import (
 	"culprit/capture/gate"
 	"culprit/internal/config"
 	"culprit/internal/event"
+	"culprit/internal/fanotify"
 	"culprit/internal/strace"
 )
 
@@ -34,7 +35,8 @@ func newGate(c config.Capture, program strace.Program, k *Controller) theGate {
 		k.log.Warn("no gate: programs are traced from shortly after their start", "error", err)
 		return noGate{}
 	}
-	return gate.NewKeeper(gate.Config{Deadline: c.GateDeadline, Stop: gate.MustStop(), Exempt: exempt}, k.spawner.start)
+	stop := c.Gate == config.GateStop || !fanotify.AttachInExecve()
+	return gate.NewKeeper(gate.Config{Deadline: c.GateDeadline, Stop: stop, Exempt: exempt})
 }
 
 // gateDown tells the controller that the gate failed.

@@ -34,6 +34,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"culprit/internal/fanotify"
 	"culprit/internal/proc"
 )
 
@@ -58,7 +59,8 @@ type gate struct {
 	fanotify int
 	daemon   int // socket
 	deadline time.Duration
-	stop     bool // hold by SIGSTOP outside of execve: see hold
+	stop     bool     // hold by SIGSTOP outside of execve
+	stopped  *os.File // the list of those
 
 	uids    []uint32
 	holds   []hold // oldest first, so the first expires first
@@ -88,20 +90,24 @@ func Run(socket int, c Config) error {
 	// kernel lets all through if we go all the same.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 
-	// FAN_CLASS_CONTENT: the class that may ask for permission events.
-	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK|unix.FAN_UNLIMITED_QUEUE|unix.FAN_UNLIMITED_MARKS,
-		unix.O_RDONLY|unix.O_LARGEFILE|unix.O_CLOEXEC)
+	fd, err := fanotify.Open()
 	if err != nil {
-		return fmt.Errorf("open fanotify: %w: the kernel needs CONFIG_FANOTIFY_ACCESS_PERMISSIONS, we CAP_SYS_ADMIN", err)
+		return err
 	}
 	if err := exempt(fd, c.Exempt); err != nil {
 		return err
+	}
+	var stopped *os.File
+	if c.Stop {
+		if stopped, err = openStopped(stoppedFile); err != nil {
+			return err
+		}
 	}
 	if err := unix.SetNonblock(socket, true); err != nil {
 		return fmt.Errorf("use the daemon's socket: %w", err)
 	}
 	g := &gate{
-		fs: proc.Default, fanotify: fd, daemon: socket, deadline: c.Deadline, stop: c.Stop,
+		fs: proc.Default, fanotify: fd, daemon: socket, deadline: c.Deadline, stop: c.Stop, stopped: stopped,
 		numbers: uint64(time.Now().UnixNano()), // no number of an earlier gate comes again
 		heard:   time.Now(), marks: newMarker(fd, socket),
 	}
@@ -188,8 +194,10 @@ func (g *gate) event(e *unix.FanotifyEventMetadata) {
 	path, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(e.Fd)))
 	h := Held{Number: g.numbers, ID: st.ID, UID: uid, Path: path}
 	if g.stop {
-		// It stops before its first instruction, on its way out of execve.
-		if unix.Kill(st.PID, unix.SIGSTOP) != nil {
+		// It stops before its first instruction, on its way out of execve. On the
+		// list first: nobody shall stay stopped if we are killed.
+		if _, err := fmt.Fprintln(g.stopped, st.ID); err != nil || unix.Kill(st.PID, unix.SIGSTOP) != nil {
+			g.counts.Busy++
 			g.allow(e.Fd)
 			return
 		}
@@ -286,10 +294,7 @@ func (g *gate) release(h hold) {
 		g.allow(h.file)
 	}
 	if g.stop {
-		// The process may have ended, and its PID be another's.
-		if st, err := g.fs.Stat(h.id.PID); err == nil && st.ID == h.id {
-			_ = unix.Kill(h.id.PID, unix.SIGCONT)
-		}
+		resume(g.fs, h.id)
 	}
 }
 

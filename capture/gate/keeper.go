@@ -5,30 +5,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"culprit/internal/proc"
 )
 
 // Keeper is the daemon's side: it starts the gate, tells it what to hold, and
 // starts it anew should it end. While anything is watched it pings the gate, which
 // holds nobody for a daemon that it does not hear.
 type Keeper struct {
-	deadline time.Duration
-	args     []string
-	spawn    func(context.Context, *exec.Cmd) (lifeline io.Closer, err error)
+	args  []string
+	stop  bool
+	start func(*exec.Cmd) error
 
 	watches chan []uint32 // the latest set that was not taken yet
 	gos     chan uint64
 }
 
-// NewKeeper makes a keeper. spawn starts the gate so that it dies with us. The
-// keeper starts nothing before [Keeper.Run].
-func NewKeeper(c Config, spawn func(context.Context, *exec.Cmd) (io.Closer, error)) *Keeper {
+// NewKeeper makes a keeper. It starts nothing before [Keeper.Run].
+func NewKeeper(c Config) *Keeper {
 	args := []string{"culprit", "gate", "--deadline", c.Deadline.String()}
 	if c.Stop {
 		args = append(args, "--stop")
@@ -37,21 +38,9 @@ func NewKeeper(c Config, spawn func(context.Context, *exec.Cmd) (io.Closer, erro
 		args = append(args, "--exempt", file)
 	}
 	return &Keeper{
-		deadline: c.Deadline, args: args, spawn: spawn,
+		args: args, stop: c.Stop, start: (*exec.Cmd).Start,
 		watches: make(chan []uint32, 1), gos: make(chan uint64, 1024),
 	}
-}
-
-// MustStop reports whether this kernel is older than 6.8, the first on which a
-// process can be attached to while its execve is held.
-func MustStop() bool {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return true
-	}
-	var major, minor int
-	fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
-	return major < 6 || major == 6 && minor < 8
 }
 
 // Watch sets the UIDs whose programs are held; none: nobody waits for us. It never
@@ -104,23 +93,30 @@ func (k *Keeper) Run(ctx context.Context, out Output) {
 
 // serve runs one gate until it fails or the context ends.
 func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error {
-	conn, cmd, lifeline, err := k.start(ctx)
+	conn, cmd, err := k.open()
 	if err != nil {
 		return fmt.Errorf("start the gate: %w", err)
 	}
+	held := map[uint64]proc.ID{} // and not told to go on
 	in := make(chan []byte, 64)
 	go receive(conn, in)
 	defer func() {
 		// First the socket: a gate that is well ends by it. Then the rest.
 		conn.Close()
-		cmd.Process.Kill()
+		timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
 		cmd.Wait()
-		lifeline.Close()
+		timer.Stop()
 		for range in {
+		}
+		if k.stop {
+			for _, id := range held { // those it could not let go itself
+				resume(proc.Default, id)
+			}
 		}
 	}()
 
 	send := func(b []byte) error {
+		conn.SetWriteDeadline(time.Now().Add(patience)) // a gate that hangs does not read
 		if _, err := conn.Write(b); err != nil {
 			return fmt.Errorf("write to the gate: %w", err)
 		}
@@ -136,6 +132,7 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 	if len(*watched) == 0 {
 		pings.Stop()
 	}
+	var asked time.Time // the first ping that was not answered
 	for {
 		select {
 		case *watched = <-k.watches:
@@ -143,14 +140,22 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 				return err
 			}
 			pings.Stop()
-			if len(*watched) > 0 {
+			if asked = (time.Time{}); len(*watched) > 0 {
 				pings.Reset(pingEvery)
 			}
 		case number := <-k.gos:
+			delete(held, number)
 			if err := send(encodeGo(number)); err != nil {
 				return err
 			}
-		case <-pings.C:
+		case now := <-pings.C:
+			// While it watches, its watchdog kills a gate that hangs, and sooner. But
+			// it may have been stopped before.
+			if asked.IsZero() {
+				asked = now
+			} else if silence := now.Sub(asked); silence > time.Second {
+				return fmt.Errorf("the gate does not answer since %s", silence.Round(time.Millisecond))
+			}
 			if err := send([]byte{kindPing}); err != nil {
 				return err
 			}
@@ -164,10 +169,12 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 				if err != nil {
 					return fmt.Errorf("read from the gate: %w", err)
 				}
+				held[h.Number] = h.ID
 				out.Held(h)
 			case kindMarks:
 				out.Marked(string(b[1:]))
 			case kindPing:
+				asked = time.Time{}
 				c, err := decodeCounts(b)
 				if err != nil {
 					return fmt.Errorf("read from the gate: %w", err)
@@ -180,30 +187,33 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 	}
 }
 
-// start starts the gate with one end of a socket pair as descriptor 3.
-func (k *Keeper) start(ctx context.Context) (*net.UnixConn, *exec.Cmd, io.Closer, error) {
+// open starts the gate with one end of a socket pair as descriptor 3. When we die,
+// that closes, and the gate ends by itself.
+func (k *Keeper) open() (*net.UnixConn, *exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("make a socket pair: %w", err)
+		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "gate"), os.NewFile(uintptr(pair[1]), "gate")
 	defer ours.Close()
 	defer theirs.Close()
 	c, err := net.FileConn(ours)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("use the socket: %w", err)
+		return nil, nil, fmt.Errorf("use the socket: %w", err)
 	}
-	cmd := &exec.Cmd{Path: self, Args: k.args, Stderr: os.Stderr, ExtraFiles: []*os.File{theirs}}
-	lifeline, err := k.spawn(ctx, cmd)
-	if err != nil {
+	cmd := &exec.Cmd{
+		Path: self, Args: k.args, Stderr: os.Stderr, ExtraFiles: []*os.File{theirs},
+		SysProcAttr: &syscall.SysProcAttr{Setpgid: true}, // no Ctrl-C of a terminal reaches it
+	}
+	if err := k.start(cmd); err != nil {
 		c.Close()
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	return c.(*net.UnixConn), cmd, lifeline, nil
+	return c.(*net.UnixConn), cmd, nil
 }
 
 // receive passes on messages until the socket closes.

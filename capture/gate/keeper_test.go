@@ -48,13 +48,14 @@ func keep(t *testing.T, deadline time.Duration) *kept {
 		t: t, pid: new(atomic.Int64),
 		told: told{make(chan Held, 1000), make(chan error, 100), make(chan string, 100), make(chan Counts, 1)},
 	}
-	k.Keeper = NewKeeper(Config{Deadline: deadline, Exempt: []string{loader}}, func(_ context.Context, cmd *exec.Cmd) (io.Closer, error) {
+	k.Keeper = NewKeeper(Config{Deadline: deadline, Exempt: []string{loader}})
+	k.Keeper.start = func(cmd *exec.Cmd) error {
 		if err := cmd.Start(); err != nil {
-			return nil, err
+			return err
 		}
 		k.pid.Store(int64(cmd.Process.Pid))
-		return io.NopCloser(nil), nil
-	})
+		return nil
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -179,7 +180,8 @@ func TestKeeperNoticesSilence(t *testing.T) {
 func TestKeeperCannotStart(t *testing.T) {
 	t.Parallel()
 	out := told{down: make(chan error, 100)}
-	k := NewKeeper(Config{Deadline: time.Second}, func(context.Context, *exec.Cmd) (io.Closer, error) { return nil, exec.ErrNotFound })
+	k := NewKeeper(Config{Deadline: time.Second})
+	k.start = func(*exec.Cmd) error { return exec.ErrNotFound }
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -203,7 +205,7 @@ func TestKeeperCannotStart(t *testing.T) {
 // The gate is told all that it needs to know.
 func TestKeeperArguments(t *testing.T) {
 	t.Parallel()
-	k := NewKeeper(Config{Deadline: 1500 * time.Millisecond, Stop: true, Exempt: []string{"/a b", "/c"}}, nil)
+	k := NewKeeper(Config{Deadline: 1500 * time.Millisecond, Stop: true, Exempt: []string{"/a b", "/c"}})
 	if want := []string{"culprit", "gate", "--deadline", "1.5s", "--stop", "--exempt", "/a b", "--exempt", "/c"}; !slices.Equal(k.args, want) {
 		t.Errorf("got %q\nwant %q", k.args, want)
 	}

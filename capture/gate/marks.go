@@ -1,8 +1,6 @@
 package gate
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -39,8 +37,13 @@ func (m *marker) set(wanted bool) {
 	m.wanted <- wanted
 }
 
-// namespaceEvery is how often we look for new mount namespaces while marks are set.
-const namespaceEvery = time.Second
+// markEvery is how often everything is marked anew while marks are wanted: mounts in
+// other namespaces come without a word. lookEvery is how often we look whether marks
+// are still wanted, and whether something was mounted in our own.
+const (
+	markEvery = time.Second
+	lookEvery = 100 * time.Millisecond
+)
 
 // run sets and removes marks for as long as the process lives.
 func (m *marker) run() {
@@ -62,16 +65,15 @@ func (m *marker) keep() {
 		return
 	}
 	defer mounts.Close()
-	seen := map[string]bool{} // mount namespaces
+	var marked time.Time
 	var reported []string
-	changed := true
-	for {
-		if changed {
-			clear(seen)
-		}
-		if trouble, marked := m.mark(seen); marked && (changed || !slices.Equal(trouble, reported)) {
-			m.report(trouble)
-			reported = trouble
+	for first := true; ; first = false {
+		if time.Since(marked) >= markEvery {
+			trouble := m.mark()
+			if marked = time.Now(); first || !slices.Equal(trouble, reported) {
+				m.report(trouble)
+				reported = trouble
+			}
 		}
 		select {
 		case wanted := <-m.wanted:
@@ -82,23 +84,22 @@ func (m *marker) keep() {
 		}
 		// A change of mounts raises POLLERR and POLLPRI (man 5 proc, mountinfo).
 		fds := []unix.PollFd{{Fd: int32(mounts.Fd()), Events: unix.POLLPRI}}
-		timeout := namespaceEvery / 10 // so that an end of the marks is not waited for long
-		n, _ := unix.Poll(fds, int(timeout.Milliseconds()))
-		changed = n > 0
+		if n, _ := unix.Poll(fds, int(lookEvery.Milliseconds())); n > 0 {
+			marked = time.Time{}
+		}
 	}
 }
 
-// mark marks the file systems of all mount namespaces that are not in seen, and
-// returns what could not be marked.
-func (m *marker) mark(seen map[string]bool) (trouble []string, marked bool) {
-	done := map[string]bool{} // devices
+// mark marks the file systems of all mount namespaces and returns what could not be
+// marked.
+func (m *marker) mark() (trouble []string) {
+	seen, done := map[string]bool{}, map[string]bool{} // namespaces, devices
 	visit := func(pid, root string) {
 		ns, err := os.Readlink("/proc/" + pid + "/ns/mnt")
 		if err != nil || seen[ns] {
 			return
 		}
 		seen[ns] = true
-		marked = true
 		text, err := os.ReadFile("/proc/" + pid + "/mountinfo")
 		if err != nil {
 			return
@@ -128,7 +129,7 @@ func (m *marker) mark(seen map[string]bool) (trouble []string, marked bool) {
 		p := strconv.Itoa(pid)
 		visit(p, "/proc/"+p+"/root")
 	}
-	return trouble, marked
+	return trouble
 }
 
 func (m *marker) report(trouble []string) {
@@ -172,8 +173,8 @@ func (m mount) unmarkable() string {
 // point, options, any number of fields, "-", type, source, super options.
 func parseMounts(text []byte) []mount {
 	var ms []mount
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		before, after, ok := strings.Cut(lines.Text(), " - ")
+	for line := range strings.Lines(string(text)) {
+		before, after, ok := strings.Cut(line, " - ")
 		f, g := strings.Fields(before), strings.Fields(after)
 		if !ok || len(f) < 6 || len(g) < 1 {
 			continue
