@@ -87,7 +87,7 @@ func newCapture(uid uint32, user event.User, scope string, levels []config.Level
 	c := &capture{
 		uid: uid, levels: levels, linger: linger,
 		known: map[proc.ID]bool{}, seen: map[proc.ID]bool{}, tracing: map[*tracer]*tracing{}, senders: map[proc.ID]*event.Hit{},
-		programs: programs{alive: map[int]*program{}},
+		programs: programs{alive: map[int]*life{}},
 		deadline: now.Add(levels[0].Window),
 	}
 	c.doc = event.Capture{

@@ -50,15 +50,13 @@ func writeHeader(w io.Writer, t *tracer) {
 
 // writeFooter closes a trace file: why the trace ended, what it lacks, how the
 // process ended. It may stand behind a line that was cut.
-func writeFooter(w *counter, t *tracer, end *traceEnded) {
+func writeFooter(w *counter, end *traceEnded) {
 	if w.last != '\n' {
 		fmt.Fprintln(w)
 	}
 	line := comments(w)
-	select {
-	case p := <-t.became:
-		line("became", "%s: %s", text.Escape(p.Executable), text.Escape(p.CommandLine))
-	default:
+	if p := end.program; p != nil {
+		line("became", "%s: %s", text.Escape(p.executable), text.Escape(p.commandLine))
 	}
 	line("ended", "%s", text.Escape(end.because))
 	line("bytes dropped", "%d", end.lost)

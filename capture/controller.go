@@ -348,11 +348,10 @@ func (k *Controller) foundAgain(c *capture, f found) {
 			tr.holds = append(tr.holds, hold)
 			hold = 0
 		}
-		if f.how == event.FoundExec && f.at.After(tr.looked) {
+		if (f.how == event.FoundExec || f.how == event.FoundGate) && f.at.After(tr.looked) {
 			tr.looked = f.at
 			p := &tr.doc.Process
 			p.Name, p.Executable, p.CommandLine = f.comm, f.executable, f.commandLine
-			t.change(*p)
 			if tr.attached && tr.described {
 				k.recorder.Trace(tr.doc)
 			}
@@ -382,7 +381,7 @@ func (k *Controller) newTracer(c *capture, f found) *tracer {
 	now := time.Now()
 	t := &tracer{
 		id: f.id, hit: c.trigger(f.id), held: f.hold != 0, bound: int64(k.cfg.TraceBytes),
-		stop: make(chan string, 1), became: make(chan event.Process, 1),
+		stop: make(chan string, 1),
 	}
 	t.trace = event.Trace{
 		Timestamp: now,
@@ -465,6 +464,12 @@ func (k *Controller) ended(m traceEnded) {
 	d := &tr.doc.Culprit
 	d.State, d.EndedBecause, d.Lost, d.Truncated = event.StateEnded, m.because, m.lost, m.lost > 0
 	tr.doc.Process.ExitCode = m.exitCode
+	if p := m.program; p != nil {
+		// Its execve is in the trace, and so is all that the program did.
+		d.FromStart = true
+		tr.doc.Process.Name, tr.doc.Process.Executable, tr.doc.Process.CommandLine = p.name, p.executable, p.commandLine
+		c.became(m.t.id, *p)
+	}
 	tr.doc.File.Size = m.size
 	tr.doc.Event.Finish(m.at)
 	k.recorder.Trace(tr.doc)

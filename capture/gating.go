@@ -3,12 +3,13 @@ package capture
 import (
 	"context"
 	"log/slog"
-	"time"
+	"path/filepath"
 
 	"culprit/capture/gate"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/fanotify"
+	"culprit/internal/proc"
 	"culprit/internal/strace"
 )
 
@@ -45,29 +46,25 @@ type gateDown struct{ err error }
 // gateOutput passes on what the gate tells. The keeper's goroutine calls it.
 type gateOutput struct{ *Controller }
 
-// Held passes a held process to the controller, which lets it go in the end.
+// Held passes a held process to the controller, which lets it go in the end. What it
+// is about to become counts, not what it still is.
 func (o gateOutput) Held(h gate.Held) {
-	at := time.Now()
-	status, err := o.fs.Status(h.ID.PID)
-	if err != nil {
-		o.gate.Go(h.Number)
-		return
+	f := found{
+		id: h.ID, uid: h.UID, how: event.FoundGate, at: h.Began(), hold: h.Number,
+		comm: filepath.Base(h.Path), executable: h.Path,
 	}
+	defer func() { o.send(f) }()
 	st, err := o.fs.Stat(h.ID.PID)
-	if err != nil || st.ID != h.ID {
-		o.gate.Go(h.Number)
+	if err != nil || st.ID != h.ID { // its deadline was over
+		f.refused = "gone before it could be looked at"
 		return
 	}
-	f := o.finder.describe(st, status, h.UID, event.FoundGate, at)
-	f.hold = h.Number
-	if h.Path != "" {
-		// What it is about to become counts, not what it still is.
-		f.executable = h.Path
-		if !f.ours && status.TracerPID == 0 {
-			f.refused = o.guard.forbids(st, status, h.Path)
-		}
+	if args, err := o.fs.ExecArgs(h.ID.PID); err == nil {
+		f.commandLine = proc.JoinArgs(args, proc.MaxCommandLine)
 	}
-	o.send(f)
+	f.parent = &event.Process{PID: st.PPID, CommandLine: o.fs.CommandLine(st.PPID)}
+	// Of a watched UID, so not root's.
+	f.refused = o.guard.forbids(st, proc.Status{UID: proc.IDs{Real: h.UID}}, h.Path)
 }
 
 // Down tells the controller that the gate failed.

@@ -13,12 +13,13 @@ const maxPrograms = 100_000
 // programs is the table of who is alive under the UID of a capture, by PID. What
 // has ended has gone to the recorder.
 type programs struct {
-	alive map[int]*program
+	alive map[int]*life
 	// changed holds those that the recorder has to be told of.
 	changed []event.Program
 }
 
-type program struct {
+// life is one of them.
+type life struct {
 	id  proc.ID
 	doc event.Program
 }
@@ -38,7 +39,7 @@ func (c *capture) program(f found) {
 			return
 		}
 		start := proc.StartTime(f.id.Start)
-		p = &program{id: f.id, doc: event.Program{
+		p = &life{id: f.id, doc: event.Program{
 			Timestamp: f.at,
 			Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionProgram, Start: &start},
 			User:      c.doc.User,
@@ -61,6 +62,13 @@ func (c *capture) traced(id proc.ID, trace string) {
 	}
 }
 
+// became notes what program a process was in the end.
+func (c *capture) became(id proc.ID, is program) {
+	if p := c.programs.alive[id.PID]; p != nil && p.id == id {
+		p.doc.Process.Name, p.doc.Process.Executable, p.doc.Process.CommandLine = is.name, is.executable, is.commandLine
+	}
+}
+
 // exited notes that a process has ended.
 func (c *capture) exited(e exited) {
 	if p := c.programs.alive[e.pid]; p != nil {
@@ -80,7 +88,7 @@ func (c *capture) onlyAlive(alive map[int]bool, at time.Time) {
 	}
 }
 
-func (c *capture) gone(p *program, at time.Time, code *int) {
+func (c *capture) gone(p *life, at time.Time, code *int) {
 	p.doc.Event.Finish(at)
 	p.doc.Process.ExitCode = code
 	c.programs.changed = append(c.programs.changed, p.doc)

@@ -3,11 +3,13 @@ package capture
 import (
 	"bytes"
 	"fmt"
+	"path"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"culprit/internal/config"
+	"culprit/internal/proc"
 	"culprit/internal/strace"
 )
 
@@ -70,4 +72,75 @@ func exitStatus(line []byte, pid int) (code int, ok bool) {
 	}
 	code, err := strconv.Atoi(string(m[2]))
 	return code, err == nil
+}
+
+// program is what a process has become by execve.
+type program struct{ name, executable, commandLine string }
+
+// execveLine is how strace shows an execve that did not fail: complete with "= 0", or
+// unfinished, as another thread's line comes in between. A string ends at a quote
+// that is not escaped, and is followed by "..." if it was cut.
+var execveLine = regexp.MustCompile(`^(\d+) +[\d.]+ execve\("((?:[^"\\]|\\.)*)"(?:\.\.\.)?, \[((?:"(?:[^"\\]|\\.)*"(?:\.\.\.)?(?:, )?)*)`)
+
+var quoted = regexp.MustCompile(`"((?:[^"\\]|\\.)*)"`)
+
+// execve returns what process pid becomes, if the line says so. A line that was cut
+// shows as many arguments as it holds.
+func execve(line []byte, pid int) (*program, bool) {
+	if !bytes.Contains(line[:min(len(line), 64)], []byte(" execve(")) || failed.Match(line) {
+		return nil, false
+	}
+	m := execveLine.FindSubmatch(line)
+	if m == nil || string(m[1]) != strconv.Itoa(pid) {
+		return nil, false
+	}
+	p := &program{executable: unquote(string(m[2]))}
+	p.name = path.Base(p.executable)
+	var args []string
+	for _, arg := range quoted.FindAllSubmatch(m[3], -1) {
+		args = append(args, unquote(string(arg[1])))
+	}
+	p.commandLine = proc.JoinArgs(args, proc.MaxCommandLine)
+	return p, true
+}
+
+// execveFailed reports whether the line says that an unfinished execve failed.
+func execveFailed(line []byte, pid int) bool {
+	rest, ours := bytes.CutPrefix(line, strconv.AppendInt(nil, int64(pid), 10))
+	return ours && bytes.Contains(rest[:min(len(rest), 64)], []byte(" <... execve resumed>")) && failed.Match(line)
+}
+
+// failed is the end of a line whose system call failed.
+var failed = regexp.MustCompile(` = -1 [A-Z0-9]+ \([^()]*\)(?: <[\d.]+>)?$`)
+
+// unquote undoes the escapes of strace's strings: those of C, octal without leading
+// zeros.
+func unquote(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' || i+1 == len(s) {
+			b.WriteByte(s[i])
+			continue
+		}
+		i++
+		if n := strings.IndexByte("abtnvfr", s[i]); n >= 0 {
+			b.WriteByte("\a\b\t\n\v\f\r"[n])
+			continue
+		}
+		end := i
+		for end < len(s) && end < i+3 && s[end] >= '0' && s[end] <= '7' {
+			end++
+		}
+		if end == i { // a quote or a backslash
+			b.WriteByte(s[i])
+			continue
+		}
+		n, _ := strconv.ParseUint(s[i:end], 8, 16)
+		b.WriteByte(byte(n))
+		i = end - 1
+	}
+	return b.String()
 }

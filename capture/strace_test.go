@@ -86,3 +86,45 @@ func TestRefusal(t *testing.T) {
 		}
 	}
 }
+
+func TestExecve(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ line, executable, commandLine string }{
+		{`812 1700000000.1 execve("/usr/bin/dig", ["dig", "+short", "x\"y"], ["A=B", "C=[\"D\"]"]) = 0 <0.0002>`, "/usr/bin/dig", `dig +short x"y`},
+		{`812 1700000000.1 execve("/usr/bin/dig", ["dig"], 0x7ffd /* 9 vars */ <unfinished ...>`, "/usr/bin/dig", "dig"},
+		{`812 1700000000.1 execve("/a\33[2Jb\n\101", ["a\0012"...], []) = 0`, "/a\x1b[2Jb\nA", "a\x012"},
+		{`812 1700000000.1 execve("/usr/bin/dig", ["dig", "cut off he`, "/usr/bin/dig", "dig"},
+		{`812 1700000000.1 execve("/bin/dig", ["dig"], []) = -1 ENOENT (No such file or directory) <0.000012>`, "", ""},
+		{`813 1700000000.1 execve("/bin/dig", ["dig"], []) = 0`, "", ""},
+		{`812 1700000000.1 write(1, " execve(\"/bin/dig\", [\"dig\"], []) = 0", 9) = 9`, "", ""},
+	} {
+		p, ok := execve([]byte(tt.line), 812)
+		if ok != (tt.executable != "") {
+			t.Errorf("%s: %v", tt.line, ok)
+		} else if ok && (p.executable != tt.executable || p.commandLine != tt.commandLine) {
+			t.Errorf("%s: %+v", tt.line, p)
+		}
+	}
+}
+
+func TestExecveFailed(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]bool{
+		`812 1700000000.1 <... execve resumed>) = -1 ENOENT (No such file or directory) <0.0001>`: true,
+		`812 1700000000.1 <... execve resumed>) = 0 <0.0001>`:                                     false,
+		`8123 1700000000.1 <... execve resumed>) = -1 ENOENT (No such file or directory)`:         false,
+	} {
+		if got := execveFailed([]byte(line), 812); got != want {
+			t.Errorf("%s: %v", line, got)
+		}
+	}
+}
+
+func FuzzExecve(f *testing.F) {
+	f.Add([]byte(`812 1700000000.1 execve("/a\33[2Jb\n\777", ["a\0012"..., "\\"], []) = 0`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		if p, ok := execve(line, 812); ok && p.name == "" {
+			t.Errorf("%q: %+v", line, p)
+		}
+	})
+}

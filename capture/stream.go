@@ -57,7 +57,7 @@ type lineWatcher struct {
 	part []byte
 }
 
-const keepLine = 256
+const keepLine = 4096
 
 func (l *lineWatcher) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {

@@ -31,9 +31,6 @@ type tracer struct {
 	held  bool        // the gate holds the process in its execve
 	bound int64       // of the trace file, in bytes
 	stop  chan string
-	// became holds the latest program that the process has become since it was
-	// described. The controller puts it there.
-	became chan event.Process
 }
 
 // Messages of a tracer to the controller. The first two come, in any order, if
@@ -59,7 +56,8 @@ type (
 		refused    *event.Missed // why strace never was on the process, if so
 		because    string
 		exitCode   *int
-		size, lost int64 // bytes kept and dropped
+		program    *program // the last that the process became, if the trace shows it
+		size, lost int64    // bytes kept and dropped
 		at         time.Time
 	}
 )
@@ -70,16 +68,6 @@ func (t *tracer) detach(reason string) {
 	case t.stop <- reason:
 	default:
 	}
-}
-
-// change notes that the process has become another program. It never waits, and
-// has one caller.
-func (t *tracer) change(p event.Process) {
-	select {
-	case <-t.became:
-	default:
-	}
-	t.became <- p
 }
 
 // run traces until the process has ended or the tracer is told to stop.
@@ -144,9 +132,15 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 	limit := &limiter{w: out, left: t.bound, reached: func() {
 		t.detach("capture.trace_bytes was reached")
 	}}
+	var before *program
 	watch := &lineWatcher{w: limit, line: func(line []byte) {
 		if code, ok := exitStatus(line, t.id.PID); ok {
 			end.exitCode = &code
+		}
+		if p, ok := execve(line, t.id.PID); ok {
+			before, end.program = end.program, p
+		} else if execveFailed(line, t.id.PID) {
+			end.program = before
 		}
 	}}
 	watch.Write(buf[:first])
@@ -173,7 +167,7 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 		end.because = fmt.Sprintf("the trace file could not be written: %v", limit.err)
 	}
 	end.lost = limit.lost
-	writeFooter(out, t, &end)
+	writeFooter(out, &end)
 	end.size = out.n
 }
 

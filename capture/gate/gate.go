@@ -192,7 +192,7 @@ func (g *gate) event(e *unix.FanotifyEventMetadata) {
 	}
 	g.numbers++
 	path, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(e.Fd)))
-	h := Held{Number: g.numbers, ID: st.ID, UID: uid, Path: path}
+	h := Held{Number: g.numbers, ID: st.ID, Since: monotonic(), UID: uid, Path: path}
 	if g.stop {
 		// It stops before its first instruction, on its way out of execve. On the
 		// list first: nobody shall stay stopped if we are killed.

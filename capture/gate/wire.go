@@ -3,6 +3,9 @@ package gate
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"culprit/internal/proc"
 )
@@ -24,6 +27,7 @@ const maxMessage = 16 << 10
 type Held struct {
 	Number uint64 // of the hold, for [Keeper.Go]
 	ID     proc.ID
+	Since  int64  // when the hold began, in nanoseconds of CLOCK_MONOTONIC
 	UID    uint32 // the watched one that the process counts for
 	Path   string // of the program it is about to become, as the gate sees it
 }
@@ -43,19 +47,33 @@ func (h Held) encode() []byte {
 	b = binary.LittleEndian.AppendUint32(b, uint32(h.ID.PID))
 	b = binary.LittleEndian.AppendUint64(b, h.ID.Start)
 	b = binary.LittleEndian.AppendUint32(b, h.UID)
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.Since))
 	return append(b, h.Path...)
 }
 
 func decodeHeld(b []byte) (Held, error) {
-	if len(b) < 25 {
+	if len(b) < 33 {
 		return Held{}, fmt.Errorf("message of %d bytes", len(b))
 	}
 	return Held{
 		Number: binary.LittleEndian.Uint64(b[1:]),
 		ID:     proc.ID{PID: int(binary.LittleEndian.Uint32(b[9:])), Start: binary.LittleEndian.Uint64(b[13:])},
 		UID:    binary.LittleEndian.Uint32(b[21:]),
-		Path:   string(b[25:]),
+		Since:  int64(binary.LittleEndian.Uint64(b[25:])),
+		Path:   string(b[33:]),
 	}, nil
+}
+
+// Began is when the hold began.
+func (h Held) Began() time.Time { return time.Now().Add(time.Duration(h.Since - monotonic())) }
+
+// monotonic is the time that all processes share, in nanoseconds (man 2 clock_gettime).
+func monotonic() int64 {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {
+		return 0
+	}
+	return ts.Nano()
 }
 
 func (c Counts) encode() []byte {

@@ -40,19 +40,24 @@ func (u *Users) User(uid uint32) event.User {
 	return event.User{ID: strconv.FormatUint(uint64(uid), 10), Name: u.Name(uid)}
 }
 
-// Command lines are kept up to so many bytes; programs can make them megabytes
-// long, and each hit holds a chain of them.
+// MaxCommandLine is how much of a command line is kept, in bytes; of parents it is
+// less. Programs can make them megabytes long, and each hit holds a chain of them.
 const (
-	maxCommandLine       = 4096
+	MaxCommandLine       = 4096
 	maxParentCommandLine = 512
 )
 
 // CommandLine reads the command line, its arguments joined by spaces. A long one
 // is cut and ends in "…"; it is empty if it cannot be read.
-func (fs FS) CommandLine(pid int) string { return fs.commandLine(pid, maxCommandLine) }
+func (fs FS) CommandLine(pid int) string { return fs.commandLine(pid, MaxCommandLine) }
 
 func (fs FS) commandLine(pid, most int) string {
 	args, _ := fs.Args(pid)
+	return JoinArgs(args, most)
+}
+
+// JoinArgs joins arguments by spaces and cuts what is longer than most bytes.
+func JoinArgs(args []string, most int) string {
 	s := strings.Join(args, " ")
 	if len(s) <= most {
 		return s
@@ -68,7 +73,7 @@ const maxParents = 64
 // included. What cannot be read is left out; the error is [ErrGone], or says why
 // not even /proc/PID/stat can be read.
 func (fs FS) Describe(pid int, users *Users) (event.Process, error) {
-	p, ppid, err := fs.describeOne(pid, maxCommandLine, users)
+	p, ppid, err := fs.describeOne(pid, MaxCommandLine, users)
 	if err != nil {
 		return event.Process{}, err
 	}

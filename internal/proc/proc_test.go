@@ -2,6 +2,7 @@ package proc
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -162,6 +163,21 @@ func BenchmarkStatus(b *testing.B) {
 	for b.Loop() {
 		if _, err := Default.Status(os.Getpid()); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestParseExecve(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]int64{
+		fmt.Sprintf("%d 0x1 0x7ffd10 0x3 0x0 0x0 0x0 0x7ffe 0x7fff\n", unix.SYS_EXECVE):      0x7ffd10,
+		fmt.Sprintf("%d 0xffffff9c 0x1 0x20 0x3 0x0 0x0 0x7ffe 0x7fff\n", unix.SYS_EXECVEAT): 0x20,
+		"0 0x1 0x2 0x3 0x0 0x0 0x0 0x7ffe 0x7fff\n":                                          0,
+		"running\n":          0,
+		"-1 0x7ffe 0x7fff\n": 0,
+	} {
+		if argv, ok := parseExecve(in); argv != want || ok != (want != 0) {
+			t.Errorf("%q: %#x, %v", in, argv, ok)
 		}
 	}
 }
