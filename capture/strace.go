@@ -106,8 +106,8 @@ func execve(line []byte, pid int) (*program, bool) {
 
 // execveFailed reports whether the line says that an unfinished execve failed.
 func execveFailed(line []byte, pid int) bool {
-	rest, ours := bytes.CutPrefix(line, strconv.AppendInt(nil, int64(pid), 10))
-	return ours && bytes.Contains(rest[:min(len(rest), 64)], []byte(" <... execve resumed>")) && failed.Match(line)
+	rest, ours := bytes.CutPrefix(line, append(strconv.AppendInt(nil, int64(pid), 10), ' '))
+	return ours && bytes.Contains(rest[:min(len(rest), 64)], []byte("<... execve resumed>")) && failed.Match(line)
 }
 
 // failed is the end of a line whose system call failed.
