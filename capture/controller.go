@@ -344,6 +344,9 @@ func (k *Controller) foundAgain(c *capture, f found) {
 		if t.id != f.id {
 			continue
 		}
+		if tr.attached && hold != 0 {
+			tr.doc.Culprit.FromStart = true // strace was on it before its execve
+		}
 		if !tr.attached && hold != 0 && f.refused == "" {
 			tr.holds = append(tr.holds, hold)
 			hold = 0

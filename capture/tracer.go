@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"time"
 
@@ -93,8 +94,9 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 		told bool
 	}
 	messages := make(chan message, 1)
+	on := make(chan struct{}) // closed when strace is on the process, or ends
 	go func() {
-		text, told := t.readMessages(st, c)
+		text, told := t.readMessages(st, c, sync.OnceFunc(func() { close(on) }))
 		messages <- message{text, told}
 	}()
 	finished := make(chan struct{})
@@ -106,12 +108,15 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 		close(finished)
 	}()
 
-	// While strace starts, the process can be looked at. One that the gate holds is
-	// still its old self: its first system call shows that it has become the new.
+	// Look at the process when strace is on it, not while that competes with us for
+	// the processor. One that the gate holds is still its old self then: its first
+	// system call shows that it has become the new.
 	buf := make([]byte, 64<<10)
 	first := 0
 	if t.held {
 		first, _ = st.output.Read(buf)
+	} else {
+		<-on
 	}
 	looked := time.Now()
 	t.look(c)
@@ -259,7 +264,8 @@ func (t *tracer) start(ctx context.Context, strace string, s spawner) (running, 
 
 // readMessages reads what strace says on standard error and returns the first of
 // it. It tells the controller when strace is on the process.
-func (t *tracer) readMessages(run running, c *Controller) (text string, told bool) {
+func (t *tracer) readMessages(run running, c *Controller, on func()) (text string, told bool) {
+	defer on()
 	const keep = 4 << 10
 	var kept bytes.Buffer
 	lines := bufio.NewReader(run.stderr)
@@ -276,6 +282,7 @@ func (t *tracer) readMessages(run running, c *Controller) (text string, told boo
 			}
 			told = true
 			c.send(traceAttached{t, time.Now(), run.cmd.Process.Pid})
+			on()
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return kept.String(), told

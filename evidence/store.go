@@ -34,6 +34,7 @@ const batchSize = 2048
 type Store struct {
 	dir     *Directory
 	db      *sql.DB
+	writer  *writer // of the writing goroutine
 	lock    *os.File
 	log     *slog.Logger
 	queue   chan any
@@ -70,6 +71,9 @@ func Open(dir string, log *slog.Logger) (_ *Store, err error) {
 	}
 	if s.db, err = openCatalogue(s.dir.Path(), false); err != nil {
 		return nil, err
+	}
+	if s.writer, err = newWriter(s.db); err != nil {
+		return nil, fmt.Errorf("open the catalogue: %w", err)
 	}
 	if err := s.markLost(); err != nil {
 		return nil, fmt.Errorf("mark what an earlier culprit left running: %w", err)
@@ -161,7 +165,7 @@ func (s *Store) write() {
 		if n := s.dropped.Swap(0); n > 0 {
 			batch.add(event.NewLoss("hits not recorded: the catalogue could not be written fast enough", n))
 		}
-		if err := batch.write(s.db); err != nil {
+		if err := batch.write(s.writer); err != nil {
 			s.log.Error("the catalogue cannot be written: hits and changes are lost", "lost", batch.size(), "error", err)
 			s.dropped.Add(uint64(len(batch.hits))) // to be told once it can be
 		}
@@ -206,13 +210,11 @@ func (b *batch) size() int {
 	return len(b.hits) + len(b.captures) + len(b.traces) + len(b.programs) + len(b.losses) + len(b.repeats)
 }
 
-func (b *batch) write(db *sql.DB) error {
-	tx, err := db.BeginTx(context.Background(), nil)
-	if err != nil {
+func (b *batch) write(w *writer) error {
+	if err := w.begin(); err != nil {
 		return err
 	}
-	defer tx.Rollback()
-	w := writer{tx: tx, statements: map[string]*sql.Stmt{}}
+	defer w.tx.Rollback()
 	for _, h := range b.hits {
 		var uid, capture any
 		if h.User != nil {
@@ -221,52 +223,74 @@ func (b *batch) write(db *sql.DB) error {
 		if h.Culprit.Capture != nil {
 			capture = h.Culprit.Capture.ID
 		}
-		w.exec("INSERT INTO hits VALUES (?,?,?,?,?,?,?)", h.Event.ID, h.Rule.Name, uid, capture, h.Culprit.Count, document(h), h.Packet)
+		w.exec(insertHit, h.Event.ID, h.Rule.Name, uid, capture, h.Culprit.Count, document(h), h.Packet)
 	}
 	for _, r := range b.repeats {
-		w.exec("UPDATE hits SET count = ? WHERE id = ?", r.count, r.id)
+		w.exec(countHit, r.count, r.id)
 	}
 	for id, c := range b.captures {
-		w.exec("INSERT OR REPLACE INTO captures VALUES (?,?,?,?,?)", id, ruleName(c.Rule), c.User.UID(), c.Culprit.State, document(c))
+		w.exec(putCapture, id, ruleName(c.Rule), c.User.UID(), c.Culprit.State, document(c))
 	}
 	for id, t := range b.traces {
 		var hit any
 		if t.Culprit.Hit != nil {
 			hit = t.Culprit.Hit.ID
 		}
-		w.exec("INSERT OR REPLACE INTO traces VALUES (?,?,?,?,?,?,?)", id, ruleName(t.Rule), t.User.UID(), t.Culprit.Capture.ID, hit, t.Culprit.State, document(t))
+		w.exec(putTrace, id, ruleName(t.Rule), t.User.UID(), t.Culprit.Capture.ID, hit, t.Culprit.State, document(t))
 	}
 	for _, p := range b.programs {
-		w.exec("INSERT OR REPLACE INTO programs VALUES (?,?,?,?)", p.Event.ID, p.User.UID(), p.Culprit.Capture.ID, document(p))
+		w.exec(putProgram, p.Event.ID, p.User.UID(), p.Culprit.Capture.ID, document(p))
 	}
 	for _, l := range b.losses {
-		w.exec("INSERT INTO losses VALUES (?,?,?,?)", l.Event.ID, l.Culprit.What, l.Culprit.Count, document(l))
+		w.exec(insertLoss, l.Event.ID, l.Culprit.What, l.Culprit.Count, document(l))
 	}
 	if w.err != nil {
 		return w.err
 	}
-	return tx.Commit()
+	return w.tx.Commit()
 }
 
-// writer runs statements until the first error, preparing each once.
+// writer runs the statements of a transaction until the first error. It prepares
+// each only once.
 type writer struct {
-	tx         *sql.Tx
+	db         *sql.DB
 	statements map[string]*sql.Stmt
+	tx         *sql.Tx
 	err        error
 }
 
-func (w *writer) exec(query string, args ...any) {
-	if w.err != nil {
-		return
-	}
-	st := w.statements[query]
-	if st == nil {
-		if st, w.err = w.tx.Prepare(query); w.err != nil {
-			return
+// The statements that change the catalogue.
+const (
+	insertHit  = "INSERT INTO hits VALUES (?,?,?,?,?,?,?)"
+	countHit   = "UPDATE hits SET count = ? WHERE id = ?"
+	putCapture = "INSERT OR REPLACE INTO captures VALUES (?,?,?,?,?)"
+	putTrace   = "INSERT OR REPLACE INTO traces VALUES (?,?,?,?,?,?,?)"
+	putProgram = "INSERT OR REPLACE INTO programs VALUES (?,?,?,?)"
+	insertLoss = "INSERT INTO losses VALUES (?,?,?,?)"
+)
+
+func newWriter(db *sql.DB) (*writer, error) {
+	w := &writer{db: db, statements: map[string]*sql.Stmt{}}
+	for _, query := range []string{insertHit, countHit, putCapture, putTrace, putProgram, insertLoss} {
+		st, err := db.Prepare(query)
+		if err != nil {
+			return nil, err
 		}
 		w.statements[query] = st
 	}
-	_, w.err = st.Exec(args...)
+	return w, nil
+}
+
+func (w *writer) begin() (err error) {
+	w.err = nil
+	w.tx, err = w.db.BeginTx(context.Background(), nil)
+	return err
+}
+
+func (w *writer) exec(query string, args ...any) {
+	if w.err == nil {
+		_, w.err = w.tx.Stmt(w.statements[query]).Exec(args...)
+	}
 }
 
 // document encodes what package event defines, which always can be.
@@ -310,7 +334,7 @@ func (s *Store) markLost() error {
 		}
 		batch.add(t)
 	}
-	if err := batch.write(s.db); err != nil {
+	if err := batch.write(s.writer); err != nil {
 		return err
 	}
 	return s.adoptOrphans()
@@ -367,7 +391,7 @@ func (s *Store) adoptOrphans() error {
 	if err != nil {
 		return err
 	}
-	return batch.write(s.db)
+	return batch.write(s.writer)
 }
 
 // markPartial adds to a trace file that it is not complete, and returns its size.

@@ -88,9 +88,12 @@ func (f *originFinder) holders(h *event.Hit, in logged, backlog int, all *[]int)
 	if h.Source.Port == 0 {
 		return nil, "a fragment without ports"
 	}
-	socket, err := f.diag.LookupOn(in.device, protocol,
-		netip.AddrPortFrom(h.Source.IP, h.Source.Port),
-		netip.AddrPortFrom(h.Destination.IP, h.Destination.Port))
+	lookup := func() (sockdiag.Socket, error) {
+		return f.diag.LookupOn(in.device, protocol,
+			netip.AddrPortFrom(h.Source.IP, h.Source.Port),
+			netip.AddrPortFrom(h.Destination.IP, h.Destination.Port))
+	}
+	socket, err := lookup()
 	if errors.Is(err, sockdiag.ErrNotFound) {
 		return nil, "the socket was closed already"
 	}
@@ -119,6 +122,10 @@ func (f *originFinder) holders(h *event.Hit, in logged, backlog int, all *[]int)
 		}
 	}
 	if len(pids) == 0 {
+		// Before all the others are searched: is there still anything to find?
+		if again, err := lookup(); err != nil || again.Inode != socket.Inode {
+			return nil, "the socket was closed meanwhile"
+		}
 		for _, pid := range others {
 			if f.fs.HoldsSocket(pid, uint64(socket.Inode)) {
 				pids = append(pids, pid)

@@ -39,7 +39,7 @@ func watched(way string) error {
 				return err
 			}
 		}
-		return nil
+		return dog.rest() // with -race, to exit takes a second
 	}
 	return fmt.Errorf("no such way to live: %s", way)
 }

@@ -9,11 +9,37 @@ import (
 	"culprit/internal/event"
 )
 
-// Users finds the names of UIDs in /etc/passwd and remembers them. Safe for
-// concurrent use.
+// Users finds the names of UIDs in /etc/passwd and remembers them, and the parents
+// that [FS.Describe] described. Safe for concurrent use.
 type Users struct {
-	mu    sync.Mutex
-	names map[uint32]string
+	mu      sync.Mutex
+	names   map[uint32]string
+	parents map[parentKey]event.Process
+}
+
+// parentKey names a parent and the program it is: the name changes by execve.
+type parentKey struct {
+	id   ID
+	comm string
+}
+
+// maxRemembered bounds each of the two memories.
+const maxRemembered = 4096
+
+func (u *Users) parent(k parentKey) (event.Process, bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	p, ok := u.parents[k]
+	return p, ok
+}
+
+func (u *Users) remember(k parentKey, p event.Process) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.parents == nil || len(u.parents) >= maxRemembered {
+		u.parents = map[parentKey]event.Process{}
+	}
+	u.parents[k] = p
 }
 
 // Name returns the user's name, or "" if the UID has none. A name is remembered
@@ -28,7 +54,7 @@ func (u *Users) Name(uid uint32) string {
 	if found, err := user.LookupId(strconv.FormatUint(uint64(uid), 10)); err == nil {
 		name = found.Username
 	}
-	if u.names == nil || len(u.names) > 4096 {
+	if u.names == nil || len(u.names) >= maxRemembered {
 		u.names = map[uint32]string{}
 	}
 	u.names[uid] = name
@@ -73,28 +99,32 @@ const maxParents = 64
 // included. What cannot be read is left out; the error is [ErrGone], or says why
 // not even /proc/PID/stat can be read.
 func (fs FS) Describe(pid int, users *Users) (event.Process, error) {
-	p, ppid, err := fs.describeOne(pid, MaxCommandLine, users)
+	st, err := fs.Stat(pid)
 	if err != nil {
 		return event.Process{}, err
 	}
+	p, ppid := fs.describeOne(st, MaxCommandLine, users), st.PPID
 	last := &p
 	for n := 0; ppid > 0 && n < maxParents; n++ {
-		parent, next, err := fs.describeOne(ppid, maxParentCommandLine, users)
+		st, err := fs.Stat(ppid)
 		if err != nil {
 			break
 		}
+		k := parentKey{st.ID, st.Comm}
+		parent, known := users.parent(k)
+		if !known {
+			parent = fs.describeOne(st, maxParentCommandLine, users)
+			users.remember(k, parent)
+		}
 		last.Parent = &parent
-		last, ppid = &parent, next
+		last, ppid = &parent, st.PPID
 	}
 	return p, nil
 }
 
-func (fs FS) describeOne(pid, most int, users *Users) (p event.Process, ppid int, err error) {
-	st, err := fs.Stat(pid)
-	if err != nil {
-		return p, 0, err
-	}
-	p = event.Process{PID: pid, EntityID: st.ID.String(), Start: StartTime(st.Start), Name: st.Comm}
+func (fs FS) describeOne(st Stat, most int, users *Users) event.Process {
+	pid := st.PID
+	p := event.Process{PID: pid, EntityID: st.ID.String(), Start: StartTime(st.Start), Name: st.Comm}
 	if status, err := fs.Status(pid); err == nil {
 		u := users.User(status.UID.Real)
 		p.RealUser = &u
@@ -102,7 +132,7 @@ func (fs FS) describeOne(pid, most int, users *Users) (p event.Process, ppid int
 	p.Executable, _ = fs.Executable(pid)
 	p.WorkingDirectory, _ = fs.WorkingDirectory(pid)
 	p.CommandLine = fs.commandLine(pid, most)
-	return p, st.PPID, nil
+	return p
 }
 
 // IsDescendant reports whether the process is one of the ancestors' or stems from
