@@ -54,23 +54,24 @@ type capture struct {
 	level  int // index into levels
 	linger time.Duration
 
-	deadline time.Time // when nothing new is traced any more; later hits move it
-	started  int       // straces started, those that did not attach not counted
-	known    map[proc.ID]bool
-	seen     map[proc.ID]bool // missed and counted
-	tracing  map[*tracer]*tracing
-	programs programs
-	lastHit  *event.Hit
-	senders  map[proc.ID]*event.Hit // the first hit of each process that is known to have sent one
-	first    []int                  // PIDs that the finder is to look at first: new senders
-	looks    int                    // how often the finder was asked to
-	starved  bool                   // processes were refused for want of a free strace
-	scanned  time.Time              // when it was last looked for those
-	scans    int                    // how often the finder was asked to look at everything
-	isGated  bool                   // as the gate was last told
-	dirty    bool                   // changed since the recorder was told
-	closed   bool                   // ended from outside: nothing changes that any more
-	detached bool                   // its straces were told to let go
+	deadline  time.Time // when nothing new is traced any more; later hits move it
+	started   int       // straces started, those that did not attach not counted
+	known     map[proc.ID]bool
+	seen      map[proc.ID]bool // missed and counted
+	tracing   map[*tracer]*tracing
+	programs  programs
+	lastHit   *event.Hit
+	senders   map[proc.ID]*event.Hit // the first hit of each process that is known to have sent one
+	first     []int                  // PIDs that the finder is to look at first: new senders
+	looks     int                    // how often the finder was asked to
+	starved   bool                   // processes were refused for want of a free strace
+	scanned   time.Time              // when it was last looked for those
+	scans     int                    // how often the finder was asked to look at everything
+	attaching int                    // straces that are not on their process yet
+	isGated   bool                   // as the gate was last told
+	dirty     bool                   // changed since the recorder was told
+	closed    bool                   // ended from outside: nothing changes that any more
+	detached  bool                   // its straces were told to let go
 }
 
 // tracing is what the controller knows of a tracer that runs.
@@ -78,6 +79,7 @@ type tracing struct {
 	doc       event.Trace
 	found     time.Time // when the process was found
 	looked    time.Time // when we last learnt what program it is
+	coming    bool      // that is from the gate: what it is about to become
 	attached  bool
 	described bool
 	holds     []uint64 // of the gate, which wait for strace
@@ -220,9 +222,13 @@ func (c *capture) watch() watch {
 }
 
 // gated reports whether the gate is to hold programs of the UID: whole users only
-// (in process scope strace follows the tree), and only while more may be traced.
+// (in process scope strace follows the tree), and only while more may be traced, or
+// a strace is not yet on a process that may be about to execute a program.
 func (c *capture) gated() bool {
-	return c.doc.Culprit.Scope == config.ScopeUser && c.doc.Culprit.State == event.StateRunning && !c.usedUp()
+	if c.doc.Culprit.Scope != config.ScopeUser {
+		return false
+	}
+	return c.doc.Culprit.State == event.StateRunning && !c.usedUp() || c.attaching > 0
 }
 
 // snapshot copies the document for others to keep.

@@ -322,9 +322,10 @@ func (k *Controller) found(ctx context.Context, f found) {
 	}
 	c.known[f.id] = true
 	c.started++
+	c.attaching++
 	k.running++
 	t := k.newTracer(c, f)
-	c.tracing[t] = &tracing{doc: t.trace, found: f.at}
+	c.tracing[t] = &tracing{doc: t.trace, found: f.at, looked: f.at, coming: t.held}
 	if t.held {
 		c.tracing[t].holds = []uint64{f.hold}
 	}
@@ -351,8 +352,11 @@ func (k *Controller) foundAgain(c *capture, f found) {
 			tr.holds = append(tr.holds, hold)
 			hold = 0
 		}
-		if (f.how == event.FoundExec || f.how == event.FoundGate) && f.at.After(tr.looked) {
-			tr.looked = f.at
+		if f.how == event.FoundGate && f.ours {
+			tr.doc.Culprit.FromStart = true // strace was on it in its execve
+		}
+		if (f.how == event.FoundExec || f.how == event.FoundGate) && f.at.After(tr.looked) && f.commandLine != "" {
+			tr.looked, tr.coming = f.at, f.how == event.FoundGate
 			p := &tr.doc.Process
 			p.Name, p.Executable, p.CommandLine = f.comm, f.executable, f.commandLine
 			if tr.attached && tr.described {
@@ -415,12 +419,13 @@ func (k *Controller) attached(m traceAttached) {
 	k.letGo(tr.holds...)
 	held := len(tr.holds) > 0
 	tr.holds, tr.attached = nil, true
+	c.attaching--
 	d := &tr.doc.Culprit
 	d.Strace = m.strace
 	d.AttachMS = milliseconds(m.at.Sub(tr.found))
 	d.AgeMS = max(0, milliseconds(m.at.Sub(tr.doc.Process.Start)))
 	// A hold that lasted to the gate's deadline had ended before.
-	d.FromStart = held && m.at.Sub(tr.found) < k.cfg.GateDeadline
+	d.FromStart = d.FromStart || held && m.at.Sub(tr.found) < k.cfg.GateDeadline
 	c.doc.Culprit.Traces++
 	c.traced(m.t.id, tr.doc.Event.ID)
 	c.dirty = true
@@ -433,7 +438,8 @@ func (k *Controller) described(m traceDescribed) {
 	tr := c.tracing[m.t]
 	p := tr.doc.Process
 	tr.doc.Process, tr.doc.Container, tr.doc.File = m.process, m.container, m.file
-	if tr.looked.After(m.at) { // it has become another program since
+	// It has become another program since, or is about to.
+	if tr.looked.After(m.at) || tr.coming && m.process.Executable != p.Executable {
 		tr.doc.Process.Name, tr.doc.Process.Executable, tr.doc.Process.CommandLine = p.Name, p.Executable, p.CommandLine
 	}
 	tr.described = true
@@ -454,6 +460,9 @@ func (k *Controller) ended(m traceEnded) {
 	c := k.of[m.t]
 	tr := c.tracing[m.t]
 	k.letGo(tr.holds...)
+	if !tr.attached {
+		c.attaching--
+	}
 	delete(c.tracing, m.t)
 	delete(k.of, m.t)
 	k.running--

@@ -51,7 +51,7 @@ type gateOutput struct{ *Controller }
 func (o gateOutput) Held(h gate.Held) {
 	f := found{
 		id: h.ID, uid: h.UID, how: event.FoundGate, at: h.Began(), hold: h.Number,
-		comm: filepath.Base(h.Path), executable: h.Path,
+		comm: filepath.Base(h.Path), executable: h.Path, ours: h.Number == 0,
 	}
 	defer func() { o.send(f) }()
 	st, err := o.fs.Stat(h.ID.PID)

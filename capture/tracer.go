@@ -182,6 +182,9 @@ func (t *tracer) look(c *Controller) {
 	if err != nil || p.EntityID != t.id.String() {
 		return
 	}
+	if p.Executable == "" { // it has ended, and waits for its parent
+		p.Executable, p.CommandLine = t.trace.Process.Executable, t.trace.Process.CommandLine
+	}
 	t.trace.Process = p
 	if id := c.fs.ContainerID(t.id.PID); id != "" {
 		t.trace.Container = &event.Container{ID: id}

@@ -38,6 +38,9 @@ import (
 	"culprit/internal/proc"
 )
 
+// sendBuffer is the size of the buffer for messages to the daemon, in bytes.
+const sendBuffer = 8 << 20
+
 // patience is how much longer than its deadline the gate may be stuck before its
 // watchdog kills it.
 const patience = 100 * time.Millisecond
@@ -106,6 +109,8 @@ func Run(socket int, c Config) error {
 	if err := unix.SetNonblock(socket, true); err != nil {
 		return fmt.Errorf("use the daemon's socket: %w", err)
 	}
+	// Room for the news of thousands of programs that start at once. Best effort.
+	_ = unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
 	g := &gate{
 		fs: proc.Default, fanotify: fd, daemon: socket, deadline: c.Deadline, stop: c.Stop, stopped: stopped,
 		numbers: uint64(time.Now().UnixNano()), // no number of an earlier gate comes again
@@ -135,7 +140,10 @@ func (g *gate) loop() error {
 			return err
 		}
 		if len(g.holds) > 0 {
-			timeout = min(timeout, max(0, int(time.Until(g.holds[0].until).Milliseconds())+1))
+			expires := max(0, int(time.Until(g.holds[0].until).Milliseconds())+1)
+			if timeout < 0 || expires < timeout {
+				timeout = expires
+			}
 		}
 		if _, err := unix.Poll(fds, timeout); err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for events: %w", err)
@@ -176,9 +184,15 @@ func (g *gate) events(buf []byte) error {
 
 // event decides about one execve: hold it, or answer at once.
 func (g *gate) event(e *unix.FanotifyEventMetadata) {
-	uid, watched := g.watched(int(e.Pid))
+	uid, traced, watched := g.watched(int(e.Pid))
 	if !watched || e.Mask&unix.FAN_OPEN_EXEC_PERM == 0 {
 		g.counts.Passed++
+		g.allow(e.Fd)
+		return
+	}
+	if traced {
+		g.counts.Passed++
+		g.tell(e, uid)
 		g.allow(e.Fd)
 		return
 	}
@@ -216,23 +230,34 @@ func (g *gate) event(e *unix.FanotifyEventMetadata) {
 	g.holds = append(g.holds, held)
 }
 
-// watched returns the UID for which a process is to be held, if it is: one of a
-// watched UID that nobody traces yet. An execve opens its interpreter too, and
-// then strace is on it.
-func (g *gate) watched(pid int) (uint32, bool) {
+// watched returns the watched UID of a process, if it has one, and whether it is
+// traced already: by a strace of its parent, or because an execve opens its
+// interpreter too, when strace is on it.
+func (g *gate) watched(pid int) (uid uint32, traced, watched bool) {
 	if len(g.uids) == 0 {
-		return 0, false
+		return 0, false, false
 	}
 	s, err := g.fs.Status(pid)
-	if err != nil || s.TracerPID != 0 {
-		return 0, false
+	if err != nil {
+		return 0, false, false
 	}
 	for _, uid := range g.uids {
 		if s.Of(uid) {
-			return uid, true
+			return uid, s.TracerPID != 0, true
 		}
 	}
-	return 0, false
+	return 0, false, false
+}
+
+// tell tells the daemon of an execve that nobody has to wait for, if it listens.
+func (g *gate) tell(e *unix.FanotifyEventMetadata, uid uint32) {
+	st, err := g.fs.Stat(int(e.Pid))
+	if err != nil {
+		return
+	}
+	path, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(e.Fd)))
+	h := Held{ID: st.ID, Since: monotonic(), UID: uid, Path: path}
+	_ = unix.Send(g.daemon, h.encode(), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 }
 
 // messages reads what the daemon says. It is gone when its end is closed.

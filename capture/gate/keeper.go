@@ -169,7 +169,9 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 				if err != nil {
 					return fmt.Errorf("read from the gate: %w", err)
 				}
-				held[h.Number] = h.ID
+				if h.Number != 0 {
+					held[h.Number] = h.ID
+				}
 				out.Held(h)
 			case kindMarks:
 				out.Marked(string(b[1:]))

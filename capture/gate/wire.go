@@ -23,7 +23,8 @@ const (
 // maxMessage bounds a message, in bytes.
 const maxMessage = 16 << 10
 
-// Held is a process that the gate holds in its execve.
+// Held is a process that the gate holds in its execve, or, with the number 0, one
+// that went on because somebody was tracing it already.
 type Held struct {
 	Number uint64 // of the hold, for [Keeper.Go]
 	ID     proc.ID
