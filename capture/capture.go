@@ -88,7 +88,7 @@ type tracing struct {
 func newCapture(uid uint32, user event.User, scope string, levels []config.Level, linger time.Duration, now time.Time) *capture {
 	c := &capture{
 		uid: uid, levels: levels, linger: linger,
-		known: map[proc.ID]bool{}, seen: map[proc.ID]bool{}, tracing: map[*tracer]*tracing{}, senders: map[proc.ID]*event.Hit{},
+		known: map[proc.ID]bool{}, seen: map[proc.ID]string{}, tracing: map[*tracer]*tracing{}, senders: map[proc.ID]*event.Hit{},
 		programs: programs{alive: map[int]*life{}},
 		deadline: now.Add(levels[0].Window),
 	}
@@ -266,17 +266,31 @@ func (c *capture) rescan(now time.Time, free bool) bool {
 	return true
 }
 
+// unmiss takes back that a process was missed: now it is traced.
+func (c *capture) unmiss(id proc.ID) {
+	reason := c.seen[id]
+	if reason == "" {
+		return
+	}
+	delete(c.seen, id)
+	d := &c.doc.Culprit
+	if d.Missed[reason]--; d.Missed[reason] == 0 {
+		delete(d.Missed, reason)
+	}
+	d.Examples = slices.DeleteFunc(d.Examples, func(m event.Missed) bool { return m.PID == id.PID })
+}
+
 // miss counts a process that is not traced, once, and reports whether it is the
 // first with that reason.
 func (c *capture) miss(id proc.ID, m event.Missed) (first bool) {
 	if p := c.programs.alive[id.PID]; p != nil && p.id == id {
 		p.doc.Culprit.Reason = m.Reason
 	}
-	if c.seen[id] {
+	if c.seen[id] != "" {
 		return false
 	}
 	if len(c.seen) < maxSeen {
-		c.seen[id] = true
+		c.seen[id] = m.Reason
 	}
 	c.dirty = true
 	d := &c.doc.Culprit

@@ -167,7 +167,11 @@ func TestMissed(t *testing.T) {
 	if d.Missed["why"] != 2*maxExamples || len(d.Examples) != maxExamples {
 		t.Errorf("missed %v with %d examples", d.Missed, len(d.Examples))
 	}
-	c.miss(proc.ID{PID: 1000}, event.Missed{Reason: "why"})
+	c.unmiss(proc.ID{PID: 1})
+	c.unmiss(proc.ID{PID: 1})
+	if now := c.snapshot().Culprit; now.Missed["why"] != 2*maxExamples-1 || len(now.Examples) != maxExamples-1 {
+		t.Errorf("missed %v with %d examples when one is traced", now.Missed, len(now.Examples))
+	}
 	if d.Missed["why"] != 2*maxExamples {
 		t.Error("a snapshot changed")
 	}

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -321,6 +322,7 @@ func (k *Controller) found(ctx context.Context, f found) {
 		return
 	}
 	c.known[f.id] = true
+	c.unmiss(f.id)
 	c.started++
 	c.attaching++
 	k.running++
@@ -355,10 +357,10 @@ func (k *Controller) foundAgain(c *capture, f found) {
 		if f.how == event.FoundGate && f.ours {
 			tr.doc.Culprit.FromStart = true // strace was on it in its execve
 		}
-		if (f.how == event.FoundExec || f.how == event.FoundGate) && f.at.After(tr.looked) && f.commandLine != "" {
+		if (f.how == event.FoundExec || f.how == event.FoundGate) && f.at.After(tr.looked) && f.executable != "" {
 			tr.looked, tr.coming = f.at, f.how == event.FoundGate
 			p := &tr.doc.Process
-			p.Name, p.Executable, p.CommandLine = f.comm, f.executable, f.commandLine
+			p.Name, p.Executable, p.CommandLine = f.comm, f.executable, cmp.Or(f.commandLine, f.executable)
 			if tr.attached && tr.described {
 				k.recorder.Trace(tr.doc)
 			}

@@ -635,7 +635,7 @@ func TestGateHangs(t *testing.T) {
 
 // While it watches nothing, and so nobody waits for it, the gate may be stopped.
 func TestIdleGateRests(t *testing.T) {
-	const deadline = 50 * time.Millisecond
+	const deadline = 200 * time.Millisecond
 	r := newRunner(t, nil, newUID())
 	d := startGate(t, nil, deadline)
 	d.watch(r.uid)
@@ -653,7 +653,7 @@ func TestIdleGateRests(t *testing.T) {
 	select {
 	case <-d.ended:
 		t.Fatalf("the gate ended with %v", d.cmd.ProcessState)
-	case <-time.After(5 * (deadline + patience)):
+	case <-time.After(2 * (deadline + patience)):
 	}
 	d.kill(syscall.SIGCONT)
 	d.watch(r.uid)
@@ -664,7 +664,7 @@ func TestIdleGateRests(t *testing.T) {
 
 // Nothing is held for a daemon that says nothing any more.
 func TestDaemonHangs(t *testing.T) {
-	const deadline = 20 * time.Millisecond
+	const deadline = 200 * time.Millisecond
 	r := newRunner(t, nil, newUID())
 	d := startGate(t, nil, deadline)
 	d.watch(r.uid)
