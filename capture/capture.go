@@ -57,7 +57,7 @@ type capture struct {
 	deadline  time.Time // when nothing new is traced any more; later hits move it
 	started   int       // straces started, those that did not attach not counted
 	known     map[proc.ID]bool
-	seen      map[proc.ID]bool // missed and counted
+	seen      map[proc.ID]string // missed and counted, and the reason
 	tracing   map[*tracer]*tracing
 	programs  programs
 	lastHit   *event.Hit
@@ -80,9 +80,10 @@ type tracing struct {
 	found     time.Time // when the process was found
 	looked    time.Time // when we last learnt what program it is
 	coming    bool      // that is from the gate: what it is about to become
-	attached  bool
+	attached  time.Time // when strace was on it; zero: not yet
 	described bool
-	holds     []uint64 // of the gate, which wait for strace
+	holds     []uint64  // of the gate, which wait for strace
+	held      time.Time // when the latest of them began
 }
 
 func newCapture(uid uint32, user event.User, scope string, levels []config.Level, linger time.Duration, now time.Time) *capture {

@@ -143,7 +143,7 @@ func (k *Controller) handle(ctx context.Context, message any) {
 		}
 	case forbidden:
 		for t, c := range k.of {
-			if tr := c.tracing[t]; tr.attached && tr.doc.Culprit.Strace == m.tracer {
+			if tr := c.tracing[t]; tr.doc.Culprit.Strace == m.tracer {
 				t.detach(m.why)
 			}
 		}
@@ -329,7 +329,7 @@ func (k *Controller) found(ctx context.Context, f found) {
 	t := k.newTracer(c, f)
 	c.tracing[t] = &tracing{doc: t.trace, found: f.at, looked: f.at, coming: t.held}
 	if t.held {
-		c.tracing[t].holds = []uint64{f.hold}
+		c.tracing[t].holds, c.tracing[t].held = []uint64{f.hold}, f.at
 	}
 	k.of[t] = c
 	k.tracers.Go(func() { t.run(ctx, k) })
@@ -347,12 +347,13 @@ func (k *Controller) foundAgain(c *capture, f found) {
 		if t.id != f.id {
 			continue
 		}
-		if tr.attached && hold != 0 {
-			tr.doc.Culprit.FromStart = true // strace was on it before its execve
-		}
-		if !tr.attached && hold != 0 && f.refused == "" {
-			tr.holds = append(tr.holds, hold)
-			hold = 0
+		if hold != 0 && f.refused == "" {
+			tr.held = f.at
+			if tr.attached.IsZero() {
+				tr.holds = append(tr.holds, hold)
+				hold = 0
+			}
+			k.fromStart(tr)
 		}
 		if f.how == event.FoundGate && f.ours {
 			tr.doc.Culprit.FromStart = true // strace was on it in its execve
@@ -361,7 +362,7 @@ func (k *Controller) foundAgain(c *capture, f found) {
 			tr.looked, tr.coming = f.at, f.how == event.FoundGate
 			p := &tr.doc.Process
 			p.Name, p.Executable, p.CommandLine = f.comm, f.executable, cmp.Or(f.commandLine, f.executable)
-			if tr.attached && tr.described {
+			if !tr.attached.IsZero() && tr.described {
 				k.recorder.Trace(tr.doc)
 			}
 		}
@@ -374,6 +375,13 @@ func (k *Controller) miss(c *capture, id proc.ID, m event.Missed) {
 	if c.miss(id, m) {
 		k.log.Info("not traced", c.logAttrs(), slog.Int("pid", m.PID), slog.String("command_line", m.CommandLine),
 			slog.String("because", m.Reason), slog.String("detail", m.Detail))
+	}
+}
+
+// fromStart notes whether strace was on a held process before its hold was over.
+func (k *Controller) fromStart(tr *tracing) {
+	if !tr.held.IsZero() && !tr.attached.IsZero() && tr.attached.Before(tr.held.Add(k.cfg.GateDeadline)) {
+		tr.doc.Culprit.FromStart = true
 	}
 }
 
@@ -419,15 +427,13 @@ func (k *Controller) attached(m traceAttached) {
 	c := k.of[m.t]
 	tr := c.tracing[m.t]
 	k.letGo(tr.holds...)
-	held := len(tr.holds) > 0
-	tr.holds, tr.attached = nil, true
+	tr.holds, tr.attached = nil, m.at
 	c.attaching--
 	d := &tr.doc.Culprit
 	d.Strace = m.strace
 	d.AttachMS = milliseconds(m.at.Sub(tr.found))
 	d.AgeMS = max(0, milliseconds(m.at.Sub(tr.doc.Process.Start)))
-	// A hold that lasted to the gate's deadline had ended before.
-	d.FromStart = d.FromStart || held && m.at.Sub(tr.found) < k.cfg.GateDeadline
+	k.fromStart(tr)
 	c.doc.Culprit.Traces++
 	c.traced(m.t.id, tr.doc.Event.ID)
 	c.dirty = true
@@ -450,7 +456,7 @@ func (k *Controller) described(m traceDescribed) {
 
 // announce makes a trace known when all is known that there is at its beginning.
 func (k *Controller) announce(c *capture, tr *tracing) {
-	if !tr.attached || !tr.described {
+	if tr.attached.IsZero() || !tr.described {
 		return
 	}
 	k.recorder.Trace(tr.doc)
@@ -462,7 +468,7 @@ func (k *Controller) ended(m traceEnded) {
 	c := k.of[m.t]
 	tr := c.tracing[m.t]
 	k.letGo(tr.holds...)
-	if !tr.attached {
+	if tr.attached.IsZero() {
 		c.attaching--
 	}
 	delete(c.tracing, m.t)

@@ -32,10 +32,11 @@ func command(p strace.Program, l config.Level, pid int) []string {
 }
 
 // attached reports whether a line of strace's standard error says that it is on
-// the process: "strace: Process 812 attached", "… attached with 3 threads".
+// the process: "strace: Process 812 attached", "… attached with 3 threads". Behind a
+// script that runs the real strace, its name has a path.
 func attached(line string, pid int) bool {
-	rest, ok := strings.CutPrefix(line, fmt.Sprintf("strace: Process %d attached", pid))
-	return ok && (rest == "" || rest[0] == ' ')
+	before, rest, ok := strings.Cut(line, fmt.Sprintf("strace: Process %d attached", pid))
+	return ok && (before == "" || strings.HasSuffix(before, "/")) && (rest == "" || rest[0] == ' ')
 }
 
 // refusal turns what strace said when it could not attach into a reason.

@@ -32,6 +32,7 @@ func TestAttached(t *testing.T) {
 	for line, want := range map[string]bool{
 		"strace: Process 812 attached":                true,
 		"strace: Process 812 attached with 3 threads": true,
+		"/usr/bin/strace: Process 812 attached":       true,
 		"strace: Process 8123 attached":               false,
 		"strace: Process 812 detached":                false,
 		"812 write(2, \"strace: Process 812 attached": false,

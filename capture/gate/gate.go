@@ -43,7 +43,7 @@ const sendBuffer = 8 << 20
 
 // patience is how much longer than its deadline the gate may be stuck before its
 // watchdog kills it.
-const patience = 100 * time.Millisecond
+const patience = 200 * time.Millisecond
 
 // pingEvery is how often the daemon pings the gate while anything is watched.
 const pingEvery = 50 * time.Millisecond
