@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -358,10 +357,13 @@ func (k *Controller) foundAgain(c *capture, f found) {
 		if f.how == event.FoundGate && f.ours {
 			tr.doc.Culprit.FromStart = true // strace was on it in its execve
 		}
-		if (f.how == event.FoundExec || f.how == event.FoundGate) && f.at.After(tr.looked) && f.executable != "" {
+		// What is held is about to become something, whenever it was found.
+		news := f.how == event.FoundGate && f.hold != 0 ||
+			(f.how == event.FoundExec || f.how == event.FoundGate) && f.at.After(tr.looked)
+		if news && f.executable != "" {
 			tr.looked, tr.coming = f.at, f.how == event.FoundGate
 			p := &tr.doc.Process
-			p.Name, p.Executable, p.CommandLine = f.comm, f.executable, cmp.Or(f.commandLine, f.executable)
+			p.Name, p.Executable, p.CommandLine = f.comm, f.executable, f.commandLine
 			if !tr.attached.IsZero() && tr.described {
 				k.recorder.Trace(tr.doc)
 			}

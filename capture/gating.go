@@ -59,6 +59,7 @@ func (o gateOutput) Held(h gate.Held) {
 		f.refused = "gone before it could be looked at"
 		return
 	}
+	f.commandLine = h.Path // at least
 	if args, err := o.fs.ExecArgs(h.ID.PID); err == nil {
 		f.commandLine = proc.JoinArgs(args, proc.MaxCommandLine)
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,12 +73,19 @@ func (fs FS) execArgv(pid int) (int64, error) {
 		return 0, readError(pid, "task", err)
 	}
 	for _, task := range tasks {
-		text, err := os.ReadFile(fs.path(pid, "task/"+task.Name()+"/syscall"))
-		if err != nil {
-			continue
-		}
-		if argv, ok := parseExecve(string(text)); ok {
-			return argv, nil
+		// It may be on its way into the execve still, "running".
+		for range 20 {
+			text, err := os.ReadFile(fs.path(pid, "task/"+task.Name()+"/syscall"))
+			if err != nil {
+				break
+			}
+			if argv, ok := parseExecve(string(text)); ok {
+				return argv, nil
+			}
+			if !strings.HasPrefix(string(text), "running") {
+				break
+			}
+			time.Sleep(50 * time.Microsecond)
 		}
 	}
 	return 0, fmt.Errorf("read the arguments of process %d: it is not in execve", pid)
