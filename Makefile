@@ -57,6 +57,10 @@ check: go ## go vet and gofmt
 bench: deps-test build offenders ## run the benchmarks (BENCH=pattern)
 	$(GOTEST) -p 1 -run '^$$' -bench '$(BENCH)' $(TESTFLAGS) $(PKG)
 
+.PHONY: bench-catch
+bench-catch: deps-test build offenders ## count which short-lived programs are traced (CATCH_N=2000 of them)
+	CATCH_N=$(or $(CATCH_N),2000) $(GOTEST) -run '^$$' -bench Catch -benchtime 1x -timeout 30m $(TESTFLAGS) ./test/bench
+
 .PHONY: fuzz
 fuzz: go ## run every fuzz test, FUZZTIME=30s each
 	scripts/fuzz.sh $(FUZZTIME)

@@ -363,6 +363,9 @@ func (k *Controller) foundAgain(c *capture, f found) {
 		if news && f.executable != "" {
 			tr.looked, tr.coming = f.at, f.how == event.FoundGate
 			p := &tr.doc.Process
+			if f.commandLine == "" && f.executable == p.Executable {
+				f.commandLine = p.CommandLine // it is just ending, and has lost that already
+			}
 			p.Name, p.Executable, p.CommandLine = f.comm, f.executable, f.commandLine
 			if !tr.attached.IsZero() && tr.described {
 				k.recorder.Trace(tr.doc)

@@ -49,6 +49,9 @@ func (c *capture) program(f found) {
 		c.programs.alive[f.id.PID] = p
 	}
 	d := &p.doc.Process
+	if f.commandLine == "" && f.executable == d.Executable {
+		f.commandLine = d.CommandLine
+	}
 	d.Name, d.Executable, d.CommandLine, d.Parent = f.comm, f.executable, f.commandLine, f.parent
 	if f.ours && !p.doc.Culprit.Traced {
 		p.doc.Culprit.Traced, p.doc.Culprit.FoundBy, p.doc.Culprit.Reason = true, event.FoundDescendant, ""

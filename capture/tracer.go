@@ -3,6 +3,7 @@ package capture
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -182,9 +183,9 @@ func (t *tracer) look(c *Controller) {
 	if err != nil || p.EntityID != t.id.String() {
 		return
 	}
-	if p.Executable == "" { // it has ended, and waits for its parent
-		p.Executable, p.CommandLine = t.trace.Process.Executable, t.trace.Process.CommandLine
-	}
+	// One that is just ending has lost some of this already.
+	p.Executable = cmp.Or(p.Executable, t.trace.Process.Executable)
+	p.CommandLine = cmp.Or(p.CommandLine, t.trace.Process.CommandLine)
 	t.trace.Process = p
 	if id := c.fs.ContainerID(t.id.PID); id != "" {
 		t.trace.Container = &event.Container{ID: id}

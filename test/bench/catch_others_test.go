@@ -53,7 +53,7 @@ func catchByPolling(b *testing.B, p catchPaths, w way, prefix string, count int)
 			seen.read(b, file, pid, false, "")
 		}
 	}
-	r := done.result(w, prefix)
+	r := done.result(w)
 	// Nothing but the PID names a program that has sent its query already.
 	for label, program := range done.programs {
 		if at := seen["pid "+strconv.Itoa(program.pid)]; at != nil && w.each == 0 {
@@ -61,7 +61,7 @@ func catchByPolling(b *testing.B, p catchPaths, w way, prefix string, count int)
 			named.traced, named.fromStart = true, named.fromStart || at.fromStart
 		}
 	}
-	seen.count(&r, done, prefix)
+	seen.count(&r, done)
 	return r
 }
 

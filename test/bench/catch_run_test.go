@@ -151,7 +151,7 @@ func (l *launch) run(b *testing.B) allLaunched {
 }
 
 // result is the row without what the traces tell.
-func (a allLaunched) result(w way, _ string) result {
+func (a allLaunched) result(w way) result {
 	r := result{way: w, started: len(a.programs) * max(1, w.each)}
 	var lives []time.Duration
 	for _, p := range a.programs {
@@ -234,7 +234,7 @@ func (s sightings) read(b *testing.B, path string, pid int, fromStart bool, comm
 
 // count fills in the row. A program without execve in its life has no label but in
 // its query, so its PID counts, too; PIDs do not come again in so short a time.
-func (s sightings) count(r *result, all allLaunched, _ string) {
+func (s sightings) count(r *result, all allLaunched) {
 	for label, p := range all.programs {
 		labels := []string{label}
 		if r.each > 1 {
