@@ -2,9 +2,7 @@ package capture
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -279,112 +277,4 @@ func (f *finder) describe(st proc.Stat, status proc.Status, uid uint32, how stri
 		p.refused = who
 	}
 	return p
-}
-
-// source is where process events come from: the proc connector, or where that is
-// not to be had a ticker for polling /proc. A nil source never has any.
-type source struct {
-	conn    *connector.Conn
-	batches chan batch
-	ticker  *time.Ticker
-	seen    map[int]bool // PIDs of the last poll
-	polled  int
-}
-
-// batch is what one read of the connector gave.
-type batch struct {
-	events  []connector.Event
-	overrun bool
-}
-
-// How often /proc is polled for new PIDs, and every how many polls all processes
-// are looked at, because they may have become the UID.
-const (
-	pollEvery   = 10 * time.Millisecond
-	pollAllEach = 50
-)
-
-// listen opens the proc connector, or starts to poll where there is none.
-func (f *finder) listen() *source {
-	if f.polling {
-		return newPoller()
-	}
-	conn, err := connector.Open()
-	if err != nil {
-		f.log.Warn("no proc connector: polling /proc, processes that live less than "+pollEvery.String()+" are missed", "error", err)
-		f.polling = true
-		return newPoller()
-	}
-	s := &source{conn: conn, batches: make(chan batch, 16)}
-	go s.receive(f.log)
-	return s
-}
-
-func newPoller() *source { return &source{ticker: time.NewTicker(pollEvery)} }
-
-// receive passes on what the connector tells until it is closed.
-func (s *source) receive(log *slog.Logger) {
-	defer close(s.batches)
-	for {
-		events, err := s.conn.Receive()
-		switch {
-		case err == nil:
-			s.batches <- batch{events: events}
-		case errors.Is(err, connector.ErrOverrun):
-			s.batches <- batch{overrun: true}
-		case errors.Is(err, os.ErrClosed):
-			return
-		default:
-			log.Error("the proc connector fails: polling /proc from now on", "error", err)
-			s.conn.Close()
-			return
-		}
-	}
-}
-
-func (s *source) events() <-chan batch {
-	if s == nil {
-		return nil
-	}
-	return s.batches
-}
-
-func (s *source) polls() <-chan time.Time {
-	if s == nil || s.ticker == nil {
-		return nil
-	}
-	return s.ticker.C
-}
-
-// close ends the source and waits for its goroutine.
-func (s *source) close() {
-	switch {
-	case s == nil:
-	case s.ticker != nil:
-		s.ticker.Stop()
-	default:
-		s.conn.Close()
-		for range s.batches {
-		}
-	}
-}
-
-// poll looks at processes that were not there the last time, and now and then at
-// all of them.
-func (f *finder) poll(s *source) {
-	pids, err := f.fs.PIDs()
-	if err != nil {
-		f.log.Error("processes cannot be listed", "error", err)
-		return
-	}
-	s.polled++
-	all := s.polled%pollAllEach == 0
-	seen := make(map[int]bool, len(pids))
-	for _, pid := range pids {
-		seen[pid] = true
-		if all || !s.seen[pid] {
-			f.look(pid, event.FoundPoll, anyUID)
-		}
-	}
-	s.seen = seen
 }
