@@ -25,7 +25,7 @@ type originFinder struct {
 	fs    proc.FS
 	users *proc.Users
 	diag  *sockdiag.Conn
-	last  []int // holders found lately, latest last: likely to be them again
+	last  []int // holders and candidates of late, the latest last
 }
 
 func newOriginFinder(fs proc.FS, users *proc.Users) (*originFinder, error) {
@@ -47,7 +47,7 @@ func (f *originFinder) find(h *event.Hit, in logged, backlog int) {
 		return
 	}
 	var all []int
-	holders, why := f.holders(h, in, backlog, &all)
+	holders, why := f.holders(h, in, &all)
 	if all := f.describe(holders); len(all) > 0 {
 		origin.Grade = event.GradeSocket
 		h.Process, origin.Processes = &all[0], all[1:]
@@ -68,6 +68,7 @@ func (f *originFinder) find(h *event.Hit, in logged, backlog int) {
 		origin.More = len(candidates) - maxCandidates
 		candidates = candidates[len(candidates)-maxCandidates:]
 	}
+	f.remember(candidates...)
 	if origin.Processes = f.describe(candidates); len(origin.Processes) > 0 {
 		origin.Grade = event.GradeCandidates
 	}
@@ -75,7 +76,7 @@ func (f *originFinder) find(h *event.Hit, in logged, backlog int) {
 
 // holders finds the processes that hold the packet's socket, or says why not. It
 // lists /proc into all if it needs to.
-func (f *originFinder) holders(h *event.Hit, in logged, backlog int, all *[]int) (pids []int, why string) {
+func (f *originFinder) holders(h *event.Hit, in logged, all *[]int) (pids []int, why string) {
 	var protocol sockdiag.Protocol
 	switch h.Network.Transport {
 	case "udp":
@@ -101,9 +102,6 @@ func (f *originFinder) holders(h *event.Hit, in logged, backlog int, all *[]int)
 		return nil, err.Error()
 	}
 	for i, pid := range slices.Backward(f.last) {
-		if backlog == 0 {
-			break // there is time to find all that hold it
-		}
 		if f.fs.HoldsSocket(pid, uint64(socket.Inode)) {
 			f.last = append(slices.Delete(f.last, i, i+1), pid)
 			return []int{pid}, ""
@@ -135,12 +133,20 @@ func (f *originFinder) holders(h *event.Hit, in logged, backlog int, all *[]int)
 	if len(pids) == 0 {
 		return nil, fmt.Sprintf("nobody holds the socket any more (inode %d)", socket.Inode)
 	}
-	const remembered = 4
-	f.last = append(f.last, pids[0])
-	if len(f.last) > remembered {
-		f.last = f.last[1:]
-	}
+	f.remember(pids...)
 	return pids, ""
+}
+
+// remember notes processes that are likely to hold the next packet's socket. That
+// may be open for less than a millisecond, too short to go through all of /proc.
+func (f *originFinder) remember(pids ...int) {
+	const most = 16
+	for _, pid := range pids {
+		if !slices.Contains(f.last, pid) {
+			f.last = append(f.last, pid)
+		}
+	}
+	f.last = f.last[max(0, len(f.last)-most):]
 }
 
 // ofUser lists the processes of a UID, oldest first.
