@@ -184,8 +184,10 @@ func (t *tracer) look(c *Controller) {
 		return
 	}
 	// One that is just ending has lost some of this already.
-	p.Executable = cmp.Or(p.Executable, t.trace.Process.Executable)
-	p.CommandLine = cmp.Or(p.CommandLine, t.trace.Process.CommandLine)
+	if p.Executable == "" {
+		p.Executable, p.CommandLine = t.trace.Process.Executable, t.trace.Process.CommandLine
+	}
+	p.CommandLine = cmp.Or(p.CommandLine, p.Executable)
 	t.trace.Process = p
 	if id := c.fs.ContainerID(t.id.PID); id != "" {
 		t.trace.Container = &event.Container{ID: id}
