@@ -84,6 +84,7 @@ type tracing struct {
 	described bool
 	holds     []uint64  // of the gate, which wait for strace
 	held      time.Time // when the latest of them began
+	forbidden []uint64  // of the gate, which wait until strace has let go
 }
 
 func newCapture(uid uint32, user event.User, scope string, levels []config.Level, linger time.Duration, now time.Time) *capture {

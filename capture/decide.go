@@ -58,7 +58,12 @@ func (k *Controller) foundAgain(c *capture, f found) {
 		if t.id != f.id {
 			continue
 		}
-		if hold != 0 && f.refused == "" {
+		if hold != 0 && f.refused != "" {
+			// It goes on when its strace has let go, see ended.
+			tr.forbidden = append(tr.forbidden, hold)
+			hold = 0
+		}
+		if hold != 0 {
 			tr.held = f.at
 			if tr.attached.IsZero() {
 				tr.holds = append(tr.holds, hold)
@@ -185,6 +190,7 @@ func (k *Controller) ended(m traceEnded) {
 	c := k.of[m.t]
 	tr := c.tracing[m.t]
 	k.letGo(tr.holds...)
+	k.letGo(tr.forbidden...)
 	if tr.attached.IsZero() {
 		c.attaching--
 	}
