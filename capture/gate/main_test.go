@@ -29,7 +29,7 @@ func helper(what string, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := alarm.feed(); err != nil {
+	if err := alarm.feed(time.Now()); err != nil {
 		return err
 	}
 	if what == "watchdog" {

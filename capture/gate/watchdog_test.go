@@ -20,7 +20,7 @@ func watched(way string) error {
 	if err != nil {
 		return err
 	}
-	if err := dog.feed(); err != nil {
+	if err := dog.feed(time.Now()); err != nil {
 		return err
 	}
 	switch way {
@@ -35,7 +35,7 @@ func watched(way string) error {
 	case "feeds":
 		fmt.Println("fed")
 		for start := time.Now(); time.Since(start) < 2*watchdogAfter; time.Sleep(watchdogAfter / 100) {
-			if err := dog.feed(); err != nil {
+			if err := dog.feed(time.Now()); err != nil {
 				return err
 			}
 		}
