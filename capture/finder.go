@@ -37,6 +37,7 @@ type (
 		tracer                        int    // who traces it already
 		ours                          bool   // that is a strace of ours
 		hold                          uint64 // the gate holds it under this number; 0: it does not
+		gone                          bool   // it has ended since
 	}
 	// forbidden tells that a strace of ours must let go.
 	forbidden struct {
@@ -75,7 +76,7 @@ type finder struct {
 	// What follows belongs to the goroutine of run.
 	watched map[uint32]watch
 	polling bool           // there is no proc connector here
-	known   map[int]uint32 // the processes found that have not ended, and their watch
+	known   map[int]uint32 // the processes of watched UIDs that have not ended, and their watch
 }
 
 func newFinder(fs proc.FS, g guard, log *slog.Logger, send func(any)) *finder {
@@ -172,22 +173,28 @@ func (f *finder) scan(wanted func(uint32) bool, overrun bool) {
 func anyUID(uint32) bool { return true }
 
 // mayBeWatched tells quickly of most processes that they are of no watched user.
-// The owner of /proc/PID is the effective UID, or root if that may not be told.
 func (f *finder) mayBeWatched(pid int) bool {
-	owner, err := f.fs.Owner(pid)
-	if err != nil {
+	if f.isOthers(pid) {
 		return false
 	}
-	if owner == 0 {
-		_, err := f.fs.Executable(pid) // kernel threads, of which there are many, have none
-		return err == nil
+	_, err := f.fs.Executable(pid) // kernel threads, of which there are many, have none
+	return err == nil
+}
+
+// isOthers reports whether a process is gone, or for sure of no watched user. The
+// owner of /proc/PID is the effective UID, or root if that may not be told. A real
+// UID that is another comes by an event of its own, or from a parent that is known.
+func (f *finder) isOthers(pid int) bool {
+	owner, err := f.fs.Owner(pid)
+	if err != nil {
+		return true
 	}
 	for uid, w := range f.watched {
-		if uid == owner || w.roots != nil {
-			return true
+		if owner == 0 || owner == uid || w.roots != nil {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // batch looks at the processes that events tell of.
@@ -198,18 +205,43 @@ func (f *finder) batch(b batch) {
 		return
 	}
 	for _, e := range b.events {
-		switch e.Kind {
-		case connector.Fork:
-			if uid, known := f.known[e.Parent]; !f.look(e.PID, event.FoundFork, anyUID) && known {
-				f.send(unseen{uid})
-			}
-		case connector.Exec:
+		f.event(e)
+	}
+}
+
+// event looks at the process of an event if it can be of a watched UID. Most are not,
+// and cost next to nothing: whoever is of a watched UID was there when that was first
+// scanned for, is the child of one that is known, or became it.
+func (f *finder) event(e connector.Event) {
+	uid, known := f.known[e.PID]
+	switch e.Kind {
+	case connector.Fork:
+		if uid, known = f.known[e.Parent]; !known {
+			return
+		}
+		f.known[e.PID] = uid // even if it is gone: it may have children
+		if !f.look(e.PID, event.FoundFork, anyUID) {
+			f.send(unseen{uid})
+		}
+	case connector.Exec:
+		if known || !f.isOthers(e.PID) {
 			f.look(e.PID, event.FoundExec, anyUID)
-		case connector.UID:
-			f.look(e.PID, event.FoundUID, anyUID)
-			f.checkUser(e.PID)
-		case connector.Exit:
-			// Not only of those in known: the gate finds processes, too.
+		}
+	case connector.UID:
+		for uid, w := range f.watched {
+			if w.roots == nil && (e.RUID == uid || e.RUID != 0 && e.EUID == uid) {
+				f.known[e.PID], known = uid, true
+			}
+		}
+		if !known && f.guard.forbidsUser(e.RUID) == "" {
+			return
+		}
+		if status, err := f.fs.Status(e.PID); err == nil {
+			f.consider(e.PID, status, event.FoundUID, anyUID)
+			f.checkUser(status)
+		}
+	case connector.Exit:
+		if known {
 			delete(f.known, e.PID)
 			f.send(exited{pid: e.PID, code: exitCode(e.ExitCode), at: time.Now()})
 		}
@@ -218,11 +250,7 @@ func (f *finder) batch(b batch) {
 
 // checkUser tells of a process in one of our traces that has become a user who is
 // never traced.
-func (f *finder) checkUser(pid int) {
-	status, err := f.fs.Status(pid)
-	if err != nil {
-		return
-	}
+func (f *finder) checkUser(status proc.Status) {
 	why := f.guard.forbidsUser(status.UID.Real)
 	if _, ours := f.guard.tracedBy(status); ours && why != "" {
 		f.send(forbidden{status.TracerPID, why})
@@ -241,11 +269,13 @@ func exitCode(status uint32) int {
 // look reports a process to the watches it belongs to, and whether it could be
 // looked at.
 func (f *finder) look(pid int, how string, wanted func(uint32) bool) (there bool) {
-	at := time.Now()
 	status, err := f.fs.Status(pid)
-	if err != nil {
-		return false
-	}
+	return err == nil && f.consider(pid, status, how, wanted)
+}
+
+// consider is look, of a process whose status was read just now.
+func (f *finder) consider(pid int, status proc.Status, how string, wanted func(uint32) bool) (there bool) {
+	at := time.Now()
 	var st proc.Stat
 	for uid, w := range f.watched {
 		if !wanted(uid) || w.roots == nil && !status.Of(uid) {
@@ -255,6 +285,7 @@ func (f *finder) look(pid int, how string, wanted func(uint32) bool) (there bool
 			continue
 		}
 		if st.PID == 0 {
+			var err error
 			if st, err = f.fs.Stat(pid); err != nil || st.Dead() {
 				return false
 			}

@@ -33,6 +33,11 @@ const (
 	pollAllEach = 50
 )
 
+// gatherFor is how long events gather after some were received: to start a program
+// makes four of them, and to be woken for each would slow down all programs of the
+// machine.
+const gatherFor = time.Millisecond
+
 // listen opens the proc connector, or starts to poll where there is none.
 func (f *finder) listen() *source {
 	if f.polling {
@@ -59,6 +64,7 @@ func (s *source) receive(log *slog.Logger) {
 		switch {
 		case err == nil:
 			s.batches <- batch{events: events}
+			time.Sleep(gatherFor)
 		case errors.Is(err, connector.ErrOverrun):
 			s.batches <- batch{overrun: true}
 		case errors.Is(err, os.ErrClosed):

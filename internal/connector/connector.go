@@ -34,9 +34,12 @@ const (
 )
 
 // A Conn receives the events of all processes of the machine.
+//
+// It waits in poll(2) and not with the runtime's poller: that would be woken by each
+// event, also while nobody receives. Forks and execs of the whole machine would pay.
 type Conn struct {
-	file *os.File
-	raw  syscall.RawConn
+	file, stop *os.File // stop is an eventfd that ends the wait
+	raw        [2]syscall.RawConn
 	// What follows belongs to Receive.
 	buf     []byte
 	events  []Event
@@ -61,7 +64,7 @@ func Open() (*Conn, error) {
 func open(readBuffer int) (*Conn, error) {
 	var fd int
 	err := inInitialNet(func() (err error) {
-		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_CONNECTOR)
+		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_CONNECTOR)
 		return err
 	})
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
@@ -70,19 +73,28 @@ func open(readBuffer int) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
-	c := &Conn{file: os.NewFile(uintptr(fd), "proc connector"), buf: make([]byte, datagram)}
+	file := os.NewFile(uintptr(fd), "proc connector")
+	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("make an eventfd: %w", err)
+	}
+	c := &Conn{file: file, stop: os.NewFile(uintptr(stop), "eventfd"), buf: make([]byte, datagram)}
 	if err := c.start(fd, readBuffer); err != nil {
 		// Not c.Close: before Linux 6.6 the kernel counts whoever leaves, even if
 		// it has not come.
 		c.file.Close()
+		c.stop.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
 func (c *Conn) start(fd, readBuffer int) (err error) {
-	if c.raw, err = c.file.SyscallConn(); err != nil {
-		return err
+	for i, f := range []*os.File{c.file, c.stop} {
+		if c.raw[i], err = f.SyscallConn(); err != nil {
+			return err
+		}
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, readBuffer); err != nil {
 		return fmt.Errorf("set read buffer (needs CAP_NET_ADMIN): %w", err)
@@ -113,19 +125,19 @@ func (c *Conn) listen() error {
 	if err != nil {
 		return fmt.Errorf("ask for events: %w", err)
 	}
-	if err := c.file.SetReadDeadline(time.Now().Add(ackTimeout)); err != nil {
-		return err
-	}
-	for {
-		n, err := c.file.Read(c.buf)
-		if errors.Is(err, unix.ENOBUFS) {
+	for deadline := time.Now().Add(ackTimeout); ; {
+		var n int
+		err := c.wait(time.Until(deadline), func(fd int) (err error) {
+			n, _, err = unix.Recvfrom(fd, c.buf, unix.MSG_DONTWAIT)
+			return err
+		})
+		switch {
+		case errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 			continue
-		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			return fmt.Errorf("wait for acknowledgement: "+
 				"not the initial PID or user namespace, or the kernel lacks CONFIG_PROC_EVENTS: %w", err)
-		}
-		if err != nil {
+		case err != nil:
 			return fmt.Errorf("wait for acknowledgement: %w", err)
 		}
 		for m := range messages(c.buf[:n]) {
@@ -134,10 +146,38 @@ func (c *Conn) listen() error {
 				return fmt.Errorf("ask for events (needs CAP_NET_ADMIN): %w", errno)
 			}
 			if ok {
-				return c.file.SetReadDeadline(time.Time{})
+				return nil
 			}
 		}
 	}
+}
+
+// forever makes wait wait until something comes.
+const forever = -1 * time.Millisecond
+
+// wait waits until there is something to read, and lets f read it. After that time
+// it returns [os.ErrDeadlineExceeded], after Close [os.ErrClosed].
+func (c *Conn) wait(timeout time.Duration, f func(fd int) error) error {
+	if timeout != forever {
+		timeout = max(0, timeout)
+	}
+	failed := os.ErrClosed // Control does not call with what is closed
+	_ = c.raw[0].Control(func(fd uintptr) {
+		_ = c.raw[1].Control(func(stop uintptr) {
+			fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(stop), Events: unix.POLLIN}}
+			n, err := unix.Poll(fds, int(timeout.Milliseconds()))
+			switch {
+			case err != nil && !errors.Is(err, unix.EINTR):
+				failed = err
+			case fds[1].Revents != 0:
+			case n == 0 && timeout != forever:
+				failed = os.ErrDeadlineExceeded
+			default:
+				failed = f(int(fd))
+			}
+		})
+	})
+	return failed
 }
 
 func (c *Conn) send(number uint32, op []byte) error {
@@ -154,37 +194,43 @@ func (c *Conn) send(number uint32, op []byte) error {
 // be called again. After [Conn.Close] the error is [os.ErrClosed].
 func (c *Conn) Receive() ([]Event, error) {
 	c.events = c.events[:0]
-	var failed error
-	err := c.raw.Read(func(fd uintptr) (done bool) {
-		for len(c.events) < batch {
-			n, err := unix.Read(int(fd), c.buf)
-			switch err {
-			case nil:
-				c.events = appendEvents(c.events, c.buf[:n])
-			case unix.EINTR:
-			case unix.ENOBUFS:
-				c.overrun = true
-			case unix.EAGAIN:
-				return len(c.events) > 0 || c.overrun
-			default:
-				failed = err
-				return true
-			}
+	for {
+		timeout := forever
+		if c.overrun {
+			timeout = 0
 		}
-		return true
-	})
-	switch {
-	case len(c.events) > 0:
-		return slices.Clone(c.events), nil
-	case failed != nil:
-		return nil, fmt.Errorf("receive process events: %w", failed)
-	case err != nil:
-		// No deadline is set, so nothing but Close ends the wait. (The error is
-		// one of the runtime's own, which is not os.ErrClosed.)
-		return nil, fmt.Errorf("receive process events: %w", os.ErrClosed)
+		err := c.wait(timeout, c.drain)
+		if len(c.events) > 0 {
+			return slices.Clone(c.events), nil
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break // that was all before the overrun
+		}
+		if err != nil {
+			return nil, fmt.Errorf("receive process events: %w", err)
+		}
 	}
 	c.overrun = false
 	return nil, fmt.Errorf("receive process events: %w", ErrOverrun)
+}
+
+// drain reads what is there.
+func (c *Conn) drain(fd int) error {
+	for len(c.events) < batch {
+		n, _, err := unix.Recvfrom(fd, c.buf, unix.MSG_DONTWAIT)
+		switch err {
+		case nil:
+			c.events = appendEvents(c.events, c.buf[:n])
+		case unix.EINTR:
+		case unix.ENOBUFS:
+			c.overrun = true
+		case unix.EAGAIN:
+			return nil
+		default:
+			return err
+		}
+	}
+	return nil
 }
 
 // Close ends the subscription and closes the Conn. A Receive that waits returns.
@@ -192,5 +238,6 @@ func (c *Conn) Close() error {
 	// The kernel counts its listeners, and makes events for as long as there are
 	// any. Before Linux 6.6 it did not notice when one just closed its socket.
 	_ = c.send(0, binary.NativeEndian.AppendUint32(nil, mcastIgnore))
-	return c.file.Close()
+	_, _ = c.stop.Write([]byte{1, 0, 0, 0, 0, 0, 0, 0})
+	return errors.Join(c.file.Close(), c.stop.Close())
 }
