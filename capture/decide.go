@@ -24,7 +24,11 @@ func (k *Controller) found(ctx context.Context, f found) {
 		return
 	}
 	reason := f.refused
-	if reason == "" {
+	switch {
+	case reason != "":
+	case f.gone:
+		reason = "gone before it could be looked at"
+	default:
 		reason = c.refuses(f.id, k.running, k.cfg.Concurrent)
 	}
 	if reason != "" {

@@ -55,8 +55,8 @@ func (o gateOutput) Held(h gate.Held) {
 	}
 	defer func() { o.send(f) }()
 	st, err := o.fs.Stat(h.ID.PID)
-	if err != nil || st.ID != h.ID { // its deadline was over
-		f.refused = "gone before it could be looked at"
+	if err != nil || st.ID != h.ID { // it was traced already, or its deadline was over
+		f.gone = true
 		return
 	}
 	f.commandLine = h.Path // at least

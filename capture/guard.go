@@ -91,8 +91,8 @@ func (g guard) tracedBy(status proc.Status) (who string, ours bool) {
 		return "", false
 	}
 	st, err := g.fs.Stat(status.TracerPID)
-	if err != nil {
-		return fmt.Sprintf("traced by process %d already", status.TracerPID), false
+	if err != nil || st.Dead() {
+		return "", false // not any more
 	}
 	return fmt.Sprintf("traced by process %d (%s) already", st.PID, st.Comm), st.PPID == g.self
 }

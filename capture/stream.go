@@ -5,12 +5,32 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // A trace streams from strace through a chain of writers into its file. Each
 // link is one idea.
+
+// gulpEvery is how long what strace writes may wait in its pipe until we read it.
+const gulpEvery = 10 * time.Millisecond
+
+// copyInGulps copies until the pipe ends. strace writes each call in several pieces:
+// being woken for every one would cost more than all else that we do with them. The
+// writer never fails.
+func copyInGulps(w io.Writer, pipe io.Reader, buf []byte) {
+	for {
+		n, err := pipe.Read(buf)
+		w.Write(buf[:n])
+		if err != nil {
+			return
+		}
+		if n < len(buf) {
+			time.Sleep(gulpEvery)
+		}
+	}
+}
 
 // limiter passes on what fits into its bound, in whole lines, and counts the rest.
 type limiter struct {

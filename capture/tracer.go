@@ -150,7 +150,7 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 		}
 	}}
 	watch.Write(buf[:first])
-	io.CopyBuffer(onlyWriter{watch}, st.output, buf)
+	copyInGulps(watch, st.output, buf)
 
 	said := <-messages
 	waitErr := <-waited
@@ -312,6 +312,3 @@ func (t *tracer) awaitStop(cmd *exec.Cmd, finished <-chan struct{}) string {
 		return reason
 	}
 }
-
-// onlyWriter hides other methods, so that io.Copy uses the buffer it is given.
-type onlyWriter struct{ io.Writer }
