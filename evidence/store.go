@@ -14,6 +14,7 @@ import (
 	"path"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,10 +25,14 @@ import (
 // nflog.queue takes by default.
 const queueLength = 40_000
 
-// batchSize bounds the changes of one transaction. What is queued is written at
-// once, so that little is lost if we are killed; while that goes on more is queued,
-// so in a flood the disk sees a few large transactions instead of many small ones.
-const batchSize = 2048
+// batchSize bounds the changes of one transaction, and writeEvery is how soon one may
+// follow another: a single change is written at once, but in a flood, of which
+// changes of the same trace or capture are a good part, the disk sees a few large
+// transactions instead of many small ones. If we are killed, so much is lost.
+const (
+	batchSize  = 2048
+	writeEvery = 50 * time.Millisecond
+)
 
 // Store is the daemon's side of an evidence directory, its only writer. Its
 // methods can be called from several goroutines and do not wait for the disk.
@@ -149,9 +154,12 @@ func (s *Store) Create(t *event.Trace) (*os.File, error) {
 // write writes batches until the queue is closed.
 func (s *Store) write() {
 	defer close(s.written)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for first := range s.queue {
 		batch := newBatch()
 		batch.add(first)
+		<-timer.C
 		for more := true; more && batch.size() < batchSize; {
 			select {
 			case op, ok := <-s.queue:
@@ -162,6 +170,7 @@ func (s *Store) write() {
 				more = false
 			}
 		}
+		timer.Reset(writeEvery)
 		if n := s.dropped.Swap(0); n > 0 {
 			batch.add(event.NewLoss("hits not recorded: the catalogue could not be written fast enough", n))
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"culprit/internal/event"
 	"culprit/internal/proc"
@@ -14,6 +15,11 @@ import (
 // busyBacklog is how many packets may wait before we stop searching for origins:
 // a search reads much of /proc, and in a flood the answers would come too late.
 const busyBacklog = 64
+
+// restFactor is how many times as long as a search for candidates the next one has
+// to wait: a guess is not worth more than a tenth of a processor, which straces may
+// be waiting for.
+const restFactor = 9
 
 // maxCandidates bounds the processes described when nobody holds the socket.
 const maxCandidates = 8
@@ -26,6 +32,8 @@ type originFinder struct {
 	users *proc.Users
 	diag  *sockdiag.Conn
 	last  []int // holders and candidates of late, the latest last
+	// rested is when candidates may be searched for again.
+	rested time.Time
 }
 
 func newOriginFinder(fs proc.FS, users *proc.Users) (*originFinder, error) {
@@ -60,6 +68,12 @@ func (f *originFinder) find(h *event.Hit, in logged, backlog int) {
 	if in.uid == nil {
 		return
 	}
+	began := time.Now()
+	if began.Before(f.rested) {
+		origin.Reason += "; candidates were not searched for: too many packets at once"
+		return
+	}
+	defer func() { f.rested = time.Now().Add(restFactor * time.Since(began)) }()
 	candidates := f.ofUser(*in.uid, &all)
 	if len(candidates) == 0 {
 		return
