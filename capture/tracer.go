@@ -287,6 +287,7 @@ func (t *tracer) readMessages(run running, c *Controller, on func()) (text strin
 				continue
 			}
 			told = true
+			calm(run.cmd.Process.Pid)
 			c.send(traceAttached{t, time.Now(), run.cmd.Process.Pid})
 			on()
 		}
