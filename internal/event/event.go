@@ -25,6 +25,7 @@ const (
 	ActionCapture = "capture"
 	ActionTrace   = "trace"
 	ActionProgram = "program"
+	ActionProof   = "proof"
 	ActionLoss    = "loss"
 )
 
@@ -156,6 +157,7 @@ type Grade string
 
 // The grades of an origin, best first.
 const (
+	GradeProof      Grade = "proof"      // a line of its trace sent the very packet, see Proof
 	GradeSocket     Grade = "socket"     // the process holds the socket the packet came from
 	GradeCandidates Grade = "candidates" // a guess: the processes of that UID alive at that moment
 	GradeNone       Grade = "none"       // nobody was found
@@ -354,6 +356,32 @@ const (
 	// FoundDescendant: strace followed an ancestor into it.
 	FoundDescendant = "descendant"
 )
+
+// Proof says which line of a trace sent a hit's packet: its system call carries the
+// packet's bytes.
+type Proof struct {
+	Timestamp time.Time   `json:"@timestamp"` // when the system call began, by strace
+	Event     Meta        `json:"event"`
+	Rule      Rule        `json:"rule"` // of the hit
+	User      User        `json:"user"`
+	File      File        `json:"file"` // the trace
+	Culprit   ProofDetail `json:"culprit"`
+}
+
+// ProofDetail is what ECS has no field for.
+type ProofDetail struct {
+	Capture Reference `json:"capture"`
+	Hit     Reference `json:"hit"`
+	Trace   Reference `json:"trace"`
+	// Probable says that bytes or addresses are missing on one side (strace cut the
+	// string short, or the packet was longer than nflog.snaplen): all that both sides
+	// have agrees, but that is not everything.
+	Probable bool   `json:"probable,omitempty"`
+	TID      int    `json:"tid"`     // the thread, as the trace's lines begin with
+	Syscall  string `json:"syscall"` // sendto, sendmmsg, write, …
+	Line     int64  `json:"line"`    // of the trace file, from 1
+	Offset   int64  `json:"offset"`  // of that line's first byte in the (uncompressed) trace file
+}
 
 // Loss says that something was not seen or not kept.
 type Loss struct {
