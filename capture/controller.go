@@ -95,7 +95,7 @@ func (k *Controller) Run(ctx context.Context) {
 	var helpers sync.WaitGroup
 	helpers.Go(func() { k.finder.run(ctx) })
 	helpers.Go(func() { k.spawner.run(spawnerCtx) })
-	helpers.Go(func() { k.gate.Run(ctx, gateOutput{k}) })
+	helpers.Go(func() { k.gate.Run(ctx, gateOutput{k, new(uint64)}) })
 	defer func() {
 		close(k.done)
 		k.tracers.Wait()
@@ -167,6 +167,13 @@ func (k *Controller) handle(ctx context.Context, message any) {
 		k.ended(m)
 	case gateDown:
 		k.gateDown(m)
+	case gateUnheld:
+		for _, c := range k.captures {
+			if c.isGated {
+				c.doc.Culprit.Unheld += m.count
+				c.dirty = true
+			}
+		}
 	default:
 		panic(fmt.Sprintf("capture: message of type %T", m))
 	}

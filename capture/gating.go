@@ -43,8 +43,15 @@ func newGate(c config.Capture, program strace.Program, k *Controller) theGate {
 // gateDown tells the controller that the gate failed.
 type gateDown struct{ err error }
 
+// gateUnheld tells the controller of programs that the gate did not hold though it
+// should have.
+type gateUnheld struct{ count int }
+
 // gateOutput passes on what the gate tells. The keeper's goroutine calls it.
-type gateOutput struct{ *Controller }
+type gateOutput struct {
+	*Controller
+	busy *uint64 // of the last counts
+}
 
 // Held passes a held process to the controller, which lets it go in the end. What it
 // is about to become counts, not what it still is.
@@ -80,5 +87,10 @@ func (o gateOutput) Marked(trouble string) {
 	o.log.Warn("the gate does not cover every file system: programs from these are traced from shortly after their start", slog.String("not_covered", trouble))
 }
 
-// Counted ignores the counts: what matters of them is noted with each trace.
-func (o gateOutput) Counted(gate.Counts) {}
+// Counted passes on what is not noted with a trace: who was not held.
+func (o gateOutput) Counted(c gate.Counts) {
+	if c.Busy > *o.busy {
+		o.send(gateUnheld{int(c.Busy - *o.busy)})
+	}
+	*o.busy = c.Busy // a new gate begins at zero
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"culprit/internal/event"
+	"culprit/internal/testkit"
 )
 
 // gated is a configuration whose captures take all that comes, with a gate that
@@ -284,33 +285,10 @@ func allFree(uid uint32) error {
 	return nil
 }
 
-// marks counts the fanotify marks of a process that raise events, not those that
-// make it ignore a file (man 5 proc, fdinfo).
-func marks(t *testing.T, pid int) (n int) {
+// marks counts the fanotify marks of a process that raise events.
+func marks(t *testing.T, pid int) int {
 	t.Helper()
-	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
-	if err != nil || len(fds) == 0 {
-		t.Fatalf("process %d has no descriptors: %v", pid, err)
-	}
-	found := false
-	for _, fd := range fds {
-		if to, _ := os.Readlink(fd); to != "anon_inode:[fanotify]" {
-			continue
-		}
-		found = true
-		text, err := os.ReadFile(strings.Replace(fd, "/fd/", "/fdinfo/", 1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(text)) {
-			if strings.HasPrefix(line, "fanotify ") && !strings.HasPrefix(line, "fanotify flags:") && !strings.Contains(line, " mask:0 ") {
-				n++
-			}
-		}
-	}
-	if !found {
-		t.Fatalf("process %d has no fanotify descriptor", pid)
-	}
+	n, _ := testkit.FanotifyMarks(t, pid)
 	return n
 }
 
@@ -646,6 +624,25 @@ func TestGateCrowd(t *testing.T) {
 	h.unharmed()
 	d.stop()
 	h.unharmed(uid)
+}
+
+// Straces go before others only until they are on their process.
+func TestStraceIsNice(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "")
+	d := h.hunt(gated)
+	s := d.captured(newUID())
+	traced(t, s.process)
+	_, strace := status(s.pid)
+	eventually(t, "the strace has the daemon's nice value", func() error {
+		ours, err1 := syscall.Getpriority(syscall.PRIO_PROCESS, d.pid)
+		its, err2 := syscall.Getpriority(syscall.PRIO_PROCESS, strace)
+		if err := errors.Join(err1, err2); err != nil || its != ours {
+			return fmt.Errorf("it has %d, the daemon %d: %v", 20-its, 20-ours, err)
+		}
+		return nil
+	})
+	d.stop()
 }
 
 // While nothing is captured nobody waits for the gate.

@@ -217,44 +217,8 @@ func (d *driver) none() {
 // isMarked reports whether the gate would be asked about anything.
 func (d *driver) isMarked() bool {
 	d.t.Helper()
-	marks, _ := fanotifyMarks(d.t, d.pid)
+	marks, _ := testkit.FanotifyMarks(d.t, d.pid)
 	return marks > 0
-}
-
-// fanotifyMarks counts the marks of a process that raise events, and those that
-// only make it ignore a file (man 5 proc, fdinfo).
-func fanotifyMarks(t *testing.T, pid int) (marks, ignoring int) {
-	t.Helper()
-	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
-	if err != nil || len(fds) == 0 {
-		t.Fatalf("no descriptors of process %d: %v", pid, err)
-	}
-	found := false
-	for _, fd := range fds {
-		if to, _ := os.Readlink(fd); to != "anon_inode:[fanotify]" {
-			continue
-		}
-		found = true
-		text, err := os.ReadFile(strings.Replace(fd, "/fd/", "/fdinfo/", 1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(text)) {
-			rest, ok := strings.CutPrefix(line, "fanotify ")
-			if !ok || strings.HasPrefix(rest, "flags:") {
-				continue
-			}
-			if strings.Contains(rest, " mask:0 ") {
-				ignoring++
-			} else {
-				marks++
-			}
-		}
-	}
-	if !found {
-		t.Fatalf("process %d has no fanotify descriptor", pid)
-	}
-	return marks, ignoring
 }
 
 // await takes something from a channel that should be there soon.
@@ -411,7 +375,7 @@ func TestHold(t *testing.T) {
 	if c := d.counts(); c.Held != 2 || c.Expired != 0 || c.Busy != 0 || c.Passed < before.Passed+2 {
 		t.Errorf("the counts are %+v, before %+v; want 2 held, and more that passed", c, before)
 	}
-	if _, ignoring := fanotifyMarks(t, d.pid); ignoring != 1 {
+	if _, ignoring := testkit.FanotifyMarks(t, d.pid); ignoring != 1 {
 		t.Errorf("%d files are exempt, want %s", ignoring, loader)
 	}
 }
@@ -457,7 +421,7 @@ func TestWatchChanges(t *testing.T) {
 		}
 		return nil
 	})
-	if _, ignoring := fanotifyMarks(t, d.pid); ignoring != 1 {
+	if _, ignoring := testkit.FanotifyMarks(t, d.pid); ignoring != 1 {
 		t.Errorf("%d files are exempt, want 1", ignoring)
 	}
 	b.waits()

@@ -79,13 +79,14 @@ type Output interface {
 func (k *Keeper) Run(ctx context.Context, out Output) {
 	var watched []uint32
 	for ctx.Err() == nil {
+		began := time.Now()
 		err := k.serve(ctx, &watched, out)
 		if ctx.Err() != nil {
 			return
 		}
 		out.Down(err)
 		select { // do not start one after the other where it cannot work
-		case <-time.After(time.Second):
+		case <-time.After(time.Until(began.Add(time.Second))):
 		case <-ctx.Done():
 		}
 	}

@@ -2,14 +2,17 @@ package gate
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"culprit/internal/proc"
 	"culprit/internal/testkit"
 )
 
@@ -42,13 +45,19 @@ type kept struct {
 
 func keep(t *testing.T, deadline time.Duration) *kept {
 	t.Helper()
+	return keepGate(t, Config{Deadline: deadline})
+}
+
+func keepGate(t *testing.T, c Config) *kept {
+	t.Helper()
 	testkit.Root(t)
 	_, loader := dynamic(t)
 	k := &kept{
 		t: t, pid: new(atomic.Int64),
 		told: told{make(chan Held, 1000), make(chan error, 100), make(chan string, 100), make(chan Counts, 1)},
 	}
-	k.Keeper = NewKeeper(Config{Deadline: deadline, Exempt: []string{loader}})
+	c.Exempt = []string{loader}
+	k.Keeper = NewKeeper(c)
 	k.Keeper.start = func(cmd *exec.Cmd) error {
 		if err := cmd.Start(); err != nil {
 			return err
@@ -121,7 +130,7 @@ func TestKeeper(t *testing.T) {
 	await(t, k.counts, "the counts are told")
 	k.Watch(nil)
 	eventually(t, "the marks are gone", func() error {
-		if marks, _ := fanotifyMarks(t, int(k.pid.Load())); marks > 0 {
+		if marks, _ := testkit.FanotifyMarks(t, int(k.pid.Load())); marks > 0 {
 			return io.ErrNoProgress
 		}
 		return nil
@@ -209,4 +218,69 @@ func TestKeeperArguments(t *testing.T) {
 	if want := []string{"culprit", "gate", "--deadline", "1.5s", "--stop", "--exempt", "/a b", "--exempt", "/c"}; !slices.Equal(k.args, want) {
 		t.Errorf("got %q\nwant %q", k.args, want)
 	}
+}
+
+// Who was stopped by SIGSTOP goes on though the gate is killed: its keeper sees to it.
+func TestKeeperResumes(t *testing.T) {
+	r := newRunner(t, nil, newUID())
+	k := keepGate(t, Config{Deadline: forever, Stop: true})
+	k.Watch([]uint32{r.uid})
+	await(t, k.marked, "the file systems are marked")
+	r.run("/bin/true")
+	h := await(t, k.held, "the program is stopped")
+	eventually(t, "the program is stopped", func() error { return hasState(h.ID, 'T') })
+	k.signal(syscall.SIGKILL)
+	r.end()
+}
+
+// If the keeper is killed, too, the next gate sees to it, by the list.
+func TestSweep(t *testing.T) {
+	testkit.Root(t)
+	list := filepath.Join(t.TempDir(), "run", "stopped")
+	stopped := func() proc.ID {
+		cmd := exec.Command("sleep", "1000")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			cmd.Process.Kill()
+			cmd.Wait()
+		})
+		cmd.Process.Signal(syscall.SIGSTOP)
+		st, err := proc.Default.Stat(cmd.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it is stopped", func() error { return hasState(st.ID, 'T') })
+		return st.ID
+	}
+	first, err := openStopped(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, others := stopped(), stopped()
+	old := others
+	old.Start-- // it had the PID before
+	fmt.Fprintf(first, "%v\nnonsense\n%v\n%v", old, ours, proc.ID{PID: 1 << 22, Start: 1})
+	first.Close()
+	second, err := openStopped(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	eventually(t, "it goes on", func() error { return hasState(ours, 'S') })
+	if err := hasState(others, 'T'); err != nil {
+		t.Errorf("a process that somebody else stopped: %v", err)
+	}
+	if info, err := second.Stat(); err != nil || info.Size() != 0 || info.Mode().Perm() != 0o600 {
+		t.Errorf("the list is %v, %v", info, err)
+	}
+}
+
+func hasState(id proc.ID, state byte) error {
+	st, err := proc.Default.Stat(id.PID)
+	if err == nil && (st.ID != id || st.State != state) {
+		err = fmt.Errorf("process %v is in state %c", st.ID, st.State)
+	}
+	return err
 }

@@ -207,6 +207,9 @@ func (s shower) capture(c *event.Capture) error {
 		s.line("hits", "%d, the first %s", d.Hits, d.FirstHit.ID)
 	}
 	s.line("traces", "%d", d.Traces)
+	if d.Unheld > 0 {
+		s.line("not held", "%s, because culprit was too busy to listen; they were found a little later", text.Plural(d.Unheld, "program"))
+	}
 	if d.GateFailures > 0 {
 		s.line("gate", "it failed %s; programs that started then were found a little later", text.Plural(d.GateFailures, "time"))
 	}

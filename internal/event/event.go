@@ -264,6 +264,10 @@ type CaptureDetail struct {
 	// GateFailures counts how often the gate failed: programs that started then
 	// were found by other ways, a little later.
 	GateFailures int `json:"gate_failures,omitempty"`
+	// Unheld counts programs that the gate let go because the daemon did not listen.
+	// They were found by other ways, too. The gate holds for all captures, so each
+	// that was live then counts them.
+	Unheld int `json:"unheld,omitempty"`
 	// FirstHit is the hit that started the capture.
 	FirstHit *Reference `json:"first_hit,omitempty"`
 }
