@@ -205,6 +205,10 @@ type HitDetail struct {
 	Questions []DNS `json:"questions,omitempty"`
 	// Truncated says that the packet was longer than nflog.snaplen.
 	Truncated bool `json:"truncated,omitempty"`
+	// Proof is the line of a trace that sent the packet, once it is found.
+	Proof *ProofDetail `json:"proof,omitempty"`
+	// ForwardedFrom is the hit whose question a local resolver sent on with this one.
+	ForwardedFrom *Reference `json:"forwarded_from,omitempty"`
 }
 
 // Senders are the processes that hold the packet's socket, if any are known.
@@ -237,7 +241,26 @@ type Capture struct {
 	Event     Meta          `json:"event"`
 	Rule      *Rule         `json:"rule,omitempty"` // of the hit that started it
 	User      User          `json:"user"`
+	Observer  *Observer     `json:"observer,omitempty"` // who captured
+	Host      *Host         `json:"host,omitempty"`
 	Culprit   CaptureDetail `json:"culprit"`
+}
+
+// Observer is the culprit that captured.
+type Observer struct {
+	Product string `json:"product"` // culprit
+	Version string `json:"version"`
+}
+
+// Host is the machine it ran on.
+type Host struct {
+	Hostname string `json:"hostname,omitempty"`
+	OS       OS     `json:"os"`
+}
+
+// OS is the machine's operating system.
+type OS struct {
+	Kernel string `json:"kernel,omitempty"` // its release, as uname -r prints it
 }
 
 // CaptureDetail is what ECS has no field for.
@@ -270,6 +293,9 @@ type CaptureDetail struct {
 	Unheld int `json:"unheld,omitempty"`
 	// FirstHit is the hit that started the capture.
 	FirstHit *Reference `json:"first_hit,omitempty"`
+	// Strace is the version of strace, and Config the text of the configuration.
+	Strace string `json:"strace,omitempty"`
+	Config string `json:"config,omitempty"`
 }
 
 // Missed is a process that was found and not traced.
@@ -317,6 +343,11 @@ type TraceDetail struct {
 	EndedBecause string `json:"ended_because,omitempty"`
 	Truncated    bool   `json:"truncated,omitempty"` // the trace reached capture.trace_bytes
 	Lost         int64  `json:"lost,omitempty"`      // bytes of strace output not kept
+	// Removed says why the file is not there any more, if evidence.keep, max_bytes or
+	// min_free wanted that.
+	Removed string `json:"removed,omitempty"`
+	// Proofs are the hits whose packets the trace shows being sent.
+	Proofs []ProofDetail `json:"proofs,omitempty"`
 }
 
 // Life says for people what of the program's life the trace holds.
@@ -364,12 +395,14 @@ const (
 // Proof says which line of a trace sent a hit's packet: its system call carries the
 // packet's bytes.
 type Proof struct {
-	Timestamp time.Time   `json:"@timestamp"` // when the system call began, by strace
-	Event     Meta        `json:"event"`
-	Rule      Rule        `json:"rule"` // of the hit
-	User      User        `json:"user"`
-	File      File        `json:"file"` // the trace
-	Culprit   ProofDetail `json:"culprit"`
+	Timestamp time.Time `json:"@timestamp"` // when the system call began, by strace
+	Event     Meta      `json:"event"`
+	Rule      Rule      `json:"rule"` // of the hit
+	User      User      `json:"user"`
+	// Process is the thread's process, as what it was last seen.
+	Process Process     `json:"process"`
+	File    File        `json:"file"` // the trace
+	Culprit ProofDetail `json:"culprit"`
 }
 
 // ProofDetail is what ECS has no field for.

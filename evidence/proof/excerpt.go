@@ -1,0 +1,253 @@
+package proof
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+)
+
+// Bounds of an excerpt.
+const (
+	maxText    = 4 << 10 // bytes of a line
+	maxNear    = 1000    // lines before the proof, and after it
+	maxEarlier = 16      // telling lines of the thread from long before
+	maxForks   = 1 << 16 // threads and children that are remembered
+	maxExecs   = 1 << 10 // execve lines of other threads that are remembered
+	maxDepth   = 16      // ancestors
+	lateForks  = 1000    // lines behind the proof in which its thread's fork may yet return
+)
+
+// Story is a proven line, among those that explain it.
+type Story struct {
+	// Forks says how the thread came to be, the latest fork first: who forked it, who
+	// forked that, and so on, as far as the trace holds it.
+	Forks []Fork
+	// Lines are in the order of the trace: the execve lines of the thread and of its
+	// ancestors, files it opened, connections and forks it made, and its lines right
+	// before and after the proof.
+	Lines []Line
+}
+
+// Fork is a clone, clone3, fork or vfork.
+type Fork struct {
+	TID, Parent int
+	Line        int64 // where the call returned, from 1
+}
+
+// Line is a line of a trace.
+type Line struct {
+	Number int64  // from 1
+	TID    int    // whose line it is
+	Text   string // without its end; the first 4 KiB
+	Cut    int64  // how many bytes Text lacks
+	Proof  bool
+	Gap    bool // before it, lines of the proof's thread are left out
+
+	nth int64 // of its thread's lines, from 1; ancestors' are not counted
+}
+
+// Excerpt reads a trace up to a proven line of a thread, and returns that with the
+// nearest lines of the same thread, so many before and after it (1000 at most), and
+// others that explain it. The text was chosen by the traced program: escape it.
+func Excerpt(r io.Reader, tid int, line int64, before, after int) (Story, error) {
+	e := excerpt{tid: tid, forks: make(map[int]Fork), execs: make(map[int]Line)}
+	e.before, e.after = int64(min(max(before, 0), maxNear)), int64(min(max(after, 0), maxNear))
+	if err := e.read(r, line); err != nil {
+		return Story{}, fmt.Errorf("read line %d of a trace: %w", line, err)
+	}
+	return e.story(), nil
+}
+
+type excerpt struct {
+	tid           int
+	before, after int64
+	forks         map[int]Fork // by the new TID
+	execs         map[int]Line // the last of each TID
+	earlier       []Line
+	near          []Line // right before the proof, it, and after it
+	nth           int64  // lines of the thread until now
+	proof         int64  // which of them is the proof, 0 before it
+}
+
+func (e *excerpt) read(r io.Reader, proof int64) error {
+	b := bufio.NewReaderSize(r, 64<<10)
+	buf := make([]byte, 0, maxText)
+	for number := int64(1); ; number++ {
+		text, cut, err := readLine(b, buf)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if len(text) > 0 {
+			e.line(text, Line{Number: number, Cut: cut, Proof: number == proof})
+		}
+		_, forked := e.forks[e.tid]
+		switch {
+		case number == proof && e.proof == 0 && len(text) > 0:
+			return fmt.Errorf("it is not one of thread %d", e.tid)
+		case err != nil && e.proof == 0:
+			return fmt.Errorf("there are only %d", number-1)
+		case err != nil:
+			return nil
+		case e.proof > 0 && e.nth >= e.proof+e.after && (forked || number >= proof+lateForks):
+			return nil
+		}
+	}
+}
+
+// readLine reads a line, of which it keeps what fits into buf.
+func readLine(b *bufio.Reader, buf []byte) (text []byte, cut int64, err error) {
+	for {
+		piece, err := b.ReadSlice('\n')
+		keep := piece
+		if err == nil {
+			keep = piece[:len(piece)-1]
+		}
+		n := min(len(keep), cap(buf)-len(buf))
+		buf = append(buf, keep[:n]...)
+		cut += int64(len(keep) - n)
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return buf, cut, err
+		}
+	}
+}
+
+// line takes in a line.
+func (e *excerpt) line(text []byte, l Line) {
+	tid, _, rest := head(text)
+	if len(rest) == 0 {
+		return
+	}
+	l.TID = tid
+	if tid == e.tid {
+		e.nth++
+		l.nth = e.nth
+		if l.Proof {
+			e.proof = e.nth
+		}
+	}
+	switch call, returned := callName(rest); call {
+	case "clone", "clone3", "fork", "vfork":
+		e.forked(Fork{TID: int(returned), Parent: tid, Line: l.Number})
+	case "execve", "execveat":
+		_, known := e.execs[tid]
+		// An unfinished one counts, as its other line has no arguments.
+		if e.proof == 0 && rest[0] != '<' && (returned == 0 || returned == unknown) &&
+			(known || tid == e.tid || len(e.execs) < maxExecs) {
+			e.execs[tid] = l.with(text)
+		}
+	}
+	if tid != e.tid || e.proof > 0 && e.nth > e.proof+e.after {
+		return
+	}
+	e.near = append(e.near, l.with(text))
+	if e.proof == 0 && int64(len(e.near)) > e.before {
+		e.remember(e.near[0])
+		e.near = e.near[1:]
+	}
+}
+
+// forked takes in a fork. That of the thread itself may return after the proof.
+func (e *excerpt) forked(f Fork) {
+	_, known := e.forks[f.TID]
+	switch {
+	case f.TID <= 0:
+	case f.TID == e.tid && (e.proof == 0 || !known), e.proof == 0 && (known || len(e.forks) < maxForks):
+		e.forks[f.TID] = f
+	}
+}
+
+// remember keeps a line from before the nearest, if it tells something.
+func (e *excerpt) remember(l Line) {
+	if !telling([]byte(l.Text)) {
+		return
+	}
+	if len(e.earlier) == maxEarlier {
+		e.earlier = slices.Delete(e.earlier, 0, 1)
+	}
+	e.earlier = append(e.earlier, l)
+}
+
+func (l Line) with(text []byte) Line {
+	l.Text = string(text)
+	return l
+}
+
+// telling reports whether a line says what the thread is doing: programs, files that
+// are not libraries, connections, forks. What failed does not.
+func telling(text []byte) bool {
+	_, _, rest := head(text)
+	call, returned := callName(rest)
+	switch call {
+	case "openat", "open":
+		return returned >= 0 && !bytes.Contains(rest, []byte(".so"))
+	case "connect", "clone", "clone3", "fork", "vfork":
+		return returned != -1
+	}
+	return false
+}
+
+// unknown stands for what a call returned when its line does not show it.
+const unknown = -2
+
+// callName returns the name of the call that a line is about, and what it returned:
+// -1 is a failure.
+func callName(rest []byte) (name string, returned int64) {
+	if after, ok := bytes.CutPrefix(rest, []byte("<... ")); ok {
+		word, _, _ := bytes.Cut(after[:min(len(after), 32)], []byte(" resumed>"))
+		name = string(word)
+	} else if i := bytes.IndexByte(rest[:min(len(rest), 32)], '('); i > 0 {
+		name = string(rest[:i])
+	}
+	i := bytes.LastIndex(rest, []byte(" = "))
+	if i < 0 || !bytes.HasSuffix(bytes.TrimRight(rest[:i], " "), []byte(")")) {
+		return name, unknown
+	}
+	value := rest[i+len(" = "):]
+	end := 0
+	for end < len(value) && (isDigit(value[end]) || value[end] == '-') {
+		end++
+	}
+	returned, err := strconv.ParseInt(string(value[:end]), 10, 64)
+	if err != nil {
+		return name, unknown
+	}
+	return name, returned
+}
+
+// story puts the lines together.
+func (e *excerpt) story() Story {
+	var s Story
+	lines := append(e.earlier, e.near...)
+	add := func(tid int) {
+		l, ok := e.execs[tid]
+		if ok && !slices.ContainsFunc(lines, func(o Line) bool { return o.Number == l.Number }) {
+			lines = append(lines, l)
+		}
+	}
+	add(e.tid)
+	for at := e.tid; len(s.Forks) < maxDepth; {
+		f, ok := e.forks[at]
+		if !ok {
+			break
+		}
+		s.Forks = append(s.Forks, f)
+		add(f.Parent)
+		at = f.Parent
+	}
+	slices.SortFunc(lines, func(a, b Line) int { return cmp.Compare(a.Number, b.Number) })
+	var nth int64
+	for i := range lines {
+		l := &lines[i]
+		if l.TID == e.tid {
+			l.Gap = l.nth != nth+1
+			nth = l.nth
+		}
+	}
+	s.Lines = lines
+	return s
+}

@@ -1,0 +1,181 @@
+package proof
+
+import (
+	"bytes"
+	"net/netip"
+)
+
+const (
+	// maxJoin is how many writes to one socket can make up one packet.
+	maxJoin = 64
+	// minKnown is how many bytes of a message must be there to be compared: a DNS
+	// message's id and flags.
+	minKnown = 4
+)
+
+// agree compares addresses. !ok means that the packet cannot come from this send;
+// !sure that nothing, or not everything, that is shown agrees.
+//
+// strace looks a socket up once, so the addresses of its descriptor may be out of
+// date; and a firewall rule of ours that comes after DNAT sees another destination.
+// Therefore these are believed only if the port agrees, and contradict only if that
+// does not.
+func (p *packet) agree(s *sent) (ok, sure bool) {
+	if p.foreign(s.Send) {
+		return false, false
+	}
+	local := s.Local.Port() != 0 && p.src.Port() != 0
+	remote := s.Remote
+	if named := s.message.Remote; named.IsValid() && (p.transport == "udp" || !remote.IsValid()) {
+		if contradict(named, p.dst) {
+			return false, false
+		}
+		remote = named
+	}
+	if contradict(s.Local, p.src) || contradict(remote, p.dst) {
+		return local, false
+	}
+	return true, p.src.Port() != 0 && (local || remote.IsValid())
+}
+
+// foreign reports whether a packet cannot come from a socket.
+func (p *packet) foreign(s *Send) bool {
+	if s.Transport != "" && s.Transport != p.transport {
+		return true
+	}
+	return s.Local.Port() != 0 && p.src.Port() != 0 && s.Local.Port() != p.src.Port()
+}
+
+// contradict reports whether both addresses are known and differ. An address of
+// zeros, or a port of 0, is not known.
+func contradict(a, b netip.AddrPort) bool {
+	if a.Addr().IsValid() && !a.Addr().IsUnspecified() && a.Addr().WithZone("") != b.Addr() {
+		return true
+	}
+	return a.Port() != 0 && b.Port() != 0 && a.Port() != b.Port()
+}
+
+// fit says which send of a socket's the packet's matched part comes from, if the
+// packet's last byte comes from run[last]. probable means that not everything was
+// there to compare.
+func (p *packet) fit(run []*sent, last int, scratch *[]byte) (s *sent, probable, ok bool) {
+	var first, skip int // the packet begins skip bytes into run[first]
+	var complete bool
+	if p.transport == "udp" {
+		first, complete, ok = p.datagram(run, last)
+		skip = p.offset
+	} else {
+		first, skip, ok = p.contained(run, last, scratch)
+		if complete = ok; !ok {
+			first, ok = p.aligned(run, last)
+		}
+	}
+	if !ok {
+		return nil, false, false
+	}
+	s, sure := p.carrier(run[first:last+1], skip)
+	return s, !complete || !sure || p.truncated, true
+}
+
+// datagram compares with a message of the same length: one send, or several that the
+// program had joined (MSG_MORE, UDP_CORK).
+func (p *packet) datagram(run []*sent, last int) (first int, complete, ok bool) {
+	total := 0
+	for first = last; first >= 0 && last-first < maxJoin; first-- {
+		total += run[first].size
+		switch {
+		case p.total >= 0 && total < p.total:
+			continue
+		case p.total >= 0 && total > p.total:
+			return 0, false, false
+		}
+		// Of a fragment behind the first the total is not known: it is not joined.
+		complete, ok = p.compare(run[first:last+1], p.offset)
+		return first, complete, ok
+	}
+	return 0, false, false
+}
+
+// compare compares the payload with what is known of sends, of which it begins at
+// the given byte. Nothing of it may be behind their end.
+func (p *packet) compare(pieces []*sent, begin int) (complete, ok bool) {
+	at, known, end := 0, 0, begin+len(p.payload)
+	for _, s := range pieces {
+		from, to := max(at, begin), min(at+len(s.message.Data), end)
+		if from < to {
+			if !bytes.Equal(s.message.Data[from-at:to-at], p.payload[from-begin:to-begin]) {
+				return false, false
+			}
+			known += to - from
+		}
+		at += s.size
+	}
+	return known == len(p.payload), end <= at && known >= min(minKnown, len(p.payload))
+}
+
+// contained looks for the segment in the bytes of a connection. It must end in the
+// last send, or it was looked for when that before was the last.
+func (p *packet) contained(run []*sent, last int, scratch *[]byte) (first, skip int, ok bool) {
+	length := len(run[last].message.Data)
+	for first = last; first > 0 && last-first < maxJoin; first-- {
+		before := run[first-1].message
+		if length >= len(run[last].message.Data)+len(p.payload)-1 || before.Cut() {
+			break
+		}
+		length += len(before.Data)
+	}
+	if length < len(p.payload) {
+		return 0, 0, false
+	}
+	all := (*scratch)[:0]
+	for _, s := range run[first : last+1] {
+		all = append(all, s.message.Data...)
+	}
+	*scratch = all
+	skip = bytes.LastIndex(all, p.payload)
+	return first, skip, skip >= 0 && skip+len(p.payload) > len(all)-len(run[last].message.Data)
+}
+
+// aligned compares with sends that strace cut. It is only known where they begin, so
+// the segment has to begin with one of them.
+func (p *packet) aligned(run []*sent, last int) (first int, ok bool) {
+	total := 0
+	for first = last; first >= 0 && last-first < maxJoin; first-- {
+		if total >= len(p.payload) {
+			return 0, false // it would end before the last
+		}
+		total += run[first].size
+		if total >= len(p.payload) {
+			if _, ok := p.compare(run[first:last+1], 0); ok {
+				return first, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// carrier picks the send that holds the last byte of what matched. It is sure if
+// there is only one send, or if it is known what matched.
+func (p *packet) carrier(pieces []*sent, begin int) (s *sent, sure bool) {
+	at := 0
+	pieces, begin = trim(pieces, begin)
+	if len(pieces) == 1 {
+		return pieces[0], true
+	}
+	end, known := p.matched()
+	for _, s := range pieces {
+		if at += s.size; at >= begin+end {
+			return s, known
+		}
+	}
+	return pieces[len(pieces)-1], false
+}
+
+// trim leaves out sends that end before the packet begins.
+func trim(pieces []*sent, begin int) ([]*sent, int) {
+	for len(pieces) > 1 && begin >= pieces[0].size {
+		begin -= pieces[0].size
+		pieces = pieces[1:]
+	}
+	return pieces, begin
+}
