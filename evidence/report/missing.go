@@ -1,0 +1,102 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"culprit/internal/event"
+	"culprit/internal/text"
+)
+
+// missing tells of everything that was not seen, not traced, not kept or not proven,
+// a line each. Empty means that nothing is known to be missing.
+func (x *index) missing() []string {
+	var all []string
+	tell := func(n int, format string, args ...any) {
+		if n > 0 {
+			all = append(all, upper(fmt.Sprintf(format, args...)))
+		}
+	}
+	c := &x.Capture.Culprit
+	for _, why := range byCount(c.Missed) {
+		tell(c.Missed[why], "%s not traced: %s%s", text.Plural(c.Missed[why], "process"), clip(why, maxCommand), x.example(why))
+	}
+	tell(c.Unseen, "%s ended before anybody could look", text.Plural(c.Unseen, "process"))
+	tell(c.Unlisted, "%s only counted: the capture had too many to list", text.Plural(c.Unlisted, "process"))
+	tell(c.Overruns, "process events were lost %s; /proc was scanned anew each time", text.Plural(c.Overruns, "time"))
+	tell(c.GateFailures, "the gate failed %s; programs that started then were found a little later", text.Plural(c.GateFailures, "time"))
+	tell(c.Unheld, "%s started when the gate could not hold them; they were found a little later", text.Plural(c.Unheld, "program"))
+
+	losses := map[string]int{}
+	for i := range x.Losses {
+		losses[x.Losses[i].Culprit.What] += int(x.Losses[i].Culprit.Count)
+	}
+	for i, what := range byCount(losses) {
+		if i == maxRows {
+			tell(1, "%s", text.Plural(len(losses)-i, "other kind of loss")) // cannot be, they are ours
+			break
+		}
+		tell(losses[what], "lost: %d %s", losses[what], clip(what, maxCommand))
+	}
+
+	truncated, dropped, dead := 0, int64(0), 0
+	for i := range x.Traces {
+		t := &x.Traces[i].Culprit
+		if t.Truncated {
+			truncated++
+			dropped += t.Lost
+		}
+		if t.State == event.StateLost {
+			dead++
+		}
+	}
+	tell(truncated, "%s reached capture.trace_bytes: %s of strace output not kept", text.Plural(truncated, "trace"), text.Size(dropped))
+	tell(dead, "%s end abruptly: culprit died while they were written", text.Plural(dead, "trace"))
+
+	reasons := map[string]int{}
+	for i := range x.Hits {
+		h := &x.Hits[i]
+		if x.sure(h) < probable {
+			reasons[cmp.Or(x.Unproven[h.Event.ID], h.Culprit.NoCapture, "it was not asked why")]++
+		}
+	}
+	for i, why := range byCount(reasons) {
+		if i == maxRows {
+			tell(1, "and %s why packets have no proof", text.Plural(len(reasons)-i, "other reason"))
+			break
+		}
+		tell(reasons[why], "%s without proof: %s", text.Plural(reasons[why], "packet"), clip(why, maxCommand))
+	}
+	tell(x.HitsLeftOut, "%s left out of this report", text.Plural(x.HitsLeftOut, "packet"))
+	tell(x.TracesLeftOut, "%s left out of this report", text.Plural(x.TracesLeftOut, "trace"))
+	tell(x.ProgramsLeftOut, "%s left out of this report", text.Plural(x.ProgramsLeftOut, "program"))
+	tell(x.ProofsLeftOut, "%s left out of this report", text.Plural(x.ProofsLeftOut, "proof"))
+	return all
+}
+
+// example describes a process that was not traced for this reason.
+func (x *index) example(why string) string {
+	for _, m := range x.Capture.Culprit.Examples {
+		if m.Reason == why {
+			detail := ""
+			if m.Detail != "" {
+				detail = ", " + clip(m.Detail, maxLabel)
+			}
+			return fmt.Sprintf(" (such as %d %s%s)", m.PID, clip(m.CommandLine, maxLabel), detail)
+		}
+	}
+	return ""
+}
+
+func lost(l *event.Loss) string {
+	return fmt.Sprintf("%d %s", l.Culprit.Count, clip(l.Culprit.What, maxLabel))
+}
+
+// byCount sorts keys by their number, the greatest first.
+func byCount(m map[string]int) []string {
+	return slices.SortedFunc(maps.Keys(m), func(a, b string) int {
+		return cmp.Or(cmp.Compare(m[b], m[a]), cmp.Compare(a, b))
+	})
+}
