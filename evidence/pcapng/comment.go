@@ -1,0 +1,75 @@
+package pcapng
+
+import (
+	"fmt"
+	"strings"
+
+	"culprit/internal/event"
+	"culprit/internal/text"
+)
+
+// maxValue bounds a line of a comment, in bytes, so that a long command line does
+// not push the others out.
+const maxValue = 4096
+
+// Comment says who sent the packet of a hit: rule, user, process, trace file and
+// the line of it that proves it. Each has a line of its own that begins with its
+// name; as line ends in what others wrote are escaped, nobody can add one.
+//
+// proof is nil where there is none. traceFile is the path of the trace as the
+// reader of the packets will find it; if it is empty, it is that of the proof.
+func Comment(h *event.Hit, proof *event.Proof, traceFile string) string {
+	var lines []string
+	line := func(key, format string, args ...any) {
+		value := text.Escape(fmt.Sprintf(format, args...))
+		if len(value) > maxValue {
+			value = strings.ToValidUTF8(value[:maxValue], "") + "…"
+		}
+		lines = append(lines, key+": "+value)
+	}
+	line("hit", "%s", h.Event.ID)
+	line("rule", "%s", h.Rule.Name)
+	line("user", "%s", h.User.String())
+	o := &h.Culprit.Origin
+	for i, p := range h.Senders() {
+		how := "it held the packet's socket"
+		if i == 0 && o.Grade == event.GradeProof {
+			how = "it sent the packet"
+		}
+		line("process", "%s (%s)", &p, how)
+		for parent := p.Parent; parent != nil; parent = parent.Parent {
+			line("started by", "%s", parent)
+		}
+	}
+	if h.Process == nil {
+		for i := range o.Processes {
+			line("candidate", "%s", &o.Processes[i])
+		}
+		if o.More > 0 {
+			line("candidates", "and %d more", o.More)
+		}
+		if o.Reason != "" {
+			line("process", "not known for sure: %s", o.Reason)
+		}
+	}
+	if traceFile == "" && proof != nil {
+		traceFile = proof.File.Path
+	}
+	if traceFile != "" {
+		line("trace", "%s", traceFile)
+	}
+	if proof != nil {
+		how := "sent this packet"
+		if proof.Culprit.Probable {
+			how = "probably sent this packet: what is left of both agrees"
+		}
+		line("proof", "line %d: %s of thread %d %s", proof.Culprit.Line, proof.Culprit.Syscall, proof.Culprit.TID, how)
+	}
+	if h.Culprit.Count > 1 {
+		line("repeated", "%d such packets came within a second", h.Culprit.Count)
+	}
+	if h.Culprit.Truncated {
+		line("cut", "only the first %d bytes were logged", len(h.Packet))
+	}
+	return strings.Join(lines, "\n")
+}
