@@ -1,0 +1,205 @@
+// Package grep searches traces, line by line, for what a regular expression matches.
+package grep
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"regexp"
+	"regexp/syntax"
+	"strings"
+
+	"culprit/evidence/tracefile"
+)
+
+// A Pattern says which lines are wanted. Safe for concurrent use.
+type Pattern struct {
+	re    *regexp.Regexp
+	texts [][]byte // a line that matches holds one of them; empty: any line may match
+	fold  bool     // texts are in lower case, and lines in any
+	exact bool     // a line that holds one of texts does match
+}
+
+// Options say how the texts of a pattern are meant.
+type Options struct {
+	Fixed      bool // as they are, not as regular expressions
+	IgnoreCase bool
+}
+
+// Compile makes a pattern that wants lines which match any of the expressions, which
+// are in Go's syntax (https://pkg.go.dev/regexp/syntax).
+func Compile(expressions []string, o Options) (*Pattern, error) {
+	all := make([]string, len(expressions))
+	for i, e := range expressions {
+		if o.Fixed {
+			e = regexp.QuoteMeta(e)
+		} else if _, err := regexp.Compile(e); err != nil {
+			return nil, fmt.Errorf("%q is not a regular expression of Go: %w: escape what is meant as it is with \\, or use -F", e, err)
+		}
+		all[i] = "(?:" + e + ")"
+	}
+	whole := strings.Join(all, "|")
+	if o.IgnoreCase {
+		whole = "(?i)" + whole
+	}
+	re, err := regexp.Compile(whole)
+	if err != nil {
+		return nil, fmt.Errorf("the patterns cannot be joined: %w", err)
+	}
+	p := &Pattern{re: re}
+	if tree, err := syntax.Parse(whole, syntax.Perl); err == nil {
+		var texts []string
+		texts, p.fold = literals(tree)
+		for _, t := range texts {
+			p.texts = append(p.texts, []byte(t))
+		}
+		p.exact = tree.Op == syntax.OpLiteral && len(texts) == 1 &&
+			len(texts[0]) == len(string(tree.Rune)) && !strings.Contains(texts[0], "\n")
+	}
+	return p, nil
+}
+
+// The reader's buffer grows for lines that are longer than it, up to longestLine
+// bytes: the longest string that capture.levels allows takes some 4 MiB in a trace. A
+// longer line is searched in pieces.
+const (
+	bufferSize  = 256 << 10
+	longestLine = 16 << 20
+)
+
+// A scanner searches one trace after the other with the same buffers.
+type scanner struct {
+	*Pattern
+	opener tracefile.Opener
+	buf    []byte
+	lower  []byte // the block in lower case, if case is ignored
+	next   []int  // where each of texts is next in the block; its length: nowhere
+}
+
+func newScanner(p *Pattern) *scanner {
+	return &scanner{Pattern: p, buf: make([]byte, bufferSize), next: make([]int, len(p.texts))}
+}
+
+// scan calls found with each line that matches, without its end, and its number, from
+// 1, until found returns false. The line is valid during the call.
+func (s *scanner) scan(r io.Reader, found func(number int64, line []byte) bool) error {
+	number := int64(1) // of the first line in the buffer
+	filled := 0
+	for {
+		n, err := r.Read(s.buf[filled:])
+		filled += n
+		if err != nil && err != io.EOF {
+			return err
+		}
+		end := bytes.LastIndexByte(s.buf[:filled], '\n') + 1
+		switch {
+		case err == io.EOF:
+			end = filled
+		case filled < len(s.buf):
+			continue // few large blocks are faster than many small ones
+		case end == 0 && len(s.buf) < longestLine:
+			s.buf = append(s.buf, make([]byte, len(s.buf))...)
+			continue
+		case end == 0:
+			end = filled
+		}
+		more := s.block(s.buf[:end], &number, found)
+		if !more || err == io.EOF {
+			return nil
+		}
+		filled = copy(s.buf, s.buf[end:filled])
+	}
+}
+
+// block searches whole lines. It adds their number to number.
+func (s *scanner) block(block []byte, number *int64, found func(int64, []byte) bool) bool {
+	counted := 0
+	for line := range s.lines(block) {
+		*number += int64(bytes.Count(block[counted:line.start], []byte{'\n'}))
+		counted = line.start
+		if !found(*number, block[line.start:line.end]) {
+			return false
+		}
+	}
+	*number += int64(bytes.Count(block[counted:], []byte{'\n'}))
+	return true
+}
+
+// span is where a line is in a block, without its end.
+type span struct{ start, end int }
+
+// lines yields the lines of a block that match.
+func (s *scanner) lines(block []byte) func(func(span) bool) {
+	return func(yield func(span) bool) {
+		s.begin(block)
+		for at := 0; at < len(block); {
+			hit := s.candidate(block, at)
+			if hit == len(block) && len(s.texts) > 0 {
+				return
+			}
+			line := span{bytes.LastIndexByte(block[:hit], '\n') + 1, len(block)}
+			if i := bytes.IndexByte(block[hit:], '\n'); i >= 0 {
+				line.end = hit + i
+			}
+			if (s.exact || s.re.Match(block[line.start:line.end])) && !yield(line) {
+				return
+			}
+			at = line.end + 1
+		}
+	}
+}
+
+// begin makes a block ready for candidate.
+func (s *scanner) begin(block []byte) {
+	for i := range s.next {
+		s.next[i] = -1
+	}
+	if !s.fold {
+		return
+	}
+	s.lower = append(s.lower[:0], block...)
+	toLower(s.lower)
+}
+
+// toLower turns the letters A to Z into lower case, eight bytes at a time: one by one
+// it would take longer than all else.
+func toLower(b []byte) {
+	const each = 0x0101010101010101
+	for ; len(b) >= 8; b = b[8:] {
+		x := binary.LittleEndian.Uint64(b)
+		low := x & (0x7f * each)
+		// The highest bit of each byte: is it at least A, above Z, ASCII?
+		atLeastA := low + (0x80-'A')*each
+		aboveZ := low + (0x7f-'Z')*each
+		upper := (atLeastA &^ aboveZ) &^ x & (0x80 * each)
+		binary.LittleEndian.PutUint64(b, x|upper>>2)
+	}
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+}
+
+// candidate returns a position of the first line from at on that may match; the
+// block's length if there is none.
+func (s *scanner) candidate(block []byte, at int) int {
+	if len(s.texts) == 0 {
+		return at
+	}
+	if s.fold {
+		block = s.lower
+	}
+	first := len(block)
+	for i, text := range s.texts {
+		if s.next[i] < at {
+			s.next[i] = len(block)
+			if n := bytes.Index(block[at:], text); n >= 0 {
+				s.next[i] = at + n
+			}
+		}
+		first = min(first, s.next[i])
+	}
+	return first
+}
