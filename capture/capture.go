@@ -8,8 +8,8 @@ package capture
 
 import (
 	"fmt"
+	"io"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
@@ -29,8 +29,9 @@ type Recorder interface {
 	// Program is told of each process that lived under a captured UID, at its end or
 	// at the end of the capture.
 	Program(event.Program)
-	// Create makes the file of a trace, readable by us only, and sets File.Path.
-	Create(*event.Trace) (*os.File, error)
+	// Create makes the file of a trace, readable by us only, and sets File.Path. What
+	// is written to it must not wait for anything but the disk.
+	Create(*event.Trace) (io.WriteCloser, error)
 }
 
 // maxExamples bounds the missed processes a capture describes, maxSeen those it

@@ -33,7 +33,8 @@ type Controller struct {
 	// What follows belongs to the goroutine of Run.
 	captures map[uint32]*capture
 	of       map[*tracer]*capture // whose tracer it is
-	running  int                  // straces
+	forwards forwards
+	running  int // straces
 	stopping bool
 	tracers  sync.WaitGroup
 }
@@ -44,7 +45,7 @@ func New(c *config.Config, program strace.Program, recorder Recorder, log *slog.
 		cfg: c.Capture, guard: newGuard(proc.Default, c.Guard), strace: program, recorder: recorder, log: log,
 		fs: proc.Default, users: new(proc.Users), spawner: newSpawner(),
 		inbox: make(chan any, 1024), done: make(chan struct{}),
-		captures: map[uint32]*capture{}, of: map[*tracer]*capture{},
+		captures: map[uint32]*capture{}, of: map[*tracer]*capture{}, forwards: forwards{},
 	}
 	k.finder = newFinder(k.fs, k.guard, log, k.send)
 	k.gate = newGate(c.Capture, program, k)
@@ -189,11 +190,6 @@ func (k *Controller) settle(now time.Time) (next time.Time) {
 		c.update(now)
 		c.isGated = c.gated()
 		changed = changed || c.isGated != gated || c.ended()
-		// In a flood of hits the recorder is not told of every one.
-		if c.ended() || c.doc.Culprit.State != before || c.dirty && len(k.inbox) == 0 {
-			k.recorder.Capture(c.snapshot())
-			c.dirty = false
-		}
 		if c.ended() {
 			c.leave()
 		}
@@ -201,6 +197,11 @@ func (k *Controller) settle(now time.Time) (next time.Time) {
 			k.recorder.Program(p)
 		}
 		c.programs.changed = nil
+		// In a flood of hits the recorder is not told of every one.
+		if c.ended() || c.doc.Culprit.State != before || c.dirty && len(k.inbox) == 0 {
+			k.recorder.Capture(c.snapshot())
+			c.dirty = false
+		}
 		if c.ended() {
 			k.log.Info("capture ended", c.logAttrs(), slog.String("because", c.doc.Culprit.EndedBecause))
 			delete(k.captures, uid)
@@ -256,6 +257,10 @@ func (k *Controller) noCapture(h *event.Hit) string {
 	if k.stopping {
 		return "culprit is stopping"
 	}
+	if resolver := k.guard.resolver(h); resolver != "" {
+		return k.forwards.join(h, resolver)
+	}
+	k.forwards.ask(h)
 	if h.User == nil {
 		return "the kernel gave no UID"
 	}

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -56,7 +57,7 @@ func (m *memory) Trace(t event.Trace) {
 	m.traces[t.Event.ID] = t
 }
 
-func (m *memory) Create(t *event.Trace) (*os.File, error) {
+func (m *memory) Create(t *event.Trace) (io.WriteCloser, error) {
 	if m.noFiles {
 		return nil, fs.ErrPermission
 	}

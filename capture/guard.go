@@ -19,10 +19,11 @@ type guard struct {
 	wholeNever  []uint32 // captured by process only, never as whole users
 	users       []uint32
 	executables []string // patterns of path.Match
+	resolvers   []string // users, by name or UID, and such patterns
 }
 
 func newGuard(fs proc.FS, c config.Guard) guard {
-	g := guard{fs: fs, self: os.Getpid(), executables: c.NeverExecutables}
+	g := guard{fs: fs, self: os.Getpid(), executables: c.NeverExecutables, resolvers: c.Resolvers}
 	for _, u := range c.ProcessScopeUsers {
 		g.wholeNever = append(g.wholeNever, u.UID)
 	}
@@ -75,11 +76,33 @@ func (g guard) forbids(st proc.Stat, status proc.Status, executable string) stri
 	if why := g.forbidsUser(status.UID.Real); why != "" {
 		return why
 	}
+	if pattern := matching(g.executables, executable); pattern != "" {
+		return "guard.never_executables names " + pattern
+	}
+	if pattern := matching(g.resolvers, executable); pattern != "" {
+		return "guard.resolvers names " + pattern
+	}
+	return ""
+}
+
+// matching returns the first pattern that matches the path of a program, or "".
+func matching(patterns []string, executable string) string {
 	executable = strings.TrimSuffix(executable, " (deleted)") // replaced by an upgrade
-	for _, pattern := range g.executables {
+	for _, pattern := range patterns {
 		if ok, _ := path.Match(pattern, executable); ok {
-			return "guard.never_executables names " + pattern
+			return pattern
 		}
+	}
+	return ""
+}
+
+// resolver names the local resolver that sent a hit, or "".
+func (g guard) resolver(h *event.Hit) string {
+	if u := h.User; u != nil && (slices.Contains(g.resolvers, u.ID) || u.Name != "" && slices.Contains(g.resolvers, u.Name)) {
+		return u.String()
+	}
+	if h.Process != nil {
+		return matching(g.resolvers, h.Process.Executable)
 	}
 	return ""
 }

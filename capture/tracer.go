@@ -165,7 +165,7 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 		} else {
 			miss(refusal(said.text))
 		}
-		os.Remove(file.Name())
+		os.Remove(t.trace.File.Path)
 		return
 	}
 	end.because = because(reason, end.exitCode, waitErr)

@@ -101,11 +101,26 @@ type Guard struct {
 	ProcessScopeUsers []User   `mapstructure:"process_scope_users"`
 	NeverUsers        []User   `mapstructure:"never_users"`
 	NeverExecutables  []string `mapstructure:"never_executables"`
+	// Resolvers are users, by name or UID, and paths of programs that send on the
+	// lookups of others. Those that are not on this machine do no harm.
+	Resolvers []string `mapstructure:"resolvers"`
 }
 
-// Evidence says where what was found is kept.
+// resolvers are the usual ones.
+var resolvers = []string{
+	"systemd-resolve", "dnsmasq", "unbound", "bind", "named", "pdns", "knot-resolver", "stubby", "dnscrypt-proxy",
+	"/usr/sbin/dnsmasq", "/usr/sbin/nscd", "/usr/sbin/unscd", "/usr/sbin/named", "/usr/sbin/unbound",
+}
+
+// Evidence says where what was found is kept, and how much of it.
 type Evidence struct {
 	Dir string `mapstructure:"dir"`
+	// Keep is how long, MaxBytes how much on the disk; MinFree is what has to stay
+	// free there.
+	Keep     time.Duration `mapstructure:"keep"`
+	MaxBytes Bytes         `mapstructure:"max_bytes"`
+	MinFree  Bytes         `mapstructure:"min_free"`
+	Compress bool          `mapstructure:"compress"` // closed traces, with zstd
 }
 
 // Log says how the daemon talks.
@@ -133,8 +148,8 @@ func Default() Config {
 			Gate:         GateAuto,
 			GateDeadline: 100 * time.Millisecond,
 		},
-		Guard:    Guard{ProcessScopeUsers: []User{{UID: 0, Name: "root"}}},
-		Evidence: Evidence{Dir: "/var/lib/culprit"},
+		Guard:    Guard{ProcessScopeUsers: []User{{UID: 0, Name: "root"}}, Resolvers: slices.Clone(resolvers)},
+		Evidence: Evidence{Dir: "/var/lib/culprit", Keep: 30 * day, MaxBytes: 5 << 30, MinFree: 1 << 30, Compress: true},
 		Log:      Log{Format: "text", Level: "info"},
 	}
 }

@@ -70,6 +70,9 @@ func TestAllMistakesAtOnce(t *testing.T) {
 		{"not a map", "- a", "f: not YAML: "},
 		{"duplicate key", "log: {level: info}\nlog: {level: info}", "already defined"},
 		{"no unit", "rules: [{name: a, string: b}]\ncapture:\n  linger: 90", "f:3: capture.linger: 90 is not a duration: write a number and its unit"},
+		{"evidence", "rules: [{name: a, string: b}]\nevidence:\n  dir: here\n  keep: 4000d\n  max_bytes: 1KiB\n  min_free: 1025TiB", "f:3: evidence.dir: \"here\" is not an absolute path\nf:4: evidence.keep: 96000h0m0s is out of range; allowed: 1s to 3650d\nf:5: evidence.max_bytes: 1KiB is out of range; allowed: 64KiB to 1024TiB\nf:6: evidence.min_free: 1025TiB is out of range; allowed: 0B to 1024TiB"},
+		{"evidence of other types", "rules: [{name: a, string: b}]\nevidence: {keep: 30, max_bytes: 5, compress: sometimes}", "f:2: evidence.compress: wants true or false, not the text \"sometimes\""},
+		{"days", "rules: [{name: a, string: b}]\nevidence: {keep: 1.5d}", "f:2: evidence.keep: \"1.5d\" is not a duration: write a number and its unit (ms, s, m, h, d)"},
 		{"size without unit", "rules: [{name: a, string: b}]\ncapture:\n  trace_bytes: 90", "f:3: capture.trace_bytes: 90 is not a size"},
 		{"wrong type", "rules: [{name: a, string: 5}]\nnflog: {group: many}", "f:1: rules[0].string: wants a text (in quotes), not 5\nf:2: nflog.group: wants a whole number, not the text \"many\""},
 		{"misspelt", "rules:\n  - name: a\n    string: b\n    port: [53]\ncaptures: {x: 1}", `f:4: rules[0].port: unknown key, did you mean "ports"?; allowed here: name, string, hex, domain, protocols, ports, to, families` + "\n" + `f:5: captures: unknown key, did you mean "capture"?; allowed here: rules,`},
@@ -106,6 +109,18 @@ func TestWarnings(t *testing.T) {
 	}
 	if w := c.Warnings(); len(w) != 1 || !strings.Contains(w[0], "domain: bad.zone") {
 		t.Errorf("warnings %q", w)
+	}
+}
+
+func TestEvidence(t *testing.T) {
+	t.Parallel()
+	c, err := Parse("f", []byte("rules: [{name: a, string: b}]\nevidence: {keep: 7d, max_bytes: 1.5GiB, min_free: 0B, compress: false}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Evidence{Dir: "/var/lib/culprit", Keep: 7 * 24 * time.Hour, MaxBytes: 3 << 29}
+	if c.Evidence != want {
+		t.Errorf("got %+v, want %+v", c.Evidence, want)
 	}
 }
 

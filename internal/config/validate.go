@@ -80,18 +80,28 @@ func (c *Config) validate() problems {
 
 	for i, pat := range c.Guard.NeverExecutables {
 		key := fmt.Sprintf("guard.never_executables[%d]", i)
-		if _, err := path.Match(pat, ""); err != nil {
-			ps.add(key, "%q is not a path pattern: %v", pat, err)
-		} else if !strings.HasPrefix(pat, "/") {
+		if ps.pathPattern(key, pat); !strings.HasPrefix(pat, "/") {
 			ps.add(key, "%q is not an absolute path; * matches within one directory, as in /usr/lib/jvm/*/bin/java", pat)
 		}
 	}
-	if !filepath.IsAbs(c.Evidence.Dir) {
-		ps.add("evidence.dir", "%q is not an absolute path", c.Evidence.Dir)
+	for i, name := range c.Guard.Resolvers {
+		key := fmt.Sprintf("guard.resolvers[%d]", i)
+		if name == "" {
+			ps.add(key, "empty: name a user, or the path of a program")
+		} else if strings.Contains(name, "/") {
+			ps.pathPattern(key, name)
+		}
 	}
+	c.Evidence.validate(&ps)
 	ps.oneOf("log.format", c.Log.Format, "text", "json")
 	ps.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	return ps
+}
+
+func (ps *problems) pathPattern(key, pattern string) {
+	if _, err := path.Match(pattern, ""); err != nil {
+		ps.add(key, "%q is not a path pattern: %v", pattern, err)
+	}
 }
 
 func (r Rule) validate(ps *problems, key string) {
@@ -166,6 +176,21 @@ func (c Capture) validate(ps *problems) {
 	ps.lasts("capture.linger", c.Linger, 0, 24*time.Hour)
 	ps.oneOf("capture.gate", c.Gate, GateAuto, GateStop, GateOff)
 	ps.lasts("capture.gate_deadline", c.GateDeadline, 10*time.Millisecond, 5*time.Second)
+}
+
+func (e Evidence) validate(ps *problems) {
+	if !filepath.IsAbs(e.Dir) {
+		ps.add("evidence.dir", "%q is not an absolute path", e.Dir)
+	}
+	if e.Keep < time.Second || e.Keep > 3650*day {
+		ps.add("evidence.keep", "%s is out of range; allowed: 1s to 3650d", e.Keep)
+	}
+	if e.MaxBytes < 64<<10 || e.MaxBytes > 1<<50 {
+		ps.add("evidence.max_bytes", "%s is out of range; allowed: 64KiB to 1024TiB", e.MaxBytes)
+	}
+	if e.MinFree > 1<<50 {
+		ps.add("evidence.min_free", "%s is out of range; allowed: 0B to 1024TiB", e.MinFree)
+	}
 }
 
 // pattern returns the key that says what to look for, and its pattern.

@@ -47,6 +47,23 @@ func (b Bytes) String() string {
 	return fmt.Sprintf("%dB", int64(b))
 }
 
+const day = 24 * time.Hour
+
+// parseDuration reads what [time.ParseDuration] does, and whole days: "30d".
+func parseDuration(s string) (time.Duration, error) {
+	const mostDays = 100 * 365 // far from what a duration can hold
+	if n, ok := strings.CutSuffix(s, "d"); ok {
+		if days, err := strconv.ParseUint(n, 10, 32); err == nil && days <= mostDays {
+			return time.Duration(days) * day, nil
+		}
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a duration: write a number and its unit (ms, s, m, h, d), as in 30s", s)
+	}
+	return d, nil
+}
+
 // User is a user of this machine, written as a name or as a UID.
 type User struct {
 	UID  uint32
@@ -80,13 +97,9 @@ func decodeHook(_, to reflect.Type, data any) (any, error) {
 	case reflect.TypeFor[time.Duration]():
 		s, ok := data.(string)
 		if !ok {
-			return nil, fmt.Errorf("%v is not a duration: write a number and its unit (ms, s, m, h), as in 30s", data)
+			return nil, fmt.Errorf("%v is not a duration: write a number and its unit (ms, s, m, h, d), as in 30s", data)
 		}
-		d, err := time.ParseDuration(s)
-		if err != nil {
-			return nil, fmt.Errorf("%q is not a duration: write a number and its unit (ms, s, m, h), as in 30s", s)
-		}
-		return d, nil
+		return parseDuration(s)
 	case reflect.TypeFor[Bytes]():
 		s, ok := data.(string)
 		if !ok {
