@@ -36,14 +36,15 @@ build: go ## build bin/culprit, one static binary
 run: deps-run build ## install what is missing, build, run the daemon on config.example.yaml
 	$(ASROOT) bin/culprit run -c $(CONFIG)
 
-# The tests of ./test/ drive the whole program and measure time, so they come
-# last and one package at a time, when nothing else loads the machine.
+# The tests of ./test/ drive the whole program and wait for it, so they come last
+# and one package at a time, when nothing else loads the machine. So does report,
+# whose browser takes all of it.
 .PHONY: test
 test: deps-test build offenders check ## install what is missing, build, run every check and test
 	@$(ASROOT) true # a password is asked for once, not by every package
 	@packages=$$($(GO) list $(PKG)) || exit; \
-	units=$$(echo "$$packages" | grep -vE '/test(/|$$)'); \
-	blackbox=$$(echo "$$packages" | grep -E '/test(/|$$)'); \
+	units=$$(echo "$$packages" | grep -vE '/(test|report)(/|$$)'); \
+	blackbox=$$(echo "$$packages" | grep -E '/(test|report)(/|$$)'); \
 	[ -z "$$units" ] || $(GOTEST) $(TESTFLAGS) $$units || exit; \
 	[ -z "$$blackbox" ] || $(GOTEST) -p 1 $(TESTFLAGS) $$blackbox
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"strings"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
@@ -13,7 +14,7 @@ import (
 // ordinary SQLite 3 data base: `sqlite3 catalogue.db` can look at it too.
 const catalogueName = "catalogue.db"
 
-// schema is version 1. Each document is kept whole, as JSON; the columns beside it
+// schema is version 1, to which migrations add. Each document is kept whole, as JSON; the columns beside it
 // are what is searched by. Ids are ULIDs, so their order is that of time. uid is
 // NULL where the kernel gave none.
 const schema = `
@@ -38,10 +39,38 @@ CREATE INDEX programs_capture ON programs (capture);
 CREATE TABLE losses (
 	id TEXT PRIMARY KEY, what TEXT NOT NULL, count INTEGER NOT NULL, doc TEXT NOT NULL
 ) WITHOUT ROWID;
-PRAGMA user_version = 1;
 `
 
-const schemaVersion = 1
+// migrations bring a catalogue from version 1, 2, … to the next.
+var migrations = []string{`
+CREATE TABLE proofs (
+	id TEXT PRIMARY KEY, rule TEXT, uid INTEGER, capture TEXT NOT NULL,
+	trace TEXT NOT NULL, hit TEXT NOT NULL, doc TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX proofs_capture ON proofs (capture);
+CREATE INDEX proofs_trace ON proofs (trace);
+CREATE INDEX proofs_hit ON proofs (hit);
+`}
+
+// schemaVersion is the version that this culprit writes and reads.
+var schemaVersion = 1 + len(migrations)
+
+// upgrade makes the tables, or brings those of an older version up to date, all or
+// nothing.
+func upgrade(db *sql.DB, version int) error {
+	var todo strings.Builder
+	todo.WriteString("BEGIN;")
+	if version == 0 {
+		todo.WriteString(schema)
+		version = 1
+	}
+	for _, m := range migrations[version-1:] {
+		todo.WriteString(m)
+	}
+	fmt.Fprintf(&todo, "PRAGMA user_version = %d; COMMIT;", schemaVersion)
+	_, err := db.Exec(todo.String())
+	return err
+}
 
 // openCatalogue opens the catalogue in dir. Readers work beside the one writer
 // (write-ahead log) and after it.
@@ -68,12 +97,14 @@ func openCatalogue(dir string, readOnly bool) (*sql.DB, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	switch {
-	case version == 0 && !readOnly:
-		_, err = db.Exec("BEGIN;" + schema + "COMMIT;")
+	case version < schemaVersion && !readOnly:
+		err = upgrade(db, version)
 	case version == 0:
 		err = fmt.Errorf("it is empty: culprit has not run yet")
-	case version != schemaVersion:
-		err = fmt.Errorf("it has the version %d of another culprit, this one knows version %d", version, schemaVersion)
+	case version < schemaVersion:
+		err = fmt.Errorf("it has the version %d of an older culprit: `culprit run` with this one brings it to version %d", version, schemaVersion)
+	case version > schemaVersion:
+		err = fmt.Errorf("it has the version %d of a newer culprit, this one knows version %d", version, schemaVersion)
 	}
 	if err != nil {
 		db.Close()

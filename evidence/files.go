@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -80,7 +81,7 @@ func (d *Directory) create(sub string, t *event.Trace) (*os.File, error) {
 }
 
 // Create makes the file of a trace in the directory itself.
-func (d *Directory) Create(t *event.Trace) (*os.File, error) { return d.create("", t) }
+func (d *Directory) Create(t *event.Trace) (io.WriteCloser, error) { return d.create("", t) }
 
 // parseName reads the names that create makes.
 func parseName(name string) (pid int, id ulid.ULID, ok bool) {

@@ -18,7 +18,8 @@ import (
 
 // Reader reads an evidence directory, while a daemon writes to it and after.
 type Reader struct {
-	db *sql.DB
+	db  *sql.DB
+	dir string // where the evidence is now; it may have been moved or copied
 }
 
 // OpenReader opens the catalogue in dir for reading. The caller closes it.
@@ -33,7 +34,11 @@ func OpenReader(dir string) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{db}, nil
+	if dir, err = filepath.Abs(dir); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return &Reader{db, dir}, nil
 }
 
 // Close closes the reader.
@@ -47,8 +52,9 @@ type Filter struct {
 	Capture string // the capture's id
 	Last    int    // only the last so many; 0: all
 
-	id         string // only this one
-	unfinished bool   // only what is running
+	id         string    // only this one
+	until      time.Time // only those before it
+	unfinished bool      // only what is running
 }
 
 // query builds the statement. Newest come last; ids sort by time.
@@ -62,6 +68,12 @@ func (f Filter) query(table, columns string) (string, []any) {
 		var first ulid.ULID
 		if err := first.SetTime(ulid.Timestamp(f.Since)); err == nil {
 			add("id >= ?", first.String())
+		}
+	}
+	if !f.until.IsZero() {
+		var end ulid.ULID
+		if err := end.SetTime(ulid.Timestamp(f.until)); err == nil {
+			add("id < ?", end.String())
 		}
 	}
 	if f.id != "" {
@@ -92,15 +104,19 @@ func (f Filter) query(table, columns string) (string, []any) {
 
 // Hits yields hits, oldest first, until there are no more or one error.
 func (r *Reader) Hits(f Filter) iter.Seq2[event.Hit, error] {
-	q, args := f.query("hits", "id, doc, count, packet")
+	q, args := f.query("hits", "id, doc, count, packet, (SELECT doc FROM proofs WHERE hit = hits.id ORDER BY id LIMIT 1) AS proof")
 	return rows(r.db, q, args, func(h *event.Hit, scan func(...any) error) error {
 		var doc, id string
+		var proof sql.NullString
 		var count int
-		if err := scan(&id, &doc, &count, &h.Packet); err != nil {
+		if err := scan(&id, &doc, &count, &h.Packet, &proof); err != nil {
 			return err
 		}
 		err := json.Unmarshal([]byte(doc), h)
 		h.Culprit.Count = count
+		if proof.Valid && err == nil {
+			err = prove(h, proof.String)
+		}
 		return err
 	})
 }
@@ -113,8 +129,76 @@ func (r *Reader) Captures(f Filter) iter.Seq2[event.Capture, error] {
 
 // Traces yields traces, oldest first, until there are no more or one error.
 func (r *Reader) Traces(f Filter) iter.Seq2[event.Trace, error] {
-	q, args := f.query("traces", "id, doc")
-	return rows(r.db, q, args, fromDocument[event.Trace])
+	q, args := f.query("traces", "id, doc, (SELECT json_group_array(json_extract(doc, '$.culprit')) FROM proofs WHERE trace = traces.id) AS proofs")
+	return rows(r.db, q, args, func(t *event.Trace, scan func(...any) error) error {
+		var id, doc, proofs string
+		if err := scan(&id, &doc, &proofs); err != nil {
+			return err
+		}
+		err := json.Unmarshal([]byte(doc), t)
+		t.File.Path = r.path(t.Culprit.Capture.ID, t.File.Path)
+		if proofs != "[]" && err == nil {
+			err = json.Unmarshal([]byte(proofs), &t.Culprit.Proofs)
+		}
+		return err
+	})
+}
+
+// Proofs yields proofs in the order they were found, until there are no more or one
+// error.
+func (r *Reader) Proofs(f Filter) iter.Seq2[event.Proof, error] {
+	q, args := f.query("proofs", "id, doc")
+	return rows(r.db, q, args, func(p *event.Proof, scan func(...any) error) error {
+		err := fromDocument(p, scan)
+		p.File.Path = r.path(p.Culprit.Capture.ID, p.File.Path)
+		return err
+	})
+}
+
+// path is where a trace's file is now.
+func (r *Reader) path(capture, path string) string {
+	return filepath.Join(r.dir, tracesDir, capture, filepath.Base(path))
+}
+
+// ForwardedBy yields the hits by which local resolvers sent a hit's question on.
+func (r *Reader) ForwardedBy(h *event.Hit) iter.Seq2[event.Hit, error] {
+	return func(yield func(event.Hit, error) bool) {
+		if h.DNS == nil || h.Culprit.ForwardedFrom != nil {
+			return
+		}
+		for by, err := range r.Hits(Filter{Since: h.Timestamp.Add(-time.Second), until: h.Timestamp.Add(time.Minute)}) {
+			from := by.Culprit.ForwardedFrom
+			if (err != nil || from != nil && from.ID == h.Event.ID) && !yield(by, err) {
+				return
+			}
+		}
+	}
+}
+
+// prove adds to a hit what its proof says. The process that the proof names wins
+// over one that held the socket, which is then the first of the others.
+func prove(h *event.Hit, doc string) error {
+	var p event.Proof
+	if err := json.Unmarshal([]byte(doc), &p); err != nil {
+		return err
+	}
+	h.Culprit.Proof = &p.Culprit
+	if p.Culprit.Probable {
+		return nil
+	}
+	o := &h.Culprit.Origin
+	holder := h.Process
+	switch {
+	case holder == nil: // what else there is are guesses
+		*o = event.Origin{}
+		h.Process = &p.Process
+	case holder.PID != p.Process.PID:
+		o.Processes = append([]event.Process{*holder}, o.Processes...)
+		o.Reason = fmt.Sprintf("the packet's socket was held by process %d", holder.PID)
+		h.Process, h.Container = &p.Process, nil
+	}
+	o.Grade = event.GradeProof
+	return nil
 }
 
 // Programs yields programs in the order they were first seen, until there are no
@@ -174,18 +258,13 @@ func (r *Reader) Find(id string) (any, error) {
 	if id == "" || strings.Trim(id, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") != "" {
 		return nil, fmt.Errorf("%q is not an id: take one from `culprit hits`, `captures` or `traces`", id)
 	}
-	const q = `SELECT 'hits', id FROM hits WHERE id LIKE ?1 OR id LIKE ?2
-		UNION ALL SELECT 'captures', id FROM captures WHERE id LIKE ?1 OR id LIKE ?2
-		UNION ALL SELECT 'traces', id FROM traces WHERE id LIKE ?1 OR id LIKE ?2 LIMIT 2`
-	type match struct{ table, id string }
-	var found []match
-	for m, err := range rows(r.db, q, []any{id + "%", "%" + id}, func(m *match, scan func(...any) error) error {
-		return scan(&m.table, &m.id)
-	}) {
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, m)
+	found, err := r.ids("id >= ?1 AND id < ?2", id, id+"~")
+	if err == nil && len(found) == 0 && len(id) < ulid.EncodedSize {
+		// This has to look at every id, if in an index only.
+		found, err = r.ids("id LIKE ?1", "%"+id)
+	}
+	if err != nil {
+		return nil, err
 	}
 	switch len(found) {
 	case 0:
@@ -202,6 +281,24 @@ func (r *Reader) Find(id string) (any, error) {
 	default:
 		return first(r.Traces(Filter{id: m.id}))
 	}
+}
+
+// known names a document.
+type known struct{ table, id string }
+
+// ids finds two hits, captures or traces at most.
+func (r *Reader) ids(where string, args ...any) (found []known, err error) {
+	const q = `SELECT 'hits', id FROM hits WHERE %[1]s UNION ALL SELECT 'captures', id FROM captures WHERE %[1]s
+		UNION ALL SELECT 'traces', id FROM traces WHERE %[1]s LIMIT 2`
+	for k, err := range rows(r.db, fmt.Sprintf(q, where), args, func(k *known, scan func(...any) error) error {
+		return scan(&k.table, &k.id)
+	}) {
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, k)
+	}
+	return found, nil
 }
 
 func first[T any](seq iter.Seq2[T, error]) (*T, error) {

@@ -213,11 +213,11 @@ func TestModesAndNames(t *testing.T) {
 	}
 	evil := tr
 	evil.Culprit.Capture.ID = "EVIL"
-	if f, err := s.Create(&evil); err == nil {
-		t.Errorf("a trace went through a link, to %s", f.Name())
+	if _, err := s.Create(&evil); err == nil {
+		t.Errorf("a trace went through a link, to %s", evil.File.Path)
 	}
-	if f, err := s.Create(&tr); err == nil {
-		t.Errorf("an existing file was opened: %s", f.Name())
+	if _, err := s.Create(&tr); err == nil {
+		t.Errorf("an existing file was opened: %s", tr.File.Path)
 	}
 	if left, _ := os.ReadDir(outside); len(left) != 0 {
 		t.Errorf("%d files outside", len(left))

@@ -36,6 +36,10 @@ wanted() {
 		busybox|looks names up in the tests|busybox|busybox|busybox|busybox|busybox
 		curl|looks names up in the tests|curl|curl|curl|curl|curl
 		python3|looks names up in the tests|python3|python3|python3|python|python3
+		tshark|reads the packets that the tests write|tshark|wireshark-cli|tshark|wireshark-cli|wireshark
+		capinfos|reads the packets that the tests write|wireshark-common|wireshark-cli|wireshark-common|wireshark-cli|wireshark
+		chromium|shows the reports that the tests write|chromium|chromium|chromium|chromium|chromium
+		zstd|reads the traces that the tests compress|zstd|zstd|zstd|zstd|zstd
 		static-cc|compiles the tests' static C program|gcc libc6-dev|gcc glibc-static|gcc musl-dev|gcc|gcc glibc-devel-static
 	END
 }
@@ -52,6 +56,12 @@ have() {
 		"${CC:-cc}" -static -o "$dir/a" "$dir/a.c" 2>/dev/null || status=1
 		rm -rf "$dir"
 		return $status
+		;;
+	chromium)
+		for browser in chromium chromium-browser google-chrome; do
+			! command -v $browser >/dev/null || return 0
+		done
+		return 1
 		;;
 	*) command -v "$1" >/dev/null ;;
 	esac

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -354,11 +355,20 @@ func (h *host) idle(uid uint32) *process {
 	return h.start(uid, "cat")
 }
 
+// readFile reads a trace file, which may be compressed by now.
+func readFile(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return exec.Command("zstd", "-dcq", path+".zst").Output()
+	}
+	return text, err
+}
+
 // readTrace reads the comment lines of a trace file: those before the trace, by
 // their keys, and those behind it. Keys that come twice keep the first.
 func readTrace(t testing.TB, path string) (head, foot map[string]string, body string) {
 	t.Helper()
-	text, err := os.ReadFile(path)
+	text, err := readFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,7 +131,7 @@ func TestKill(t *testing.T) {
 			if tr.Culprit.State != event.StateLost || tr.Culprit.EndedBecause != "culprit was killed" {
 				t.Errorf("trace of %d: %+v, want it lost because culprit was killed", tr.Process.PID, tr.Culprit)
 			}
-			text, err := os.ReadFile(tr.File.Path)
+			text, err := readFile(tr.File.Path)
 			if err != nil {
 				t.Error(err)
 				continue

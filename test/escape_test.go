@@ -77,7 +77,7 @@ func TestEscape(t *testing.T) {
 					t.Errorf("%s does not show the command line at all:\n%s", want, printed[want])
 				}
 			}
-			text, err := os.ReadFile(tr.File.Path)
+			text, err := readFile(tr.File.Path)
 			if err != nil {
 				t.Fatal(err)
 			}

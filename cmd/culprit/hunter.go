@@ -2,14 +2,19 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
+	"os"
 	"strconv"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
 	"culprit/capture"
 	"culprit/evidence"
+	"culprit/internal/config"
 	"culprit/internal/event"
+	"culprit/internal/strace"
 	"culprit/trigger"
 )
 
@@ -17,15 +22,38 @@ import (
 // the controller says of them to the store and the log.
 type hunter struct {
 	*evidence.Store
+	keeper     *evidence.Keeper
 	controller *capture.Controller
 	log        *slog.Logger
 	limit      *rate.Limiter // of log lines about hits
 	unlogged   int
+	stamp      event.Capture // what each capture says of us and the machine
 }
 
-func newHunter(store *evidence.Store, log *slog.Logger) *hunter {
+func newHunter(store *evidence.Store, keeper *evidence.Keeper, log *slog.Logger, stamp event.Capture) *hunter {
 	const perSecond = 20
-	return &hunter{Store: store, log: log, limit: rate.NewLimiter(perSecond, perSecond)}
+	return &hunter{Store: store, keeper: keeper, log: log, limit: rate.NewLimiter(perSecond, perSecond), stamp: stamp}
+}
+
+// obtained says how what is captured was obtained.
+func obtained(c *config.Config, program strace.Program) event.Capture {
+	s := event.Capture{Observer: &event.Observer{Product: "culprit", Version: version}, Host: new(event.Host)}
+	s.Culprit.Strace = program.Version()
+	text, _ := os.ReadFile(c.Path) // it could be read a moment ago
+	s.Culprit.Config = string(text)
+	s.Host.Hostname, _ = os.Hostname()
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		s.Host.OS.Kernel = unix.ByteSliceToString(u.Release[:])
+	}
+	return s
+}
+
+// Capture records a capture.
+func (h *hunter) Capture(c event.Capture) {
+	c.Observer, c.Host = h.stamp.Observer, h.stamp.Host
+	c.Culprit.Strace, c.Culprit.Config = h.stamp.Culprit.Strace, h.stamp.Culprit.Config
+	h.Store.Capture(c)
 }
 
 // fromTrigger is the hunter as the trigger sees it: a hit goes to the controller,
@@ -69,6 +97,14 @@ func (h *hunter) Hit(hit *event.Hit) {
 		h.unlogged = 0
 	}
 	h.log.Info("hit", attrs...)
+}
+
+// Create makes the file of a trace, if the disk has room for it.
+func (h *hunter) Create(t *event.Trace) (io.WriteCloser, error) {
+	if err := h.keeper.Room(); err != nil {
+		return nil, err
+	}
+	return h.Store.Create(t)
 }
 
 // Lost records and logs a loss.

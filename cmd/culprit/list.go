@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
 	"maps"
 	"os"
@@ -31,29 +30,26 @@ func (f *evidenceFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.dir, "evidence", "", "evidence `directory` (default: that of the configuration)")
 }
 
-// open opens the evidence: the directory that was named, or that of the named or
-// the usual configuration, or the default one.
+// open opens the evidence for reading.
 func (f *evidenceFlags) open() (*evidence.Reader, error) {
-	if f.dir != "" && f.config != "" {
-		return nil, usageError{errors.New("give --evidence or --config, not both")}
-	}
-	dir := f.dir
-	if dir == "" {
-		path := f.config
-		if path == "" {
-			path = config.DefaultPath
-		}
-		c, err := config.Load(path)
-		switch {
-		case err == nil:
-			dir = c.Evidence.Dir
-		case f.config == "" && errors.Is(err, fs.ErrNotExist):
-			dir = config.Default().Evidence.Dir
-		default:
-			return nil, err
-		}
+	dir, err := f.directory()
+	if err != nil {
+		return nil, err
 	}
 	return evidence.OpenReader(dir)
+}
+
+// directory is the one that was named, or that of the named or the usual
+// configuration, or the default one.
+func (f *evidenceFlags) directory() (string, error) {
+	if f.dir != "" && f.config != "" {
+		return "", usageError{errors.New("give --evidence or --config, not both")}
+	}
+	if f.dir != "" {
+		return f.dir, nil
+	}
+	e, err := f.settings()
+	return e.Dir, err
 }
 
 // listFlags are what the three lists have in common.
@@ -235,7 +231,7 @@ func newLosses() *cobra.Command {
 
 func newHits() *cobra.Command {
 	return newList("hits", "List the packets that matched, newest last",
-		"TIME\tHIT\tRULE\tUSER\tPACKET\tASKS\tORIGIN\tCOUNT\tCAPTURE",
+		"TIME\tHIT\tRULE\tUSER\tPACKET\tASKS\tORIGIN\tPROOF\tCOUNT\tCAPTURE",
 		(*evidence.Reader).Hits, func(h *event.Hit) []string {
 			capture := "none: " + h.Culprit.NoCapture
 			if h.Culprit.Capture != nil {
@@ -244,7 +240,7 @@ func newHits() *cobra.Command {
 			return []string{
 				text.Time(h.Timestamp), h.Event.ID, h.Rule.Name, h.User.String(),
 				fmt.Sprintf("%s %s > %s", h.Network.Transport, h.Source, h.Destination), h.Asks(),
-				shortOrigin(h), strconv.Itoa(h.Culprit.Count), capture,
+				shortOrigin(h), shortProof(h.Culprit.Proof), strconv.Itoa(h.Culprit.Count), capture,
 			}
 		})
 }
@@ -258,6 +254,17 @@ func shortOrigin(h *event.Hit) string {
 		return text.Plural(len(h.Culprit.Origin.Processes)+h.Culprit.Origin.More, "candidate")
 	}
 	return "unknown"
+}
+
+// shortProof says where the proof is.
+func shortProof(p *event.ProofDetail) string {
+	switch {
+	case p == nil:
+		return "-"
+	case p.Probable:
+		return fmt.Sprintf("probably %s, line %d", p.Syscall, p.Line)
+	}
+	return fmt.Sprintf("%s, line %d", p.Syscall, p.Line)
 }
 
 // clip shortens a text for a cell of a table.

@@ -54,12 +54,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	var bad *config.Error
+	var status exitStatus
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &bad):
 		fmt.Fprintln(stderr, bad)
 		return exitUsage
+	case errors.As(err, &status):
+		return int(status)
 	case errors.As(err, new(usageError)):
 		fmt.Fprintf(stderr, "culprit: %v\n", err)
 		return exitUsage
@@ -112,7 +115,10 @@ the packets that match; each one starts straces on the processes of the user tha
 sent it; packets and traces are kept together as evidence.
 
 First time here:     culprit doctor; culprit run -c config.example.yaml
+While it hunts:      culprit watch
 What was found:      culprit hits; culprit captures; culprit traces; culprit show ID
+Search the traces:   culprit grep PATTERN
+Tell others:         culprit report ID; culprit export ID
 Without a firewall:  culprit trace --user web1 --number 5`,
 		Version:       version,
 		SilenceUsage:  true,
@@ -129,7 +135,8 @@ Without a firewall:  culprit trace --user web1 --number 5`,
 		return usageError{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
 	root.AddCommand(newRun(), newCheck(), newDoctor(), newRules(), newTrace(),
-		newHits(), newCaptures(), newTraces(), newLosses(), newShow(), newVersion(), newGate())
+		newWatch(), newHits(), newCaptures(), newTraces(), newLosses(), newShow(), newGrep(), newProve(),
+		newReport(), newExport(), newVerify(), newPrune(), newVersion(), newGate())
 	return root
 }
 

@@ -80,7 +80,8 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 
-	out := newHunter(store, log)
+	keeper := store.Keeper(bounds(c.Evidence))
+	out := newHunter(store, keeper, log, obtained(c, program))
 	controller := capture.New(c, program, out, log)
 	out.controller = controller
 	controllerCtx, stopController := context.WithCancel(context.WithoutCancel(ctx))
@@ -90,6 +91,10 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 	g := new(errgroup.Group)
 	g.Go(func() error {
 		controller.Run(controllerCtx)
+		return nil
+	})
+	g.Go(func() error {
+		keeper.Run(controllerCtx)
 		return nil
 	})
 	failed := make(chan struct{})

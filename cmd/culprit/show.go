@@ -25,12 +25,7 @@ func newShow() *cobra.Command {
 		Use:   "show ID",
 		Short: "Explain one hit, capture or trace in full",
 		Long:  "Explain one hit, capture or trace in full. The first or last characters of its id are enough.",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usageError{fmt.Errorf("show takes one id (see `%s --help`)", cmd.CommandPath())}
-			}
-			return nil
-		},
+		Args:  oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := f.open()
 			if err != nil {
@@ -94,8 +89,16 @@ func (s shower) hit(h *event.Hit) error {
 	for _, q := range asked {
 		s.line("asks", "%s %s %s (dns id %s)", q.Question.Name, q.Question.Class, q.Question.Type, q.ID)
 	}
+	if err := s.proof(h); err != nil {
+		return err
+	}
 	o := &h.Culprit.Origin
 	switch o.Grade {
+	case event.GradeProof:
+		s.line("origin", "proof: this process sent the packet")
+		if o.Reason != "" {
+			s.line("", "but %s:", o.Reason)
+		}
 	case event.GradeSocket:
 		s.line("origin", "socket: this process held the packet's socket")
 	case event.GradeCandidates:
@@ -115,6 +118,9 @@ func (s shower) hit(h *event.Hit) error {
 	if h.Container != nil {
 		s.line("container", "%s", h.Container.ID)
 	}
+	if err := s.forwards(h); err != nil {
+		return err
+	}
 	if h.Culprit.Capture == nil {
 		s.line("capture", "none: %s", h.Culprit.NoCapture)
 	} else {
@@ -132,6 +138,74 @@ func (s shower) hit(h *event.Hit) error {
 	s.title("packet, from its IP header on")
 	for line := range strings.Lines(hex.Dump(h.Packet)) {
 		fmt.Fprintf(s.w, "  %s", line)
+	}
+	return nil
+}
+
+// proof prints the line of a trace that sent the packet, with what the thread did
+// around it, or why there is none.
+func (s shower) proof(h *event.Hit) error {
+	p := h.Culprit.Proof
+	if p == nil {
+		why, err := s.r.Unproven(h)
+		s.line("proof", "none: %s", why)
+		return err
+	}
+	found, err := s.r.Find(p.Trace.ID)
+	if err != nil {
+		return err
+	}
+	t, ok := found.(*event.Trace)
+	if !ok {
+		return fmt.Errorf("show the proof of hit %s: %s is no trace", h.Event.ID, p.Trace.ID)
+	}
+	grade := "this line sent the packet"
+	if p.Probable {
+		grade = "probable: this line agrees with all of the packet that both show"
+	}
+	s.line("proof", "%s: line %d of %s", grade, p.Line, t.File.Path)
+	s.line("", "%s by thread %d; trace %s", p.Syscall, p.TID, t.Event.ID)
+	story, err := evidence.Excerpt(t.File.Path, *p)
+	if err != nil {
+		s.line("", "the trace cannot be read: %v", err)
+		return nil
+	}
+	if forked := evidence.ForkedBy(story); forked != "" {
+		s.line("", "%s", forked)
+	}
+	s.title("what the thread did around it")
+	for _, l := range story.Lines {
+		mark := " "
+		if l.Proof {
+			mark = ">"
+		}
+		if l.Gap {
+			fmt.Fprintln(s.w, "    …")
+		}
+		fmt.Fprintf(s.w, "  %s %6d  %s\n", mark, l.Number, text.Escape(clipLine(l.Text)))
+	}
+	return nil
+}
+
+// clipLine shortens a line of a trace.
+func clipLine(s string) string {
+	const most = 400
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// forwards prints how a local resolver sent the question on.
+func (s shower) forwards(h *event.Hit) error {
+	if from := h.Culprit.ForwardedFrom; from != nil {
+		s.line("forwarded", "for the program of hit %s, through a local resolver", from.ID)
+	}
+	for by, err := range s.r.ForwardedBy(h) {
+		if err != nil {
+			return err
+		}
+		s.line("forwarded by", "%s: hit %s, %s, to %s", by.User, by.Event.ID, text.Time(by.Timestamp), by.Destination)
 	}
 	return nil
 }
@@ -328,6 +402,9 @@ func (s shower) trace(t *event.Trace) error {
 	d := &t.Culprit
 	s.title("trace %s", t.Event.ID)
 	s.line("file", "%s, %s", t.File.Path, text.Size(t.File.Size))
+	if d.Removed != "" {
+		s.line("", "it was removed: %s", d.Removed)
+	}
 	s.line("user", "%s", &t.User)
 	s.process(&t.Process)
 	if t.Process.ExitCode != nil {
@@ -351,6 +428,13 @@ func (s shower) trace(t *event.Trace) error {
 		s.line("hit", "%s", d.Hit.ID)
 	}
 	s.line("strace", "%s", text.Quote(d.Command))
+	for _, p := range d.Proofs {
+		grade := "sent"
+		if p.Probable {
+			grade = "probably sent"
+		}
+		s.line("proof", "line %d (%s by thread %d) %s the packet of hit %s", p.Line, p.Syscall, p.TID, grade, p.Hit.ID)
+	}
 	if d.Hit == nil {
 		return nil
 	}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"culprit/evidence"
+	"culprit/internal/text"
+)
+
+func newProve() *cobra.Command {
+	var f evidenceFlags
+	cmd := &cobra.Command{
+		Use:   "prove [CAPTURE]",
+		Short: "Look once more for the lines of traces that sent the packets",
+		Long: `Look once more for the lines of traces that sent the packets of hits, in one capture or in
+all, compressed traces included. The daemon does so while traces are written: this is for
+evidence of an older culprit, or of a daemon that was killed. It needs the evidence for
+itself: stop the daemon first, or name a copy with --evidence.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageError{errors.New("prove takes one capture at most (see `culprit prove --help`)")}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, err := f.directory()
+			if err != nil {
+				return err
+			}
+			if err := needRoot("culprit prove"); err != nil {
+				return err
+			}
+			capture := ""
+			if len(args) == 1 {
+				r, err := evidence.OpenReader(dir)
+				if err != nil {
+					return err
+				}
+				c, err := captureOf(r, args[0])
+				r.Close()
+				if err != nil {
+					return err
+				}
+				capture = c.Event.ID
+			}
+			s, err := evidence.Open(dir, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn})))
+			if err != nil {
+				return err
+			}
+			done, err := s.Prove(capture)
+			if err := errors.Join(err, s.Close()); err != nil {
+				return err
+			}
+			for _, err := range done.Unread {
+				fmt.Fprintln(cmd.ErrOrStderr(), text.Escape(err.Error()))
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s found: looked at %s, %s and %s\n", text.Plural(done.Found, "new proof"),
+				text.Plural(done.Captures, "capture"), text.Plural(done.Traces, "trace"), text.Plural(done.Hits, "hit"))
+			return nil
+		},
+	}
+	f.add(cmd)
+	return cmd
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"culprit/evidence"
+	"culprit/evidence/report"
+	"culprit/internal/event"
+	"culprit/internal/text"
+)
+
+func newReport() *cobra.Command {
+	var f evidenceFlags
+	var out string
+	var plain bool
+	cmd := &cobra.Command{
+		Use:   "report ID",
+		Short: "Write what happened in a capture as one HTML file, or as text",
+		Long: `Write what happened in a capture: who sent the packets and how that is known, as one
+HTML file that loads nothing from elsewhere and can be mailed or printed.
+
+ID is a capture, or a hit or trace of it; its first or last characters are enough. Without
+--output the file is culprit-ID.html in the current directory; with --text the report goes
+to the terminal. It shows other people's data: it is made readable by you only.`,
+		Example: `  culprit report 01JH --output case.html
+  culprit report 01JH --text | less`,
+		Args: oneID,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := f.open()
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			c, err := captureOf(r, args[0])
+			if err != nil {
+				return err
+			}
+			rc, err := r.Case(*c)
+			if err != nil {
+				return err
+			}
+			if plain && out == "" {
+				return report.Text(cmd.OutOrStdout(), rc)
+			}
+			write, name := report.HTML, "culprit-"+strings.ToLower(c.Event.ID)+".html"
+			if plain {
+				write = report.Text
+			}
+			if out != "" {
+				name = out
+			}
+			if err := writeFile(cmd.OutOrStdout(), name, func(w io.Writer) error { return write(w, rc) }); err != nil {
+				return err
+			}
+			if name != "-" {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s\n", name)
+			}
+			return nil
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVarP(&out, "output", "o", "", "`file` to write; - is standard output")
+	cmd.Flags().BoolVar(&plain, "text", false, "plain text instead of HTML")
+	return cmd
+}
+
+// oneID wants one argument, the id of something.
+func oneID(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usageError{fmt.Errorf("%s takes one id (see `%s --help`)", cmd.Name(), cmd.CommandPath())}
+	}
+	return nil
+}
+
+// captureOf finds the capture that an id names, or that a hit or trace belongs to.
+func captureOf(r *evidence.Reader, id string) (*event.Capture, error) {
+	found, err := r.Find(id)
+	if err != nil {
+		return nil, err
+	}
+	switch v := found.(type) {
+	case *event.Capture:
+		return v, nil
+	case *event.Trace:
+		id = v.Culprit.Capture.ID
+	case *event.Hit:
+		if v.Culprit.Capture == nil {
+			return nil, fmt.Errorf("hit %s has no capture: %s", v.Event.ID, text.Escape(v.Culprit.NoCapture))
+		}
+		id = v.Culprit.Capture.ID
+	}
+	found, err = r.Find(id)
+	if c, ok := found.(*event.Capture); ok && err == nil {
+		return c, nil
+	}
+	return nil, fmt.Errorf("the capture %s is not in the catalogue any more", id)
+}
+
+// writeFile makes a file, readable by its owner only, and leaves none behind that is
+// not complete. The name - is standard output.
+func writeFile(stdout io.Writer, name string, write func(io.Writer) error) error {
+	if name == "-" {
+		return write(stdout)
+	}
+	f, err := os.OpenFile(name+".tmp", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	defer os.Remove(name + ".tmp") // if it still is there
+	b := bufio.NewWriter(f)
+	err = write(b)
+	if err == nil {
+		err = b.Flush()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Rename(name+".tmp", name)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}

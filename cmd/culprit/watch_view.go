@@ -1,0 +1,340 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"culprit/evidence"
+	"culprit/internal/event"
+	"culprit/internal/text"
+	"github.com/oklog/ulid/v2"
+)
+
+// How much a view keeps, and how many hits it reads in one go.
+const (
+	keepCaptures = 50
+	keepHits     = 200
+	keepProofs   = 200
+	keepLosses   = 100
+	chunk        = 1000
+)
+
+// view is what watch has seen of the evidence. [view.look] brings it up to date.
+type view struct {
+	r      *evidence.Reader
+	dir    string
+	since  time.Time // when the first look was; zero: not yet
+	daemon string    // whether it runs
+
+	captures []*watched   // oldest first
+	hits     []event.Hit  // oldest first
+	losses   []event.Loss // oldest first
+	proofs   map[string]bool
+	lastHit  string // its id
+	newHits  int    // since then
+	proven   int    // since then
+	lost     uint64 // since then
+}
+
+// watched is a capture with what its traces come to.
+type watched struct {
+	event.Capture
+	straces int // that run
+	bytes   int64
+	states  map[string]string // of its traces, by id
+}
+
+func (w *watched) finished() bool {
+	return w.Culprit.State != event.StateRunning && w.Culprit.State != event.StateDraining
+}
+
+// news tells of something new: when it was, what kind of thing it is, and what it
+// is, not yet escaped.
+type news func(at time.Time, kind, what string)
+
+func newView(r *evidence.Reader, dir string) *view { return &view{r: r, dir: dir} }
+
+// look reads what has changed since the last look. The first one tells only of
+// what runs, not of all that ever was.
+func (v *view) look(tell news) error {
+	first := v.since.IsZero()
+	if first {
+		v.since = time.Now()
+	}
+	if daemon := daemonState(v.dir); daemon != v.daemon {
+		v.daemon = daemon
+		tell(time.Now(), "culprit", daemon)
+	}
+	if err := v.lookHits(first, tell); err != nil {
+		return err
+	}
+	if err := v.lookCaptures(first, tell); err != nil {
+		return err
+	}
+	if err := v.lookProofs(first, tell); err != nil {
+		return err
+	}
+	return v.lookLosses(first, tell)
+}
+
+// lookHits reads hits in chunks: neither is memory taken for all that came while
+// the reader of our output waited, nor does the catalogue wait for that reader.
+func (v *view) lookHits(first bool, tell news) error {
+	for {
+		var f evidence.Filter
+		if first {
+			f.Last = keepHits
+		} else if v.lastHit != "" {
+			id, err := ulid.Parse(v.lastHit)
+			if err != nil {
+				return fmt.Errorf("read the id of a hit: %w", err)
+			}
+			f.Since = id.Timestamp()
+		}
+		var hits []event.Hit
+		for h, err := range v.r.Hits(f) {
+			if err != nil {
+				return err
+			}
+			if h.Event.ID <= v.lastHit {
+				continue // of the same millisecond
+			}
+			if hits = append(hits, h); len(hits) == chunk {
+				break
+			}
+		}
+		for i := range hits {
+			h := &hits[i]
+			h.Packet = nil // not shown
+			v.lastHit = h.Event.ID
+			if !first {
+				v.newHits++
+				tell(h.Timestamp, "hit", hitLine(h))
+			}
+		}
+		v.hits = append(v.hits, hits...)
+		v.hits = slices.Clone(v.hits[max(0, len(v.hits)-keepHits):])
+		if len(hits) < chunk {
+			return nil
+		}
+	}
+}
+
+func (v *view) lookCaptures(first bool, tell news) error {
+	known := map[string]*watched{}
+	for _, w := range v.captures {
+		known[w.Event.ID] = w
+	}
+	var captures []*watched
+	for c, err := range v.r.Captures(evidence.Filter{Last: keepCaptures}) {
+		if err != nil {
+			return err
+		}
+		captures = append(captures, &watched{Capture: c})
+	}
+	for _, w := range captures {
+		old, at := known[w.Event.ID], time.Now()
+		if old != nil && old.finished() {
+			*w = *old
+			continue
+		}
+		if old == nil {
+			old, at = &watched{}, w.Timestamp
+		}
+		quiet := first && w.finished()
+		d, before := &w.Culprit, &old.Culprit
+		if !quiet && (d.State != before.State || d.Level != before.Level || d.EndedBecause != before.EndedBecause) {
+			tell(at, "capture", captureLine(&w.Capture))
+		}
+		w.states = old.states
+		traces := tell
+		if quiet {
+			traces = func(time.Time, string, string) {}
+		}
+		if err := v.lookTraces(w, traces); err != nil {
+			return err
+		}
+	}
+	v.captures = captures
+	return nil
+}
+
+// lookTraces reads the traces of one capture.
+func (v *view) lookTraces(w *watched, tell news) error {
+	states := map[string]string{}
+	var changed []event.Trace // told of when the catalogue is closed again
+	for t, err := range v.r.Traces(evidence.Filter{Capture: w.Event.ID}) {
+		if err != nil {
+			return err
+		}
+		size := t.File.Size
+		if t.Culprit.State == event.StateRunning {
+			w.straces++
+			if info, err := os.Lstat(t.File.Path); err == nil {
+				size = info.Size()
+			}
+		}
+		w.bytes += size
+		states[t.Event.ID] = t.Culprit.State
+		if w.states[t.Event.ID] != t.Culprit.State {
+			changed = append(changed, t)
+		}
+	}
+	for i := range changed {
+		t, at := &changed[i], time.Now()
+		if w.states[t.Event.ID] == "" {
+			at = t.Timestamp
+		}
+		tell(at, "trace", traceLine(t))
+	}
+	if w.states = states; w.finished() {
+		w.states = nil
+	}
+	return nil
+}
+
+// lookProofs adds proofs to the hits. They are not always recorded in the order of
+// their ids.
+func (v *view) lookProofs(first bool, tell news) error {
+	var fresh []event.Proof
+	proofs := map[string]bool{}
+	for p, err := range v.r.Proofs(evidence.Filter{Last: keepProofs}) {
+		if err != nil {
+			return err
+		}
+		proofs[p.Event.ID] = true
+		if !v.proofs[p.Event.ID] {
+			fresh = append(fresh, p)
+		}
+	}
+	v.proofs = proofs
+	if first {
+		return nil
+	}
+	if len(fresh) == keepProofs {
+		tell(time.Now(), "proof", "there may be more than follow: see `culprit show` of the capture")
+	}
+	v.proven += len(fresh)
+	for i := range fresh {
+		p := &fresh[i]
+		if at := slices.IndexFunc(v.hits, func(h event.Hit) bool { return h.Event.ID == p.Culprit.Hit.ID }); at >= 0 {
+			h := &v.hits[at]
+			h.Culprit.Proof = &p.Culprit
+			if !p.Culprit.Probable {
+				h.Process = &p.Process
+			}
+		}
+		tell(time.Now(), "proof", proofLine(p))
+	}
+	return nil
+}
+
+func (v *view) lookLosses(first bool, tell news) error {
+	known := map[string]bool{}
+	for _, l := range v.losses {
+		known[l.Event.ID] = true
+	}
+	var losses []event.Loss
+	for l, err := range v.r.Losses(evidence.Filter{Last: keepLosses}) {
+		if err != nil {
+			return err
+		}
+		losses = append(losses, l)
+	}
+	v.losses = losses
+	for _, l := range losses {
+		if !first && !known[l.Event.ID] {
+			v.lost += l.Culprit.Count
+			tell(l.Timestamp, "loss", fmt.Sprintf("%d %s", l.Culprit.Count, l.Culprit.What))
+		}
+	}
+	return nil
+}
+
+func hitLine(h *event.Hit) string {
+	capture := "no capture: " + h.Culprit.NoCapture
+	if h.Culprit.Capture != nil {
+		capture = "capture " + h.Culprit.Capture.ID
+	}
+	return fmt.Sprintf("%s rule %s, user %s, %s %s > %s asks %s, from %s, %s", h.Event.ID, h.Rule.Name, h.User,
+		h.Network.Transport, h.Source, h.Destination, h.Asks(), shortOrigin(h), capture)
+}
+
+func proofLine(p *event.Proof) string {
+	return fmt.Sprintf("%s sent by %s: %s of %s", p.Culprit.Hit.ID, clip(p.Process.String()), shortProof(&p.Culprit), p.File.Path)
+}
+
+func captureLine(c *event.Capture) string {
+	d := &c.Culprit
+	s := fmt.Sprintf("%s user %s, level %d, %s, %s, %s", c.Event.ID, &c.User, d.Level,
+		text.Plural(d.Hits, "hit"), text.Plural(d.Traces, "trace"), d.State)
+	if d.EndedBecause != "" {
+		s += ": " + d.EndedBecause
+	}
+	return s
+}
+
+func traceLine(t *event.Trace) string {
+	s := fmt.Sprintf("%s %s, %s", t.Event.ID, clip(t.Process.String()), traceState(t))
+	if t.Culprit.State == event.StateRunning {
+		return fmt.Sprintf("%s %s: %s", s, t.Culprit.Life(), t.File.Path)
+	}
+	return fmt.Sprintf("%s, %s: %s", s, text.Size(t.File.Size), t.File.Path)
+}
+
+// daemonState says for people whether a culprit runs with the evidence in dir.
+func daemonState(dir string) string {
+	switch pid, err := lockHolder(filepath.Join(dir, "lock")); {
+	case err != nil:
+		return "it cannot be told whether culprit runs: " + err.Error()
+	case pid == 0:
+		return "culprit does not run"
+	default:
+		return fmt.Sprintf("culprit runs (PID %d)", pid)
+	}
+}
+
+// lockHolder returns the PID of who holds a file with flock, or 0. It asks
+// /proc/locks (man 5 proc): to try the lock would for a moment keep out a daemon
+// that is starting.
+func lockHolder(path string) (int, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0, nil // nobody ever held it
+	}
+	inode := strconv.FormatUint(info.Sys().(*syscall.Stat_t).Ino, 10)
+	f, err := os.Open("/proc/locks")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		// "1: FLOCK  ADVISORY  WRITE 812 08:01:4711 0 EOF"
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 6 || fields[1] != "FLOCK" || fields[3] != "WRITE" || !strings.HasSuffix(fields[5], ":"+inode) {
+			continue
+		}
+		if pid, err := strconv.Atoi(fields[4]); err == nil && hasOpen(pid, info) {
+			return pid, nil
+		}
+	}
+	return 0, lines.Err()
+}
+
+// hasOpen reports whether a process has a file open. Another file system may have
+// the same inode number, and the device in /proc/locks is not always that of stat.
+func hasOpen(pid int, file os.FileInfo) bool {
+	open, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	return slices.ContainsFunc(open, func(fd string) bool {
+		info, err := os.Stat(fd)
+		return err == nil && os.SameFile(info, file)
+	})
+}

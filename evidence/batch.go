@@ -1,0 +1,172 @@
+package evidence
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+
+	"culprit/internal/event"
+)
+
+// batch is a set of changes for one transaction. Of what changed several times
+// the last counts.
+type batch struct {
+	hits     []*event.Hit
+	captures map[string]event.Capture
+	traces   map[string]event.Trace
+	programs []event.Program
+	proofs   []event.Proof
+	losses   []event.Loss
+	repeats  []repeated
+	packets  []packetsDue
+}
+
+// packetsDue says that all is known of a capture's packets.
+type packetsDue struct{ capture event.Capture }
+
+func newBatch() *batch {
+	return &batch{captures: map[string]event.Capture{}, traces: map[string]event.Trace{}}
+}
+
+func (b *batch) add(op any) {
+	switch v := op.(type) {
+	case *event.Hit:
+		b.hits = append(b.hits, v)
+	case event.Capture:
+		b.captures[v.Event.ID] = v
+	case event.Trace:
+		b.traces[v.Event.ID] = v
+	case event.Program:
+		b.programs = append(b.programs, v)
+	case event.Proof:
+		b.proofs = append(b.proofs, v)
+	case event.Loss:
+		b.losses = append(b.losses, v)
+	case packetsDue:
+		b.packets = append(b.packets, v)
+	case repeated:
+		b.repeats = append(b.repeats, v)
+	default:
+		panic(fmt.Sprintf("evidence: change of type %T", op))
+	}
+}
+
+func (b *batch) size() int {
+	return len(b.hits) + len(b.captures) + len(b.traces) + len(b.programs) + len(b.proofs) + len(b.losses) + len(b.repeats)
+}
+
+// kept is what of a batch that could not be written is kept for the next: how captures
+// and traces ended must not be lost, and there are only so many.
+func (b *batch) kept() *batch {
+	next := newBatch()
+	next.captures, next.traces, next.losses, next.packets = b.captures, b.traces, b.losses, b.packets
+	return next
+}
+
+// unkept counts the rest.
+func (b *batch) unkept() uint64 { return uint64(len(b.hits) + len(b.proofs) + len(b.programs)) }
+
+func (b *batch) write(w *writer) error {
+	if err := w.begin(); err != nil {
+		return err
+	}
+	defer w.tx.Rollback()
+	for _, h := range b.hits {
+		var uid, capture any
+		if h.User != nil {
+			uid = h.User.UID()
+		}
+		if h.Culprit.Capture != nil {
+			capture = h.Culprit.Capture.ID
+		}
+		w.exec(insertHit, h.Event.ID, h.Rule.Name, uid, capture, h.Culprit.Count, document(h), h.Packet)
+	}
+	for _, r := range b.repeats {
+		w.exec(countHit, r.count, r.id)
+	}
+	for id, c := range b.captures {
+		w.exec(putCapture, id, ruleName(c.Rule), c.User.UID(), c.Culprit.State, document(c))
+	}
+	for id, t := range b.traces {
+		var hit any
+		if t.Culprit.Hit != nil {
+			hit = t.Culprit.Hit.ID
+		}
+		w.exec(putTrace, id, ruleName(t.Rule), t.User.UID(), t.Culprit.Capture.ID, hit, t.Culprit.State, document(t))
+	}
+	for _, p := range b.programs {
+		w.exec(putProgram, p.Event.ID, p.User.UID(), p.Culprit.Capture.ID, document(p))
+	}
+	for _, p := range b.proofs {
+		d := &p.Culprit
+		w.exec(putProof, p.Event.ID, p.Rule.Name, p.User.UID(), d.Capture.ID, d.Trace.ID, d.Hit.ID, document(p))
+	}
+	for _, l := range b.losses {
+		w.exec(insertLoss, l.Event.ID, l.Culprit.What, l.Culprit.Count, document(l))
+	}
+	if w.err != nil {
+		return w.err
+	}
+	return w.tx.Commit()
+}
+
+// writer runs the statements of a transaction until the first error. It prepares
+// each only once.
+type writer struct {
+	db         *sql.DB
+	statements map[string]*sql.Stmt
+	tx         *sql.Tx
+	err        error
+}
+
+// The statements that change the catalogue.
+const (
+	insertHit  = "INSERT INTO hits VALUES (?,?,?,?,?,?,?)"
+	countHit   = "UPDATE hits SET count = ? WHERE id = ?"
+	putCapture = "INSERT OR REPLACE INTO captures VALUES (?,?,?,?,?)"
+	putTrace   = "INSERT OR REPLACE INTO traces VALUES (?,?,?,?,?,?,?)"
+	putProgram = "INSERT OR REPLACE INTO programs VALUES (?,?,?,?)"
+	putProof   = "INSERT OR REPLACE INTO proofs VALUES (?,?,?,?,?,?,?)"
+	insertLoss = "INSERT INTO losses VALUES (?,?,?,?)"
+)
+
+func newWriter(db *sql.DB) (*writer, error) {
+	w := &writer{db: db, statements: map[string]*sql.Stmt{}}
+	for _, query := range []string{insertHit, countHit, putCapture, putTrace, putProgram, putProof, insertLoss} {
+		st, err := db.Prepare(query)
+		if err != nil {
+			return nil, err
+		}
+		w.statements[query] = st
+	}
+	return w, nil
+}
+
+func (w *writer) begin() (err error) {
+	w.err = nil
+	w.tx, err = w.db.BeginTx(context.Background(), nil)
+	return err
+}
+
+func (w *writer) exec(query string, args ...any) {
+	if w.err == nil {
+		_, w.err = w.tx.Stmt(w.statements[query]).Exec(args...)
+	}
+}
+
+// document encodes what package event defines, which always can be.
+func document(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("evidence: encode %T: %v", v, err))
+	}
+	return string(b)
+}
+
+func ruleName(r *event.Rule) any {
+	if r == nil {
+		return nil
+	}
+	return r.Name
+}

@@ -1,0 +1,103 @@
+package evidence
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"iter"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"culprit/evidence/bundle"
+	"culprit/evidence/report"
+	"culprit/evidence/tracefile"
+	"culprit/internal/event"
+)
+
+// Export writes a capture as one bundle: its traces as they are on the disk, its
+// packets, its report, and every document of it as JSON Lines. It returns the SHA-256
+// of the bundle's manifest, and the traces whose files are gone. The same evidence
+// makes the same bytes.
+func (r *Reader) Export(w io.Writer, c *event.Capture) (digest string, gone []string, err error) {
+	var files []bundle.File
+	for t, err := range r.Traces(Filter{Capture: c.Event.ID}) {
+		if err != nil {
+			return "", nil, err
+		}
+		f, err := tracefile.Open(t.File.Path)
+		if errors.Is(err, fs.ErrNotExist) {
+			gone = append(gone, t.File.Path)
+			continue
+		}
+		if err != nil {
+			return "", nil, err
+		}
+		files = append(files, bundle.Path(path.Join("traces", filepath.Base(f.Path())), f.Path()))
+		f.Close()
+	}
+	made := func(name string, write func(io.Writer) error) error {
+		var b bytes.Buffer
+		if err := write(&b); err != nil {
+			return err
+		}
+		files = append(files, bundle.Bytes(name, b.Bytes()))
+		return nil
+	}
+	rc, err := r.Case(*c)
+	if err != nil {
+		return "", nil, err
+	}
+	if rc.Made = c.Timestamp; c.Event.End != nil {
+		rc.Made = *c.Event.End // not now: the same evidence makes the same bytes
+	}
+	of := Filter{Capture: c.Event.ID}
+	err = errors.Join(
+		made("packets.pcapng", func(w io.Writer) error {
+			_, err := r.Packets(w, c)
+			return err
+		}),
+		made("report.html", func(w io.Writer) error { return report.HTML(w, rc) }),
+		made("report.txt", func(w io.Writer) error { return report.Text(w, rc) }),
+		made("hits.jsonl", func(w io.Writer) error { return jsonLines(w, r.Hits(of)) }),
+		made("traces.jsonl", func(w io.Writer) error { return jsonLines(w, r.Traces(of)) }),
+		made("programs.jsonl", func(w io.Writer) error { return jsonLines(w, r.Programs(of)) }),
+		made("proofs.jsonl", func(w io.Writer) error { return jsonLines(w, r.Proofs(of)) }),
+	)
+	if err != nil {
+		return "", nil, err
+	}
+	m := bundle.Manifest{Agent: bundle.Agent{Type: "culprit"}, Capture: *c}
+	if c.Observer != nil {
+		m.Agent.Version = c.Observer.Version
+	}
+	if c.Host != nil {
+		m.Host.Name = c.Host.Hostname
+	}
+	digest, err = bundle.Write(w, m, files)
+	return digest, gone, err
+}
+
+// jsonLines writes documents, one a line.
+func jsonLines[T any](w io.Writer, docs iter.Seq2[T, error]) error {
+	for d, err := range docs {
+		if err != nil {
+			return err
+		}
+		b, err := json.Marshal(d)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(append(b, '\n')); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ExportName is the usual name of a capture's bundle.
+func ExportName(c *event.Capture) string {
+	return "culprit-" + strings.ToLower(c.Event.ID) + ".tar.zst"
+}

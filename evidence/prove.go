@@ -1,0 +1,106 @@
+package evidence
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"culprit/evidence/proof"
+	"culprit/evidence/tracefile"
+	"culprit/internal/event"
+)
+
+// Proving says what [Store.Prove] did.
+type Proving struct {
+	Captures, Traces, Hits int
+	Found                  int // proofs that were not known
+	Unread                 []error
+}
+
+// Prove looks once more for the lines that sent the packets of hits, in the traces of
+// one capture, or of all if capture is "". What is proven already stays. Traces that
+// cannot be read are told in Unread.
+func (s *Store) Prove(capture string) (Proving, error) {
+	var done Proving
+	r := &Reader{db: s.db, dir: s.dir.Path()}
+	captures, err := collect(r.Captures(Filter{Capture: capture}))
+	if err != nil {
+		return done, err
+	}
+	for _, c := range captures {
+		if err := s.proveCapture(r, c.Event.ID, &done); err != nil {
+			return done, err
+		}
+		s.queue <- packetsDue{c}
+		done.Captures++
+	}
+	return done, nil
+}
+
+func (s *Store) proveCapture(r *Reader, capture string, done *Proving) error {
+	var hits []*event.Hit // not proven, by time
+	for h, err := range r.Hits(Filter{Capture: capture}) {
+		if err != nil {
+			return err
+		}
+		done.Hits++
+		if h.Culprit.Proof == nil {
+			hits = append(hits, &h)
+		}
+	}
+	traces, err := collect(r.Traces(Filter{Capture: capture})) // the writer wants the one connection
+	if err != nil {
+		return err
+	}
+	for _, t := range traces {
+		done.Traces++
+		proven, err := s.proveTrace(t, hits)
+		if err != nil {
+			done.Unread = append(done.Unread, fmt.Errorf("read trace %s: %w", t.Event.ID, err))
+		}
+		done.Found += len(proven)
+		rest := hits[:0]
+		for _, h := range hits {
+			if !proven[h.Event.ID] {
+				rest = append(rest, h)
+			}
+		}
+		hits = rest
+	}
+	return nil
+}
+
+// proveTrace compares a trace with hits and records which it proves. The hits are
+// fed beside the lines, by time: a matcher remembers neither for long.
+func (s *Store) proveTrace(t event.Trace, hits []*event.Hit) (proven map[string]bool, err error) {
+	proven = map[string]bool{}
+	f, err := tracefile.Open(t.File.Path)
+	if err != nil {
+		return proven, err
+	}
+	defer f.Close()
+	matcher := proof.NewMatcher()
+	record := func(matches []proof.Match) {
+		for _, m := range matches {
+			proven[m.Hit.Event.ID] = true
+			s.offer(newProof(t, m))
+		}
+	}
+	until := func(at time.Time) {
+		for len(hits) > 0 && !hits[0].Timestamp.After(at) {
+			record(matcher.Hit(hits[0]))
+			hits = hits[1:]
+		}
+	}
+	scanner := proof.NewScanner(func(send proof.Send) {
+		until(send.Time.Add(time.Second))
+		record(matcher.Send(t.Event.ID, send))
+	})
+	if _, err := io.Copy(scanner, f); err != nil {
+		return proven, err
+	}
+	scanner.Close()
+	until(time.Now())
+	record(matcher.Close())
+	return proven, nil
+}

@@ -1,0 +1,257 @@
+package evidence
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"culprit/evidence/proof"
+	"culprit/internal/event"
+	"culprit/internal/proc"
+)
+
+// prover finds, while traces are written, the lines that sent the packets of hits.
+// Its goroutine owns all that it knows, and waits for nothing but news: whoever
+// writes a trace waits for it.
+type prover struct {
+	news   chan any
+	done   chan struct{}
+	record func(any) // must not wait
+	log    *slog.Logger
+
+	captures map[string]*proving // by id, those that live
+	users    proc.Users
+}
+
+// proving is what the prover knows of a capture.
+type proving struct {
+	matcher *proof.Matcher
+	traces  map[string]event.Trace
+	// programs are the last of those that have ended, by PID, and unnamed the proofs,
+	// by thread, of which the process is not sure: a thread of the trace's process, or
+	// a process that strace followed from it and that is listed as a program soon.
+	programs map[int]event.Program
+	unnamed  map[int][]event.Proof
+}
+
+// maxNamed bounds each of the two.
+const maxNamed = 4096
+
+// News of the prover, beside *event.Hit, event.Trace, event.Program and event.Capture.
+type (
+	sent struct {
+		capture, trace string
+		send           proof.Send
+	}
+	// skipped says that parts of a trace could not be compared.
+	skipped struct{ lost proof.ScannerLost }
+)
+
+func newProver(record func(any), log *slog.Logger) *prover {
+	p := &prover{
+		news: make(chan any, 4096), done: make(chan struct{}), record: record, log: log,
+		captures: map[string]*proving{},
+	}
+	go p.run()
+	return p
+}
+
+// close waits until all news are taken. Nothing may be told then.
+func (p *prover) close() {
+	close(p.news)
+	<-p.done
+}
+
+func (p *prover) run() {
+	defer close(p.done)
+	timer := time.NewTimer(settleEvery)
+	timer.Stop()
+	waiting := false
+	for {
+		var n any
+		open := true
+		select {
+		case n, open = <-p.news:
+		case now := <-timer.C:
+			waiting = false
+			for _, c := range p.captures {
+				p.found(c, c.matcher.Tick(now))
+			}
+		}
+		if !open {
+			for _, c := range p.captures {
+				p.found(c, c.matcher.Close())
+			}
+			return
+		}
+		p.take(n)
+		if len(p.captures) > 0 && !waiting {
+			waiting = true
+			timer.Reset(settleEvery)
+		}
+	}
+}
+
+func (p *prover) take(n any) {
+	switch n := n.(type) {
+	case *event.Hit:
+		c := p.capture(n.Culprit.Capture.ID)
+		p.found(c, c.matcher.Hit(n))
+	case event.Trace:
+		p.capture(n.Culprit.Capture.ID).traces[n.Event.ID] = n
+	case event.Program:
+		p.named(p.captures[n.Culprit.Capture.ID], n)
+	case event.Capture:
+		if n.Culprit.State == event.StateEnded {
+			p.ended(n)
+		}
+	case sent:
+		c := p.capture(n.capture)
+		p.found(c, c.matcher.Send(n.trace, n.send))
+	case skipped:
+		p.record(event.NewLoss("lines of a trace not compared with packets: too long, or too many at once", uint64(n.lost.LongLines+n.lost.Unfinished)))
+	}
+}
+
+func (p *prover) capture(id string) *proving {
+	c := p.captures[id]
+	if c == nil {
+		c = &proving{matcher: proof.NewMatcher(), traces: map[string]event.Trace{}, programs: map[int]event.Program{}, unnamed: map[int][]event.Proof{}}
+		p.captures[id] = c
+	}
+	return c
+}
+
+// found records proofs.
+func (p *prover) found(c *proving, matches []proof.Match) {
+	for _, m := range matches {
+		pr := newProof(c.traces[m.Trace], m)
+		if tid := pr.Culprit.TID; tid != pr.Process.PID && !name(&pr, c.programs[tid]) && !p.describe(&pr) && len(c.unnamed) < maxNamed {
+			c.unnamed[tid] = append(c.unnamed[tid], pr)
+		}
+		p.record(pr)
+		d := &pr.Culprit
+		p.log.Info("proven", slog.Group("culprit", "capture", d.Capture.ID, "hit", d.Hit.ID, "trace", d.Trace.ID,
+			"tid", d.TID, "syscall", d.Syscall, "line", d.Line, "probable", d.Probable),
+			slog.Group("process", "pid", pr.Process.PID, "command_line", pr.Process.CommandLine),
+			slog.Group("file", "path", pr.File.Path))
+	}
+}
+
+// describe looks whether the thread of a proof is a process of its own, which strace
+// followed from its parent, and still there.
+func (p *prover) describe(pr *event.Proof) bool {
+	status, err := proc.Default.Status(pr.Culprit.TID)
+	if err != nil || status.TGID != pr.Culprit.TID {
+		return false
+	}
+	its, err := proc.Default.Describe(pr.Culprit.TID, &p.users)
+	if err != nil || its.Start.After(pr.Timestamp.Add(tick)) {
+		return false
+	}
+	pr.Process = its
+	return true
+}
+
+// name makes a program the process of a proof, unless it is another one with the same
+// PID.
+func name(pr *event.Proof, program event.Program) bool {
+	if program.Process.PID != pr.Culprit.TID || program.Process.Start.After(pr.Timestamp.Add(tick)) ||
+		program.Event.End != nil && program.Event.End.Before(pr.Timestamp) {
+		return false
+	}
+	of := pr.Process
+	pr.Process = program.Process
+	if parent := pr.Process.Parent; parent == nil || parent.PID == of.PID {
+		pr.Process.Parent = &of // it knows its parents, too
+	}
+	return true
+}
+
+// newProof makes the document of a proof. Its process is that of the trace.
+func newProof(t event.Trace, m proof.Match) event.Proof {
+	pr := event.Proof{
+		Timestamp: m.Send.Time,
+		Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionProof},
+		Rule:      m.Hit.Rule, User: t.User, Process: t.Process, File: t.File,
+		Culprit: event.ProofDetail{
+			Capture: t.Culprit.Capture, Hit: event.Reference{ID: m.Hit.Event.ID}, Trace: event.Reference{ID: t.Event.ID},
+			Probable: m.Probable, TID: m.Send.TID, Syscall: m.Send.Syscall, Line: m.Send.Line, Offset: m.Send.Offset,
+		},
+	}
+	return pr
+}
+
+// named takes in a program, and adds to proofs that it is their process.
+func (p *prover) named(c *proving, program event.Program) {
+	if c == nil {
+		return
+	}
+	pid := program.Process.PID
+	if len(c.programs) >= maxNamed {
+		clear(c.programs)
+	}
+	c.programs[pid] = program
+	for _, pr := range c.unnamed[pid] {
+		if name(&pr, program) {
+			p.record(pr)
+		}
+	}
+	delete(c.unnamed, pid)
+}
+
+// ended forgets a capture, of which nothing more can be proven.
+func (p *prover) ended(c event.Capture) {
+	defer p.record(packetsDue{c})
+	of := p.captures[c.Event.ID]
+	if of == nil {
+		return
+	}
+	p.found(of, of.matcher.Close())
+	delete(p.captures, c.Event.ID)
+	if lost := of.matcher.Lost(); lost.Sends+lost.Hits > 0 {
+		p.record(event.NewLoss("hits and system calls not compared with each other: too many at once", uint64(lost.Sends+lost.Hits)))
+	}
+}
+
+// settleEvery is how often hits are looked at that wait for the send that fits best.
+const settleEvery = 250 * time.Millisecond
+
+// tick is how exactly the start of a process is known.
+const tick = 10 * time.Millisecond
+
+// A provedFile is the file of a trace whose lines are compared with packets as they
+// are written.
+type provedFile struct {
+	file    *os.File
+	scanner *proof.Scanner
+	closed  func(proof.ScannerLost)
+}
+
+// prove returns a file for the trace that writes to the given one.
+func (p *prover) prove(t *event.Trace, file *os.File) io.WriteCloser {
+	p.news <- *t
+	capture, trace := t.Culprit.Capture.ID, t.Event.ID
+	return &provedFile{
+		file:    file,
+		scanner: proof.NewScanner(func(s proof.Send) { p.news <- sent{capture, trace, s} }),
+		closed: func(lost proof.ScannerLost) {
+			if lost != (proof.ScannerLost{}) {
+				p.news <- skipped{lost}
+			}
+		},
+	}
+}
+
+func (f *provedFile) Write(b []byte) (int, error) {
+	n, err := f.file.Write(b)
+	f.scanner.Write(b[:n])
+	return n, err
+}
+
+func (f *provedFile) Close() error {
+	f.scanner.Close()
+	f.closed(f.scanner.Lost())
+	return f.file.Close()
+}

@@ -1,0 +1,185 @@
+package evidence
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"culprit/internal/event"
+)
+
+// rowsAtOnce bounds the rows that one transaction removes: hits are written between
+// one and the next.
+const rowsAtOnce = 2000
+
+// expiring are the tables whose rows go when they are too old.
+var expiring = [...]string{"hits", "captures", "traces", "programs", "proofs", "losses"}
+
+// change runs f in a transaction of its own. The catalogue has one connection, so it
+// comes between two batches of the writer.
+func (k *Keeper) change(ctx context.Context, f func(*sql.Tx) error) error {
+	tx, err := k.db.BeginTx(ctx, nil)
+	if err == nil {
+		defer tx.Rollback()
+		err = f(tx)
+	}
+	if err == nil {
+		err = tx.Commit()
+	}
+	if err != nil {
+		return fmt.Errorf("change the catalogue: %w", err)
+	}
+	return nil
+}
+
+// tell notes in the catalogue which trace files were removed and why, and counts them
+// as lost. What cannot be noted now, on a full disk, is noted the next time.
+func (k *Keeper) tell(ctx context.Context) error {
+	for len(k.untold) > 0 {
+		some := k.untold[:min(len(k.untold), rowsAtOnce)]
+		err := k.change(ctx, func(tx *sql.Tx) error {
+			count := map[string]uint64{}
+			for _, r := range some {
+				// In place: whoever writes the whole document knows nothing of this.
+				if _, err := tx.Exec("UPDATE traces SET doc = json_set(doc, '$.culprit.removed', ?) WHERE id = ?", r.Why, r.ID); err != nil {
+					return err
+				}
+				what := "trace"
+				if r.packets() {
+					what = "packet"
+				}
+				count[what+" files removed: "+r.Why]++
+			}
+			return lose(tx, count)
+		})
+		if err != nil {
+			return err
+		}
+		k.untold = k.untold[len(some):]
+	}
+	return nil
+}
+
+// lose records losses.
+func lose(tx *sql.Tx, count map[string]uint64) error {
+	for what, n := range count {
+		l := event.NewLoss(what, n)
+		if _, err := tx.Exec(insertLoss, l.Event.ID, what, n, document(l)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstID is the least id of that time or later.
+func firstID(t time.Time) string {
+	var id ulid.ULID
+	if id.SetTime(uint64(max(0, t.UnixMilli()))) != nil {
+		return "" // centuries away
+	}
+	return id.String()
+}
+
+// horizon is the id before which rows are too old. A capture that is running keeps
+// what belongs to it: it was started by a hit a moment before.
+func (k *Keeper) horizon(now time.Time) (string, error) {
+	oldest := k.bounds.oldest(now)
+	running, err := idsOf(k.db, "SELECT id FROM captures WHERE "+unfinishedStates)
+	if err != nil {
+		return "", err
+	}
+	for text := range running {
+		if id, err := ulid.ParseStrict(text); err == nil {
+			if before := id.Timestamp().Add(-time.Minute); before.Before(oldest) {
+				oldest = before
+			}
+		}
+	}
+	return firstID(oldest), nil
+}
+
+// expire removes the rows before the horizon, and adds to gone how many, by table.
+func (k *Keeper) expire(ctx context.Context, horizon string, gone map[string]int64) error {
+	for _, table := range expiring {
+		for more := true; more; {
+			err := k.change(ctx, func(tx *sql.Tx) error {
+				n, err := affected(tx.Exec("DELETE FROM "+table+" WHERE id IN (SELECT id FROM "+table+" WHERE id < ? ORDER BY id LIMIT ?)", horizon, rowsAtOnce))
+				more = n == rowsAtOnce
+				gone[table] += n
+				if err != nil || n == 0 || table == "losses" {
+					return err
+				}
+				return lose(tx, map[string]uint64{table + " removed from the catalogue: older than evidence.keep": uint64(n)})
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// expirable counts what expire would remove.
+func (k *Keeper) expirable(horizon string) (map[string]int64, error) {
+	count := map[string]int64{}
+	for _, table := range expiring {
+		var n int64
+		if err := k.db.QueryRow("SELECT count(*) FROM "+table+" WHERE id < ?", horizon).Scan(&n); err != nil {
+			return nil, fmt.Errorf("read the catalogue: %w", err)
+		}
+		count[table] = n
+	}
+	return count, nil
+}
+
+// shrink keeps the catalogue below half of max_bytes. In a flood of hits it is what
+// grows, so the oldest hits and programs go, and traces whose file has gone; not what
+// a proof speaks of. It adds to gone how many, by table.
+func (k *Keeper) shrink(ctx context.Context, gone map[string]int64) error {
+	const (
+		unprovenHits = "hits WHERE NOT EXISTS (SELECT 1 FROM proofs WHERE hit = hits.id)"
+		removed      = "traces WHERE json_extract(doc, '$.culprit.removed') IS NOT NULL AND NOT EXISTS (SELECT 1 FROM proofs WHERE trace = traces.id)"
+	)
+	for {
+		size, err := catalogueSize(k.db)
+		if err != nil || size <= k.bounds.MaxBytes/2 {
+			return err
+		}
+		var limit string
+		err = k.db.QueryRow("SELECT id FROM (SELECT id FROM "+unprovenHits+" UNION ALL SELECT id FROM programs) ORDER BY id LIMIT 1 OFFSET ?", rowsAtOnce).Scan(&limit)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil // it is not these
+		}
+		if err != nil {
+			return fmt.Errorf("read the catalogue: %w", err)
+		}
+		err = k.change(ctx, func(tx *sql.Tx) error {
+			lost := map[string]uint64{}
+			for table, rows := range map[string]string{"hits": unprovenHits, "programs": "programs WHERE 1", "traces": removed} {
+				n, err := affected(tx.Exec("DELETE FROM "+rows+" AND id < ?", limit))
+				if err != nil {
+					return err
+				}
+				if n > 0 {
+					gone[table] += n
+					lost[table+" removed from the catalogue: it was larger than half of evidence.max_bytes"] = uint64(n)
+				}
+			}
+			return lose(tx, lost)
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func affected(r sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}

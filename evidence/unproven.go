@@ -1,0 +1,94 @@
+package evidence
+
+import (
+	"fmt"
+	"iter"
+	"math"
+	"time"
+
+	"culprit/internal/event"
+	"culprit/internal/text"
+)
+
+// Unproven says why no line of a trace is known to have sent a hit's packet: "" if
+// one is.
+func (r *Reader) Unproven(h *event.Hit) (string, error) {
+	if h.Culprit.Proof != nil || h.Culprit.Capture == nil {
+		return unproven(h, nil, nil), nil
+	}
+	of := Filter{Capture: h.Culprit.Capture.ID}
+	traces, err := collect(r.Traces(of))
+	if err != nil {
+		return "", err
+	}
+	programs, err := collect(r.Programs(of))
+	return unproven(h, traces, programs), err
+}
+
+func collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
+	all, _, err := some(seq, math.MaxInt)
+	return all, err
+}
+
+// unproven is that, given the traces and programs of the hit's capture.
+func unproven(h *event.Hit, traces []event.Trace, programs []event.Program) string {
+	switch {
+	case h.Culprit.Proof != nil && h.Culprit.Proof.Probable:
+		return "the trace or the packet holds only a part of the bytes, see capture.levels strings and nflog.snaplen"
+	case h.Culprit.Proof != nil:
+		return ""
+	case h.Culprit.Capture == nil:
+		return h.Culprit.NoCapture
+	}
+	running := 0
+	for i := range traces {
+		t := &traces[i]
+		if h.Process != nil && t.Process.EntityID == h.Process.EntityID {
+			return whyNot(t, h.Timestamp)
+		}
+		if attachedAt(t).Before(h.Timestamp) && (t.Event.End == nil || t.Event.End.After(h.Timestamp)) {
+			running++
+		}
+	}
+	switch {
+	case h.Process != nil:
+		return notTraced(h.Process, programs)
+	case running == 0:
+		return "no process was traced yet when the packet was sent"
+	}
+	return fmt.Sprintf("its process was not traced, or too late: none of the %s that ran then has these bytes", text.Plural(running, "trace"))
+}
+
+// notTraced says why a process that held the socket has no trace of its own.
+func notTraced(its *event.Process, programs []event.Program) string {
+	for i := range programs {
+		p := &programs[i]
+		switch {
+		case p.Process.EntityID != its.EntityID:
+		case p.Culprit.Reason != "":
+			return fmt.Sprintf("process %d was not traced: %s", its.PID, p.Culprit.Reason)
+		case p.Culprit.Traced:
+			return fmt.Sprintf("process %d was traced with its parent, but no line of the traces has these bytes", its.PID)
+		}
+	}
+	return fmt.Sprintf("process %d was not traced", its.PID)
+}
+
+// attachedAt is when strace was on the process.
+func attachedAt(t *event.Trace) time.Time {
+	return t.Timestamp.Add(time.Duration(t.Culprit.AttachMS * float64(time.Millisecond)))
+}
+
+// whyNot says why the trace of the very process that held the socket proves nothing.
+func whyNot(t *event.Trace, sent time.Time) string {
+	at := attachedAt(t)
+	switch {
+	case !at.Before(sent):
+		return fmt.Sprintf("strace was on process %d %s after it sent the packet", t.Process.PID, at.Sub(sent).Round(time.Millisecond))
+	case t.Event.End != nil && t.Event.End.Before(sent):
+		return fmt.Sprintf("the trace of process %d had ended by then: %s", t.Process.PID, t.Culprit.EndedBecause)
+	case t.Culprit.Lost > 0:
+		return fmt.Sprintf("the trace of process %d has lost %d bytes", t.Process.PID, t.Culprit.Lost)
+	}
+	return fmt.Sprintf("process %d was traced, but no line of its trace has these bytes: some calls do not show them (io_uring), or another process has the socket, too", t.Process.PID)
+}
