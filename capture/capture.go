@@ -119,6 +119,9 @@ func (c *capture) hit(h *event.Hit, senders []proc.ID, now time.Time) (raised, n
 		raised = true
 	}
 	c.doc.Culprit.Level = c.level + 1
+	if raised {
+		c.doc.Culprit.Raised = append(c.doc.Culprit.Raised, event.Raise{Timestamp: now, Level: c.level + 1})
+	}
 	c.first = nil
 	for _, id := range senders {
 		if c.senders[id] == nil && len(c.senders) < maxSenders {
@@ -239,6 +242,7 @@ func (c *capture) snapshot() event.Capture {
 	doc := c.doc
 	doc.Culprit.Missed = maps.Clone(doc.Culprit.Missed)
 	doc.Culprit.Examples = slices.Clone(doc.Culprit.Examples)
+	doc.Culprit.Raised = slices.Clone(doc.Culprit.Raised)
 	return doc
 }
 

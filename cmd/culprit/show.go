@@ -135,6 +135,11 @@ func (s shower) hit(h *event.Hit) error {
 			return err
 		}
 	}
+	if h.Culprit.Proof != nil {
+		if err := s.excerpt(h.Culprit.Proof); err != nil {
+			return err
+		}
+	}
 	s.title("packet, from its IP header on")
 	for line := range strings.Lines(hex.Dump(h.Packet)) {
 		fmt.Fprintf(s.w, "  %s", line)
@@ -142,8 +147,7 @@ func (s shower) hit(h *event.Hit) error {
 	return nil
 }
 
-// proof prints the line of a trace that sent the packet, with what the thread did
-// around it, or why there is none.
+// proof says which line of a trace sent the packet, or why none is known.
 func (s shower) proof(h *event.Hit) error {
 	p := h.Culprit.Proof
 	if p == nil {
@@ -151,36 +155,40 @@ func (s shower) proof(h *event.Hit) error {
 		s.line("proof", "none: %s", why)
 		return err
 	}
+	grade := "this line sent the packet"
+	if p.Probable {
+		grade = "probable: this line agrees with all of the packet that both show"
+	}
+	s.line("proof", "%s: line %d (%s by thread %d) of trace %s", grade, p.Line, p.Syscall, p.TID, p.Trace.ID)
+	return nil
+}
+
+// excerpt prints the line that sent the packet, with what its thread did around it.
+func (s shower) excerpt(p *event.ProofDetail) error {
 	found, err := s.r.Find(p.Trace.ID)
 	if err != nil {
 		return err
 	}
 	t, ok := found.(*event.Trace)
 	if !ok {
-		return fmt.Errorf("show the proof of hit %s: %s is no trace", h.Event.ID, p.Trace.ID)
+		return fmt.Errorf("show a proof: %s is no trace", p.Trace.ID)
 	}
-	grade := "this line sent the packet"
-	if p.Probable {
-		grade = "probable: this line agrees with all of the packet that both show"
-	}
-	s.line("proof", "%s: line %d of %s", grade, p.Line, t.File.Path)
-	s.line("", "%s by thread %d; trace %s", p.Syscall, p.TID, t.Event.ID)
 	story, err := evidence.Excerpt(t.File.Path, *p)
 	if err != nil {
-		s.line("", "the trace cannot be read: %v", err)
+		s.title("the trace cannot be read: %v", err)
 		return nil
 	}
+	s.title("what the thread did around it, in %s", t.File.Path)
 	if forked := evidence.ForkedBy(story); forked != "" {
 		s.line("", "%s", forked)
 	}
-	s.title("what the thread did around it")
 	for _, l := range story.Lines {
 		mark := " "
 		if l.Proof {
 			mark = ">"
 		}
 		if l.Gap {
-			fmt.Fprintln(s.w, "    …")
+			fmt.Fprintln(s.w, "           …")
 		}
 		fmt.Fprintf(s.w, "  %s %6d  %s\n", mark, l.Number, text.Escape(clipLine(l.Text)))
 	}
@@ -277,6 +285,9 @@ func (s shower) capture(c *event.Capture) error {
 		s.line("because", "%s", d.EndedBecause)
 	}
 	s.line("level", "%d", d.Level)
+	for _, r := range d.Raised {
+		s.line("", "%d since %s", r.Level, text.Time(r.Timestamp))
+	}
 	if d.FirstHit != nil {
 		s.line("hits", "%d, the first %s", d.Hits, d.FirstHit.ID)
 	}

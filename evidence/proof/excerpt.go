@@ -178,13 +178,13 @@ func (l Line) with(text []byte) Line {
 }
 
 // telling reports whether a line says what the thread is doing: programs, files that
-// are not libraries, connections, forks. What failed does not.
+// are neither libraries nor directories, connections, forks. What failed does not.
 func telling(text []byte) bool {
 	_, _, rest := head(text)
 	call, returned := callName(rest)
 	switch call {
 	case "openat", "open":
-		return returned >= 0 && !bytes.Contains(rest, []byte(".so"))
+		return returned >= 0 && !bytes.Contains(rest, []byte(".so")) && !bytes.Contains(rest, []byte("O_DIRECTORY"))
 	case "connect", "clone", "clone3", "fork", "vfork":
 		return returned != -1
 	}

@@ -108,7 +108,7 @@ func cron() *Case {
 		Config: "rules:\n  - {name: badzone, domain: badzone.test}\ncapture:\n  scope: user\n",
 		Capture: event.Capture{Timestamp: at(7.42), Event: event.Meta{ID: "01KAP0Q1W3ZJ5R8M7YB2D4E6FG", End: &end}, Rule: &event.Rule{Name: "badzone"},
 			User: event.User{ID: "4242", Name: "web1"},
-			Culprit: event.CaptureDetail{State: event.StateEnded, Scope: "user", Level: 2, Hits: 3, Traces: 5, Programs: 7, Unseen: 1, EndedBecause: "its time was up",
+			Culprit: event.CaptureDetail{State: event.StateEnded, Scope: "user", Level: 2, Raised: []event.Raise{{Timestamp: at(72.52), Level: 2}}, Hits: 3, Traces: 5, Programs: 7, Unseen: 1, EndedBecause: "its time was up",
 				Missed: map[string]int{"gone before it could be looked at": 1}, Examples: []event.Missed{{PID: 921, CommandLine: "/usr/sbin/sendmail -t -i", Reason: "gone before it could be looked at"}}}},
 		Hits: []event.Hit{
 			hit("H1", 7.41, "x7f3.badzone.test", 45395, event.GradeSocket, &php1),

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -152,7 +153,11 @@ func (x *index) facts() []fact {
 	if c.Event.End != nil {
 		add("Ended", "%s", text.Time(*c.Event.End))
 	}
-	add("Scope, level", "%s, %d", text.Escape(cmp.Or(d.Scope, "user")), d.Level)
+	level := strconv.Itoa(d.Level)
+	if n := len(d.Raised); n > 0 {
+		level += " since " + clock(d.Raised[n-1].Timestamp)
+	}
+	add("Scope, level", "%s, %s", text.Escape(cmp.Or(d.Scope, "user")), level)
 	return f
 }
 

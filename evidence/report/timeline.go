@@ -38,6 +38,7 @@ type timeline struct {
 	Hits       []mark
 	Guides     bool // lines from packets down to processes, if there are few
 	Losses     []mark
+	Raises     []raise
 	Bands      []band
 	Notes      []string
 }
@@ -45,6 +46,12 @@ type timeline struct {
 type tick struct{ X, Label string }
 
 type mark struct{ X, Class, Title string }
+
+// raise is a moment when the capture was intensified.
+type raise struct {
+	X, Title string
+	Level    int
+}
 
 // band holds the bars of one process, or of all of a kind.
 type band struct {
@@ -85,6 +92,9 @@ func (x *index) timeline(lives []*life) timeline {
 		if len(t.Losses) == maxRows {
 			break // they are all told of elsewhere
 		}
+	}
+	for _, r := range x.Capture.Culprit.Raised {
+		t.Raises = append(t.Raises, raise{percent(s.place(r.Timestamp)), fmt.Sprintf("%s level %d", clock(r.Timestamp), r.Level), r.Level})
 	}
 	t.Height = axisHeight + marksHeight + bandGap
 	if len(lives) <= maxSingle {

@@ -265,11 +265,13 @@ type OS struct {
 
 // CaptureDetail is what ECS has no field for.
 type CaptureDetail struct {
-	State  string `json:"state"`
-	Scope  string `json:"scope"` // user or process
-	Level  int    `json:"level"` // from 1
-	Hits   int    `json:"hits"`
-	Traces int    `json:"traces"` // straces that attached
+	State string `json:"state"`
+	Scope string `json:"scope"` // user or process
+	Level int    `json:"level"` // from 1
+	// Raised says when the level was raised.
+	Raised []Raise `json:"raised,omitempty"`
+	Hits   int     `json:"hits"`
+	Traces int     `json:"traces"` // straces that attached
 	// EndedBecause says why nothing more is traced, once that is so.
 	EndedBecause string `json:"ended_because,omitempty"`
 	// Missed counts, by reason, the processes that were found and not traced,
@@ -296,6 +298,12 @@ type CaptureDetail struct {
 	// Strace is the version of strace, and Config the text of the configuration.
 	Strace string `json:"strace,omitempty"`
 	Config string `json:"config,omitempty"`
+}
+
+// Raise is a moment when a capture was intensified.
+type Raise struct {
+	Timestamp time.Time `json:"@timestamp"`
+	Level     int       `json:"level"` // from then on
 }
 
 // Missed is a process that was found and not traced.
