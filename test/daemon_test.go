@@ -47,7 +47,9 @@ func (h *host) configureIn(evidence, text string) (config string) {
 	if !strings.Contains(text, "log:") {
 		text += "\nlog: {format: json, level: debug}\n"
 	}
-	text += fmt.Sprintf("\nevidence: {dir: %s}\n", evidence)
+	if !strings.Contains(text, "evidence:") {
+		text += fmt.Sprintf("\nevidence: {dir: %s}\n", evidence)
+	}
 	return h.write(fmt.Sprintf("config%d.yaml", h.started), text)
 }
 

@@ -116,6 +116,24 @@ func TestProof(t *testing.T) {
 		t.Errorf("grep of what is not there: %+v", r)
 	}
 	h.bundle(t, d, proof.Capture.ID)
+
+	// The same with compressed traces, in another place.
+	if said := h.culprit("prune", "--evidence", d.evidence).must(t); !strings.Contains(said, "compressed") {
+		t.Errorf("prune says %q", said)
+	}
+	if plain, err := filepath.Glob(d.evidence + "/traces/*/*.strace"); err != nil || len(plain) != 0 {
+		t.Errorf("after prune there are %v", plain)
+	}
+	moved := filepath.Join(t.TempDir(), "moved")
+	if err := os.Rename(d.evidence, moved); err != nil {
+		t.Fatal(err)
+	}
+	d.evidence = moved
+	show(hit.Event.ID, "this line sent the packet: "+line, "guilty\\7badzone\\4test", moved)
+	if again := h.culprit("grep", "-F", `guilty\7badzone`, "--evidence", moved).must(t); again != found {
+		t.Errorf("grep finds in compressed traces\n%s, it found\n%s", again, found)
+	}
+	h.bundle(t, d, proof.Capture.ID)
 	h.provenAgain(t, d, hit)
 }
 
