@@ -39,8 +39,9 @@ type Controller struct {
 	tracers  sync.WaitGroup
 }
 
-// New makes a controller for the configuration. It starts nothing.
-func New(c *config.Config, program strace.Program, recorder Recorder, log *slog.Logger) *Controller {
+// New makes a controller for the configuration. It starts nothing. Programs are the
+// paths of those that we start beside strace, see [gate.Exempt].
+func New(c *config.Config, program strace.Program, recorder Recorder, log *slog.Logger, programs ...string) *Controller {
 	k := &Controller{
 		cfg: c.Capture, guard: newGuard(proc.Default, c.Guard), strace: program, recorder: recorder, log: log,
 		fs: proc.Default, users: new(proc.Users), spawner: newSpawner(),
@@ -48,7 +49,7 @@ func New(c *config.Config, program strace.Program, recorder Recorder, log *slog.
 		captures: map[uint32]*capture{}, of: map[*tracer]*capture{}, forwards: forwards{},
 	}
 	k.finder = newFinder(k.fs, k.guard, log, k.send)
-	k.gate = newGate(c.Capture, program, k)
+	k.gate = newGate(c.Capture, append(programs, program.Path), k)
 	return k
 }
 

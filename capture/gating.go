@@ -4,13 +4,13 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"slices"
 
 	"culprit/capture/gate"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/fanotify"
 	"culprit/internal/proc"
-	"culprit/internal/strace"
 )
 
 // theGate is the gate as the controller sees it: a [gate.Keeper], or none.
@@ -27,15 +27,22 @@ func (noGate) Watch([]uint32)                         {}
 func (noGate) Go(uint64)                              {}
 func (noGate) Run(ctx context.Context, _ gate.Output) { <-ctx.Done() }
 
-func newGate(c config.Capture, program strace.Program, k *Controller) theGate {
+// newGate makes the gate, which is never asked about the programs.
+func newGate(c config.Capture, programs []string, k *Controller) theGate {
 	if c.Gate == config.GateOff {
 		return noGate{}
 	}
-	exempt, err := gate.Exempt(program.Path)
-	if err != nil {
-		k.log.Warn("no gate: programs are traced from shortly after their start", "error", err)
-		return noGate{}
+	var exempt []string
+	for _, path := range programs {
+		files, err := gate.Exempt(path)
+		if err != nil {
+			k.log.Warn("no gate: programs are traced from shortly after their start", "error", err)
+			return noGate{}
+		}
+		exempt = append(exempt, files...)
 	}
+	slices.Sort(exempt)
+	exempt = slices.Compact(exempt)
 	stop := c.Gate == config.GateStop || !fanotify.AttachInExecve()
 	return gate.NewKeeper(gate.Config{Deadline: c.GateDeadline, Stop: stop, Exempt: exempt})
 }

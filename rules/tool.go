@@ -26,6 +26,7 @@ const (
 type tool struct {
 	family  string
 	backend string
+	path    string
 	ipt     *iptables.IPTables
 }
 
@@ -74,7 +75,7 @@ func openTool(family, name string, find finder) (tool, error) {
 	if err != nil {
 		return tool{}, fmt.Errorf("ask %s for its version: %w: reinstall the package iptables", path, err)
 	}
-	t := tool{family: family, backend: backendLegacy, ipt: ipt}
+	t := tool{family: family, backend: backendLegacy, path: path, ipt: ipt}
 	if strings.Contains(string(version), "nf_tables") {
 		t.backend = backendNFT
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -14,6 +15,7 @@ import (
 	"culprit/capture"
 	"culprit/evidence"
 	"culprit/internal/config"
+	"culprit/internal/event"
 	"culprit/internal/strace"
 	"culprit/internal/text"
 	"culprit/rules"
@@ -82,7 +84,7 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 
 	keeper := store.Keeper(bounds(c.Evidence))
 	out := newHunter(store, keeper, log, obtained(c, program))
-	controller := capture.New(c, program, out, log)
+	controller := capture.New(c, program, out, log, firewall.Programs()...)
 	out.controller = controller
 	controllerCtx, stopController := context.WithCancel(context.WithoutCancel(ctx))
 	listenerCtx, stopListener := context.WithCancel(context.WithoutCancel(ctx))
@@ -105,6 +107,14 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 
 	err = firewall.Install()
 	if err == nil {
+		keepCtx, stopKeeping := context.WithCancel(ctx)
+		kept := make(chan struct{})
+		go func() {
+			defer close(kept)
+			firewall.Keep(keepCtx, func(gap rules.Gap) {
+				out.Lost(event.NewLoss(fmt.Sprintf("packets of up to %s without our firewall rules: others changed the firewall", gap.Until.Sub(gap.Since).Round(time.Millisecond)), 1))
+			})
+		}()
 		log.Info("ready", "version", version, "config", c.Path, "rules", len(c.Rules), "nflog_group", c.NFLog.Group, "evidence", c.Evidence.Dir)
 		daemon.SdNotify(false, daemon.SdNotifyReady)
 		select {
@@ -113,6 +123,8 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 		}
 		log.Info("stopping")
 		daemon.SdNotify(false, daemon.SdNotifyStopping)
+		stopKeeping()
+		<-kept
 	}
 	stopListener()
 	<-failed
