@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"culprit/internal/config"
@@ -17,7 +18,7 @@ import (
 // [Controller.Run] run.
 type Controller struct {
 	cfg      config.Capture
-	guard    guard
+	guard    *atomic.Pointer[guard] // replaced as a whole, by Run; others only read it
 	strace   strace.Program
 	recorder Recorder
 	log      *slog.Logger
@@ -43,14 +44,27 @@ type Controller struct {
 // paths of those that we start beside strace, see [gate.Exempt].
 func New(c *config.Config, program strace.Program, recorder Recorder, log *slog.Logger, programs ...string) *Controller {
 	k := &Controller{
-		cfg: c.Capture, guard: newGuard(proc.Default, c.Guard), strace: program, recorder: recorder, log: log,
+		cfg: c.Capture, guard: new(atomic.Pointer[guard]), strace: program, recorder: recorder, log: log,
 		fs: proc.Default, users: new(proc.Users), spawner: newSpawner(),
 		inbox: make(chan any, 1024), done: make(chan struct{}),
 		captures: map[uint32]*capture{}, of: map[*tracer]*capture{}, forwards: forwards{},
 	}
+	k.guard.Store(newGuard(k.fs, c.Guard))
 	k.finder = newFinder(k.fs, k.guard, log, k.send)
 	k.gate = newGate(c.Capture, append(programs, program.Path), k)
 	return k
+}
+
+// reload is a configuration that replaces the one in force.
+type reload struct {
+	capture config.Capture
+	guard   *guard
+}
+
+// Reload puts another configuration into force. Captures that run keep their levels;
+// whether and how programs are held does not change.
+func (k *Controller) Reload(c *config.Config) {
+	k.send(reload{c.Capture, newGuard(k.fs, c.Guard)})
 }
 
 // order is a capture that somebody wants by hand.
@@ -134,6 +148,10 @@ func (k *Controller) handle(ctx context.Context, message any) {
 	switch m := message.(type) {
 	case *event.Hit:
 		k.hit(m, time.Now())
+	case reload:
+		m.capture.Gate, m.capture.GateDeadline = k.cfg.Gate, k.cfg.GateDeadline
+		k.cfg = m.capture
+		k.guard.Store(m.guard)
 	case order:
 		m.refused <- k.order(m, time.Now())
 	case found:
@@ -231,12 +249,12 @@ func (k *Controller) hit(h *event.Hit, now time.Time) {
 	uid := h.User.UID()
 	c := k.captures[uid]
 	if c == nil {
-		c = newCapture(uid, event.User{ID: h.User.ID, Name: h.User.Name}, k.guard.scope(uid, k.cfg.Scope), k.cfg.Levels, k.cfg.Linger, now)
+		c = newCapture(uid, event.User{ID: h.User.ID, Name: h.User.Name}, k.guard.Load().scope(uid, k.cfg.Scope), k.cfg.Levels, k.cfg.Linger, now)
 		k.captures[uid] = c
 	}
 	h.Culprit.Capture = &event.Reference{ID: c.doc.Event.ID}
 	isNew := c.lastHit == nil
-	raised, newSender := c.hit(h, k.guard.senders(h), now)
+	raised, newSender := c.hit(h, k.guard.Load().senders(h), now)
 	c.update(now)
 	c.dirty = true
 	switch {
@@ -258,7 +276,7 @@ func (k *Controller) noCapture(h *event.Hit) string {
 	if k.stopping {
 		return "culprit is stopping"
 	}
-	if resolver := k.guard.resolver(h); resolver != "" {
+	if resolver := k.guard.Load().resolver(h); resolver != "" {
 		return k.forwards.join(h, resolver)
 	}
 	k.forwards.ask(h)
@@ -266,10 +284,10 @@ func (k *Controller) noCapture(h *event.Hit) string {
 		return "the kernel gave no UID"
 	}
 	uid := h.User.UID()
-	if why := k.guard.forbidsUser(uid); why != "" {
+	if why := k.guard.Load().forbidsUser(uid); why != "" {
 		return why
 	}
-	if k.captures[uid] == nil && k.guard.scope(uid, k.cfg.Scope) == config.ScopeProcess && len(k.guard.senders(h)) == 0 {
+	if k.captures[uid] == nil && k.guard.Load().scope(uid, k.cfg.Scope) == config.ScopeProcess && len(k.guard.Load().senders(h)) == 0 {
 		return "only the process itself would be captured, and it is not known, or not to be traced"
 	}
 	return ""
@@ -283,10 +301,10 @@ func (k *Controller) order(o order, now time.Time) error {
 	if o.uid == 0 {
 		return fmt.Errorf("trace user root: its processes are the whole machine: use strace -f -p PID on one of them")
 	}
-	if why := k.guard.forbidsUser(o.uid); why != "" {
+	if why := k.guard.Load().forbidsUser(o.uid); why != "" {
 		return fmt.Errorf("trace user %d: %s", o.uid, why)
 	}
-	if k.guard.scope(o.uid, config.ScopeUser) != config.ScopeUser {
+	if k.guard.Load().scope(o.uid, config.ScopeUser) != config.ScopeUser {
 		return fmt.Errorf("trace user %d: guard.process_scope_users names the user: use strace -f -p PID on one of its processes", o.uid)
 	}
 	levels := []config.Level{{Processes: o.processes, Window: o.window, Strings: o.strings}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -66,7 +67,7 @@ type (
 // in between. It listens only while something is watched.
 type finder struct {
 	fs    proc.FS
-	guard guard
+	guard *atomic.Pointer[guard]
 	log   *slog.Logger
 	send  func(any)
 	open  func() *source // starts to listen
@@ -79,7 +80,7 @@ type finder struct {
 	known   map[int]uint32 // the processes of watched UIDs that have not ended, and their watch
 }
 
-func newFinder(fs proc.FS, g guard, log *slog.Logger, send func(any)) *finder {
+func newFinder(fs proc.FS, g *atomic.Pointer[guard], log *slog.Logger, send func(any)) *finder {
 	f := &finder{fs: fs, guard: g, log: log, send: send, watches: make(chan map[uint32]watch, 1), known: map[int]uint32{}}
 	f.open = f.listen
 	return f
@@ -233,7 +234,7 @@ func (f *finder) event(e connector.Event) {
 				f.known[e.PID], known = uid, true
 			}
 		}
-		if !known && f.guard.forbidsUser(e.RUID) == "" {
+		if !known && f.guard.Load().forbidsUser(e.RUID) == "" {
 			return
 		}
 		if status, err := f.fs.Status(e.PID); err == nil {
@@ -251,8 +252,8 @@ func (f *finder) event(e connector.Event) {
 // checkUser tells of a process in one of our traces that has become a user who is
 // never traced.
 func (f *finder) checkUser(status proc.Status) {
-	why := f.guard.forbidsUser(status.UID.Real)
-	if _, ours := f.guard.tracedBy(status); ours && why != "" {
+	why := f.guard.Load().forbidsUser(status.UID.Real)
+	if _, ours := f.guard.Load().tracedBy(status); ours && why != "" {
 		f.send(forbidden{status.TracerPID, why})
 	}
 }
@@ -301,8 +302,8 @@ func (f *finder) describe(st proc.Stat, status proc.Status, uid uint32, how stri
 	p.executable, _ = f.fs.Executable(st.PID)
 	p.commandLine = f.fs.CommandLine(st.PID)
 	p.parent = &event.Process{PID: st.PPID, CommandLine: f.fs.CommandLine(st.PPID)}
-	p.refused = f.guard.forbids(st, status, p.executable)
-	who, ours := f.guard.tracedBy(status)
+	p.refused = f.guard.Load().forbids(st, status, p.executable)
+	who, ours := f.guard.Load().tracedBy(status)
 	p.ours = ours
 	if p.refused == "" && !ours {
 		p.refused = who

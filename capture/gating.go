@@ -79,7 +79,7 @@ func (o gateOutput) Held(h gate.Held) {
 	}
 	f.parent = &event.Process{PID: st.PPID, CommandLine: o.fs.CommandLine(st.PPID)}
 	// Of a watched UID, so not root's.
-	f.refused = o.guard.forbids(st, proc.Status{UID: proc.IDs{Real: h.UID}}, h.Path)
+	f.refused = o.guard.Load().forbids(st, proc.Status{UID: proc.IDs{Real: h.UID}}, h.Path)
 }
 
 // Down tells the controller that the gate failed.

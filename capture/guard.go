@@ -22,8 +22,8 @@ type guard struct {
 	resolvers   []string // users, by name or UID, and such patterns
 }
 
-func newGuard(fs proc.FS, c config.Guard) guard {
-	g := guard{fs: fs, self: os.Getpid(), executables: c.NeverExecutables, resolvers: c.Resolvers}
+func newGuard(fs proc.FS, c config.Guard) *guard {
+	g := &guard{fs: fs, self: os.Getpid(), executables: c.NeverExecutables, resolvers: c.Resolvers}
 	for _, u := range c.ProcessScopeUsers {
 		g.wholeNever = append(g.wholeNever, u.UID)
 	}
@@ -35,7 +35,7 @@ func newGuard(fs proc.FS, c config.Guard) guard {
 
 // scope returns how a UID is captured. Root never is as a whole: that would be
 // the machine.
-func (g guard) scope(uid uint32, configured string) string {
+func (g *guard) scope(uid uint32, configured string) string {
 	if uid == 0 || slices.Contains(g.wholeNever, uid) {
 		return config.ScopeProcess
 	}
@@ -45,7 +45,7 @@ func (g guard) scope(uid uint32, configured string) string {
 // senders returns the processes that are known to have sent a hit's packet and may
 // be the root of a tree that is traced. PID 1 is none: it holds the sockets of the
 // services it started, and what descends from it is everything.
-func (g guard) senders(h *event.Hit) []proc.ID {
+func (g *guard) senders(h *event.Hit) []proc.ID {
 	var ids []proc.ID
 	for _, p := range h.Senders() {
 		if id, ok := proc.ParseID(p.EntityID); ok && id.PID != 1 && id.PID != g.self {
@@ -56,7 +56,7 @@ func (g guard) senders(h *event.Hit) []proc.ID {
 }
 
 // forbidsUser says why a user is never traced, or "".
-func (g guard) forbidsUser(uid uint32) string {
+func (g *guard) forbidsUser(uid uint32) string {
 	if slices.Contains(g.users, uid) {
 		return "guard.never_users names the user"
 	}
@@ -64,7 +64,7 @@ func (g guard) forbidsUser(uid uint32) string {
 }
 
 // forbids says why a process is never traced, or "".
-func (g guard) forbids(st proc.Stat, status proc.Status, executable string) string {
+func (g *guard) forbids(st proc.Stat, status proc.Status, executable string) string {
 	switch {
 	case st.PID == 1:
 		return "PID 1 is never traced"
@@ -97,7 +97,7 @@ func matching(patterns []string, executable string) string {
 }
 
 // resolver names the local resolver that sent a hit, or "".
-func (g guard) resolver(h *event.Hit) string {
+func (g *guard) resolver(h *event.Hit) string {
 	if u := h.User; u != nil && (slices.Contains(g.resolvers, u.ID) || u.Name != "" && slices.Contains(g.resolvers, u.Name)) {
 		return u.String()
 	}
@@ -109,7 +109,7 @@ func (g guard) resolver(h *event.Hit) string {
 
 // tracedBy says who traces a process already, or "" if nobody does; ours is true
 // if it is a strace of ours.
-func (g guard) tracedBy(status proc.Status) (who string, ours bool) {
+func (g *guard) tracedBy(status proc.Status) (who string, ours bool) {
 	if status.TracerPID == 0 {
 		return "", false
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"path"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"culprit/evidence/tracefile"
@@ -19,7 +20,7 @@ import (
 type Keeper struct {
 	dir    *Directory
 	db     *sql.DB
-	bounds Bounds
+	bounds *atomic.Pointer[Bounds] // replaced as a whole by SetBounds
 	log    *slog.Logger
 	short  chan struct{} // somebody found too little free disk
 	untold []Removal     // files that were removed, not yet noted in the catalogue
@@ -30,8 +31,13 @@ type Keeper struct {
 func (s *Store) Keeper(b Bounds) *Keeper { return newKeeper(s.dir, s.db, b, s.log) }
 
 func newKeeper(dir *Directory, db *sql.DB, b Bounds, log *slog.Logger) *Keeper {
-	return &Keeper{dir: dir, db: db, bounds: b, log: log, short: make(chan struct{}, 1)}
+	k := &Keeper{dir: dir, db: db, bounds: new(atomic.Pointer[Bounds]), log: log, short: make(chan struct{}, 1)}
+	k.SetBounds(b)
+	return k
 }
+
+// SetBounds replaces the bounds. Safe for concurrent use.
+func (k *Keeper) SetBounds(b Bounds) { k.bounds.Store(&b) }
 
 // keepEvery is how soon one sweep follows another. It takes as long as it needs to
 // list the traces, a second for some 100,000: that may be one part in keepShare of the
@@ -90,10 +96,10 @@ func (k *Keeper) Room() error {
 
 func (k *Keeper) room() error {
 	free, err := k.free()
-	if err != nil || free >= k.bounds.MinFree {
+	if err != nil || free >= k.bounds.Load().MinFree {
 		return err
 	}
-	return fmt.Errorf("only %s are free on the disk, less than evidence.min_free (%s)", text.Size(free), text.Size(k.bounds.MinFree))
+	return fmt.Errorf("only %s are free on the disk, less than evidence.min_free (%s)", text.Size(free), text.Size(k.bounds.Load().MinFree))
 }
 
 // A Report is what a sweep did, or would do.
@@ -115,7 +121,7 @@ func (k *Keeper) look(traces []stored, now time.Time) (r Report, err error) {
 	for _, t := range traces {
 		r.Bytes += t.size
 	}
-	r.Removed = plan(k.bounds, now, u, traces)
+	r.Removed = plan(*k.bounds.Load(), now, u, traces)
 	return r, nil
 }
 
@@ -153,7 +159,7 @@ func (k *Keeper) compress(ctx context.Context, traces []stored) (n int, firstErr
 		if t.unfinished {
 			k.dir.root.Remove(t.name + tracefile.Unfinished)
 		}
-		if !k.bounds.Compress || !t.plain || t.open || ctx.Err() != nil || k.room() != nil {
+		if !k.bounds.Load().Compress || !t.plain || t.open || ctx.Err() != nil || k.room() != nil {
 			continue
 		}
 		err := tracefile.Compress(ctx, filepath.Join(k.dir.Path(), t.name))

@@ -87,7 +87,7 @@ func firstID(t time.Time) string {
 // horizon is the id before which rows are too old. A capture that is running keeps
 // what belongs to it: it was started by a hit a moment before.
 func (k *Keeper) horizon(now time.Time) (string, error) {
-	oldest := k.bounds.oldest(now)
+	oldest := k.bounds.Load().oldest(now)
 	running, err := idsOf(k.db, "SELECT id FROM captures WHERE "+unfinishedStates)
 	if err != nil {
 		return "", err
@@ -146,7 +146,7 @@ func (k *Keeper) shrink(ctx context.Context, gone map[string]int64) error {
 	)
 	for {
 		size, err := catalogueSize(k.db)
-		if err != nil || size <= k.bounds.MaxBytes/2 {
+		if err != nil || size <= k.bounds.Load().MaxBytes/2 {
 			return err
 		}
 		var limit string

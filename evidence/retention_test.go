@@ -482,7 +482,7 @@ func TestMinFree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.bounds.MinFree = free + 64<<10 + 1 // two of them
+	k.SetBounds(Bounds{Keep: k.bounds.Load().Keep, MaxBytes: k.bounds.Load().MaxBytes, MinFree: free + 64<<10 + 1}) // two of them
 	if err := k.Room(); err == nil || !strings.Contains(err.Error(), "evidence.min_free") {
 		t.Errorf("there is room: %v", err)
 	}
@@ -494,7 +494,7 @@ func TestMinFree(t *testing.T) {
 	// Run removes what it can as soon as somebody finds no room, and ends when told.
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	k.bounds.MinFree = 1 << 40
+	k.SetBounds(Bounds{Keep: k.bounds.Load().Keep, MaxBytes: k.bounds.Load().MaxBytes, MinFree: 1 << 40})
 	go func() { k.Run(ctx); close(ended) }()
 	for forms(recent[1]) != "" {
 		k.Room()

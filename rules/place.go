@@ -174,20 +174,22 @@ func (p place) install(rules []Rule) error {
 	return p.explain(err, "insert the jump to %s in %s", p, hook)
 }
 
-// fill puts the rules into the chain, which it creates if need be.
+// fill puts the rules into the chain, which it creates if need be. What the chain
+// holds before goes last, so that no packet that both look for is missed.
 func (p place) fill(f found, rules []Rule) error {
-	var err error
-	if f.chain {
-		err = p.ipt.ClearChain(p.table, p.chain)
-	} else {
-		err = p.ipt.NewChain(p.table, p.chain)
-	}
-	if err != nil {
-		return p.explain(err, "create chain %s", p)
+	if !f.chain {
+		if err := p.ipt.NewChain(p.table, p.chain); err != nil {
+			return p.explain(err, "create chain %s", p)
+		}
 	}
 	for _, r := range rules {
 		if err := p.ipt.Append(p.table, p.chain, r.Args...); err != nil {
 			return p.explain(err, "append rule %q to %s", r.Name, p)
+		}
+	}
+	for range f.rules {
+		if err := p.ipt.DeleteById(p.table, p.chain, 1); err != nil {
+			return p.explain(err, "delete a rule of before from %s", p)
 		}
 	}
 	return nil

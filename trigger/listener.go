@@ -18,6 +18,7 @@ import (
 
 	"culprit/internal/config"
 	"culprit/internal/nfloggroup"
+	"culprit/internal/pattern"
 )
 
 // readBuffer is the size of the netlink socket's buffer, in bytes. The kernel's
@@ -39,6 +40,7 @@ type Listener struct {
 	nf     *nflog.Nflog
 	proc   *processor
 	queue  chan logged
+	rules  chan map[string]pattern.Pattern // to replace those in force
 	failed chan error
 	stop   context.CancelFunc // ends the reading, before the socket is closed
 
@@ -60,6 +62,7 @@ func Listen(c *config.Config, log *slog.Logger) (*Listener, error) {
 	l := &Listener{
 		log:    log,
 		queue:  make(chan logged, c.NFLog.Queue),
+		rules:  make(chan map[string]pattern.Pattern),
 		failed: make(chan error, 1),
 	}
 	var err error
@@ -114,6 +117,21 @@ func (l *Listener) Run(ctx context.Context, out Output) error {
 		}
 	})
 	return g.Wait()
+}
+
+// SetRules replaces the rules whose packets are hits. It waits until that is done;
+// [Listener.Run] must be running.
+func (l *Listener) SetRules(ctx context.Context, rules []config.Rule) error {
+	all, err := patterns(rules)
+	if err != nil {
+		return err
+	}
+	select {
+	case l.rules <- all:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // receive is called for each packet, on go-nflog's goroutine. It must never wait:

@@ -47,22 +47,30 @@ type processor struct {
 
 func newProcessor(c *config.Config) (*processor, error) {
 	p := &processor{
-		patterns: map[string]pattern.Pattern{},
-		decoder:  newDecoder(),
-		users:    new(proc.Users),
-		limit:    rate.NewLimiter(rate.Limit(c.NFLog.Rate), 5*c.NFLog.Rate),
-		lost:     map[string]uint64{},
+		decoder: newDecoder(),
+		users:   new(proc.Users),
+		limit:   rate.NewLimiter(rate.Limit(c.NFLog.Rate), 5*c.NFLog.Rate),
+		lost:    map[string]uint64{},
 	}
-	for _, r := range c.Rules {
+	var err error
+	if p.patterns, err = patterns(c.Rules); err != nil {
+		return nil, err
+	}
+	p.finder, err = newOriginFinder(proc.Default, p.users)
+	return p, err
+}
+
+// patterns are what rules look for, by their names.
+func patterns(rules []config.Rule) (map[string]pattern.Pattern, error) {
+	all := map[string]pattern.Pattern{}
+	for _, r := range rules {
 		pat, err := r.Pattern()
 		if err != nil {
 			return nil, err
 		}
-		p.patterns[r.Name] = pat
+		all[r.Name] = pat
 	}
-	var err error
-	p.finder, err = newOriginFinder(proc.Default, p.users)
-	return p, err
+	return all, nil
 }
 
 func (p *processor) close() { p.finder.close() }
@@ -81,6 +89,7 @@ func (p *processor) run(ctx context.Context, l *Listener, out Output) error {
 				timer.Reset(time.Second)
 				armed = true
 			}
+		case p.patterns = <-l.rules:
 		case now := <-timer.C:
 			p.report(l, out)
 			armed = p.repeats.expire(now, out.Repeated) > 0

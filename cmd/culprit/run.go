@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -15,7 +14,6 @@ import (
 	"culprit/capture"
 	"culprit/evidence"
 	"culprit/internal/config"
-	"culprit/internal/event"
 	"culprit/internal/strace"
 	"culprit/internal/text"
 	"culprit/rules"
@@ -28,14 +26,19 @@ func newRun() *cobra.Command {
 		Use:   "run",
 		Short: "Hunt: install the firewall rules, capture on each hit, until stopped",
 		Long: `Hunt until SIGINT or SIGTERM. Then the straces let go of their processes, the
-firewall rules are removed, and the exit status is 0. A second signal ends at once.`,
+firewall rules are removed, and the exit status is 0. A second signal ends at once.
+
+SIGHUP reads the configuration again. Captures that run go on; one with mistakes is
+refused, and the one in force stays.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := config.Load(path)
 			if err != nil {
 				return err
 			}
-			return hunt(cmd.Context(), c, newLogger(cmd.ErrOrStderr(), c.Log))
+			level := new(slog.LevelVar)
+			level.Set(logLevel(c.Log))
+			return hunt(cmd.Context(), c, newLogger(cmd.ErrOrStderr(), c.Log.Format, level), level)
 		},
 	}
 	configFlag(cmd, &path, config.DefaultPath)
@@ -44,7 +47,7 @@ firewall rules are removed, and the exit status is 0. A second signal ends at on
 
 // hunt runs the daemon until the context ends. What it sets up it takes down in
 // reverse, also when something on the way fails.
-func hunt(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
+func hunt(ctx context.Context, c *config.Config, log *slog.Logger, level *slog.LevelVar) (err error) {
 	if err := needRoot("culprit run"); err != nil {
 		return err
 	}
@@ -105,46 +108,42 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 		return listener.Run(listenerCtx, fromTrigger{out})
 	})
 
+	force := &inForce{
+		config: c, level: level, log: log, listener: listener, controller: controller, keeper: keeper, out: out, firewall: firewall,
+	}
 	err = firewall.Install()
 	if err == nil {
-		keepCtx, stopKeeping := context.WithCancel(ctx)
-		kept := make(chan struct{})
-		go func() {
-			defer close(kept)
-			firewall.Keep(keepCtx, func(gap rules.Gap) {
-				out.Lost(event.NewLoss(fmt.Sprintf("packets of up to %s without our firewall rules: others changed the firewall", gap.Until.Sub(gap.Since).Round(time.Millisecond)), 1))
-			})
-		}()
+		force.keep(ctx)
 		log.Info("ready", "version", version, "config", c.Path, "rules", len(c.Rules), "nflog_group", c.NFLog.Group, "evidence", c.Evidence.Dir)
 		daemon.SdNotify(false, daemon.SdNotifyReady)
-		select {
-		case <-ctx.Done():
-		case <-failed:
-		}
+		force.serve(ctx, failed)
 		log.Info("stopping")
 		daemon.SdNotify(false, daemon.SdNotifyStopping)
-		stopKeeping()
-		<-kept
+		force.unkeep()
 	}
 	stopListener()
 	<-failed
 	stopController()
 	err = errors.Join(err, g.Wait())
 	// Last, when the gate is gone: starting iptables must not wait for it.
-	if err = errors.Join(err, firewall.Remove()); err == nil {
+	if err = errors.Join(err, force.firewall.Remove()); err == nil {
 		log.Info("stopped")
 	}
 	return err
 }
 
-// newLogger logs as the configuration says: logfmt for people, or JSON with the
-// names of ECS. Both escape what is not printable.
-func newLogger(w io.Writer, c config.Log) *slog.Logger {
-	var level slog.Level
+// logLevel is the level that the configuration names, which was checked.
+func logLevel(c config.Log) (level slog.Level) {
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
 		panic(fmt.Sprintf("log level %q passed the check of the configuration", c.Level))
 	}
-	if c.Format == "json" {
+	return level
+}
+
+// newLogger logs in the configured format: logfmt for people, or JSON with the names
+// of ECS. Both escape what is not printable.
+func newLogger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
+	if format == "json" {
 		names := map[string]string{slog.TimeKey: "@timestamp", slog.LevelKey: "log.level", slog.MessageKey: "message"}
 		return slog.New(slog.NewJSONHandler(text.JSONWriter(w), &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 			if name, ok := names[a.Key]; ok && len(groups) == 0 {

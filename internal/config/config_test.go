@@ -152,3 +152,26 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A running daemon can change much of its configuration, but not all.
+func TestNeedsRestart(t *testing.T) {
+	t.Parallel()
+	const rule = "rules: [{name: a, string: b}]\n"
+	inForce, err := Parse("f", []byte(rule))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for yaml, want := range map[string]string{
+		"": "",
+		"capture: {scope: process, levels: [{hits: 1, processes: 1}], concurrent: 5}\nguard: {never_users: [nobody]}\nevidence: {keep: 1d}\nlog: {level: debug}": "",
+		"firewall: {table: mangle}\nnflog: {rate: 5}\ncapture: {gate: off, gate_deadline: 1s}\nevidence: {dir: /e}\nlog: {format: json}":                         "capture.gate capture.gate_deadline evidence.dir firewall log.format nflog",
+	} {
+		c, err := Parse("f", []byte(rule+yaml))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(c.NeedsRestart(inForce), " "); got != want {
+			t.Errorf("%s: %q, want %q", yaml, got, want)
+		}
+	}
+}

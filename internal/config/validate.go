@@ -215,6 +215,25 @@ func (r Rule) Pattern() (pattern.Pattern, error) {
 	return p, err
 }
 
+// NeedsRestart names the keys in which a configuration differs from the one in force
+// that a running daemon cannot change.
+func (c *Config) NeedsRestart(inForce *Config) (keys []string) {
+	for key, same := range map[string]bool{
+		"firewall":              c.Firewall == inForce.Firewall,
+		"nflog":                 c.NFLog == inForce.NFLog,
+		"capture.gate":          c.Capture.Gate == inForce.Capture.Gate,
+		"capture.gate_deadline": c.Capture.GateDeadline == inForce.Capture.GateDeadline,
+		"evidence.dir":          c.Evidence.Dir == inForce.Evidence.Dir,
+		"log.format":            c.Log.Format == inForce.Log.Format,
+	} {
+		if !same {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
 // Warnings lists what is allowed but cannot do what its writer hopes.
 func (c *Config) Warnings() []string {
 	var ws []string
