@@ -29,6 +29,8 @@ type Recorder interface {
 	// Program is told of each process that lived under a captured UID, at its end or
 	// at the end of the capture.
 	Program(event.Program)
+	// Room returns an error if there is no room for another trace.
+	Room() error
 	// Create makes the file of a trace, readable by us only, and sets File.Path. What
 	// is written to it must not wait for anything but the disk.
 	Create(*event.Trace) (io.WriteCloser, error)
@@ -63,8 +65,7 @@ type capture struct {
 	programs  programs
 	lastHit   *event.Hit
 	senders   map[proc.ID]*event.Hit // the first hit of each process that is known to have sent one
-	first     []int                  // PIDs that the finder is to look at first: new senders
-	looks     int                    // how often the finder was asked to
+	first     []int                  // PIDs that the finder is to look at first: all senders, it knows which are new
 	starved   bool                   // processes were refused for want of a free strace
 	scanned   time.Time              // when it was last looked for those
 	scans     int                    // how often the finder was asked to look at everything
@@ -86,6 +87,7 @@ type tracing struct {
 	holds     []uint64  // of the gate, which wait for strace
 	held      time.Time // when the latest of them began
 	forbidden []uint64  // of the gate, which wait until strace has let go
+	again     bool      // strace had to let go because of a child: look for the process again
 }
 
 func newCapture(uid uint32, user event.User, scope string, levels []config.Level, linger time.Duration, now time.Time) *capture {
@@ -122,16 +124,12 @@ func (c *capture) hit(h *event.Hit, senders []proc.ID, now time.Time) (raised, n
 	if raised {
 		c.doc.Culprit.Raised = append(c.doc.Culprit.Raised, event.Raise{Timestamp: now, Level: c.level + 1})
 	}
-	c.first = nil
 	for _, id := range senders {
 		if c.senders[id] == nil && len(c.senders) < maxSenders {
 			c.senders[id] = h
 			c.first = append(c.first, id.PID)
 			newSender = true
 		}
-	}
-	if newSender {
-		c.looks++
 	}
 	// When nothing more can be traced, hits do not put off the end: the next
 	// capture can trace again.
@@ -217,7 +215,7 @@ func (c *capture) trigger(id proc.ID) *event.Hit {
 
 // watch tells the finder what to look for.
 func (c *capture) watch() watch {
-	w := watch{scans: c.scans, looks: c.looks, first: c.first}
+	w := watch{scans: c.scans, first: c.first}
 	if c.doc.Culprit.Scope == config.ScopeProcess {
 		w.roots = map[proc.ID]bool{}
 		for id := range c.senders {

@@ -111,7 +111,7 @@ func (k *Controller) Run(ctx context.Context) {
 	var helpers sync.WaitGroup
 	helpers.Go(func() { k.finder.run(ctx) })
 	helpers.Go(func() { k.spawner.run(spawnerCtx) })
-	helpers.Go(func() { k.gate.Run(ctx, gateOutput{k, new(uint64)}) })
+	helpers.Go(func() { k.gate.Run(ctx, gateOutput{k, new(uint64), new(atomic.Bool)}) })
 	defer func() {
 		close(k.done)
 		k.tracers.Wait()

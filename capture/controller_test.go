@@ -57,6 +57,8 @@ func (m *memory) Trace(t event.Trace) {
 	m.traces[t.Event.ID] = t
 }
 
+func (m *memory) Room() error { return nil }
+
 func (m *memory) Create(t *event.Trace) (io.WriteCloser, error) {
 	if m.noFiles {
 		return nil, fs.ErrPermission

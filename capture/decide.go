@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -57,6 +58,9 @@ func (k *Controller) foundAgain(c *capture, f found) {
 	for t, tr := range c.tracing {
 		// A guard forbids it, now that we see what it has become.
 		if f.refused != "" && (f.ours && tr.doc.Culprit.Strace == f.tracer || f.tracer == 0 && t.id == f.id) {
+			// What else is in the trace may be traced again by another strace, which
+			// does not follow the child that is forbidden.
+			tr.again = tr.again || t.id != f.id
 			t.detach(f.refused)
 		}
 		if t.id != f.id {
@@ -84,8 +88,8 @@ func (k *Controller) foundAgain(c *capture, f found) {
 		if news && f.executable != "" {
 			tr.looked, tr.coming = f.at, f.how == event.FoundGate
 			p := &tr.doc.Process
-			if f.commandLine == "" && f.executable == p.Executable {
-				f.commandLine = p.CommandLine // it is just ending, and has lost that already
+			if f.executable == p.Executable && (f.commandLine == "" || f.commandLine == f.executable) {
+				f.commandLine = cmp.Or(p.CommandLine, f.commandLine) // it is just ending, and has lost that already
 			}
 			p.Name, p.Executable, p.CommandLine = f.comm, f.executable, f.commandLine
 			if !tr.attached.IsZero() && tr.described {
@@ -195,6 +199,11 @@ func (k *Controller) ended(m traceEnded) {
 	tr := c.tracing[m.t]
 	k.letGo(tr.holds...)
 	k.letGo(tr.forbidden...)
+	if tr.again {
+		delete(c.known, m.t.id)
+		c.scans++
+		k.watch()
+	}
 	if tr.attached.IsZero() {
 		c.attaching--
 	}

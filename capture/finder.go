@@ -18,10 +18,10 @@ type watch struct {
 	// roots are the processes whose trees are meant, in process scope; nil means
 	// every process of the UID.
 	roots map[proc.ID]bool
-	// scans grows by one each time all of /proc is to be looked at for this UID,
-	// looks each time the PIDs in first are.
-	scans, looks int
-	first        []int
+	// scans grows by one each time all of /proc is to be looked at for this UID. first
+	// grows by the PIDs that are to be looked at before.
+	scans int
+	first []int
 }
 
 // Messages of the finder to the controller.
@@ -129,18 +129,21 @@ func (f *finder) rescan(set map[uint32]watch) {
 	scan, old := map[uint32]bool{}, f.watched
 	f.watched = set
 	for uid, w := range set {
-		if o, known := old[uid]; !known || o.looks != w.looks {
-			for _, pid := range w.first {
-				f.look(pid, event.FoundScan, func(u uint32) bool { return u == uid })
-			}
+		o, known := old[uid]
+		if len(o.first) > len(w.first) { // of an earlier capture
+			o.first = nil
 		}
-		if o, known := old[uid]; !known || o.scans != w.scans {
+		for _, pid := range w.first[len(o.first):] {
+			f.look(pid, event.FoundScan, func(u uint32) bool { return u == uid })
+		}
+		if !known || o.scans != w.scans {
 			scan[uid] = true
 		}
 	}
 	for pid, uid := range f.known {
 		if _, watched := set[uid]; !watched {
 			delete(f.known, pid)
+			f.look(pid, event.FoundScan, anyUID) // it may be another watch's, too
 		}
 	}
 	if len(scan) > 0 {
@@ -182,9 +185,17 @@ func (f *finder) mayBeWatched(pid int) bool {
 	return err == nil
 }
 
+// isOwned reports whether the effective UID of a process is watched.
+func (f *finder) isOwned(pid int) bool {
+	owner, err := f.fs.Owner(pid)
+	w, watched := f.watched[owner]
+	return err == nil && watched && w.roots == nil
+}
+
 // isOthers reports whether a process is gone, or for sure of no watched user. The
-// owner of /proc/PID is the effective UID, or root if that may not be told. A real
-// UID that is another comes by an event of its own, or from a parent that is known.
+// owner of /proc/PID is the effective UID; root's are looked at, as set-user-ID
+// programs are. Another real UID comes by an event of its own, or from a parent that
+// is known.
 func (f *finder) isOthers(pid int) bool {
 	owner, err := f.fs.Owner(pid)
 	if err != nil {
@@ -214,15 +225,18 @@ func (f *finder) batch(b batch) {
 // and cost next to nothing: whoever is of a watched UID was there when that was first
 // scanned for, is the child of one that is known, or became it.
 func (f *finder) event(e connector.Event) {
-	uid, known := f.known[e.PID]
+	_, known := f.known[e.PID]
 	switch e.Kind {
 	case connector.Fork:
-		if uid, known = f.known[e.Parent]; !known {
-			return
-		}
-		f.known[e.PID] = uid // even if it is gone: it may have children
-		if !f.look(e.PID, event.FoundFork, anyUID) {
-			f.send(unseen{uid})
+		uid, known := f.known[e.Parent]
+		switch {
+		case known:
+			f.known[e.PID] = uid // even if it is gone: it may have children
+			if !f.look(e.PID, event.FoundFork, anyUID) {
+				f.send(unseen{uid})
+			}
+		case f.isOwned(e.PID): // its parent ended during a scan, or is another (CLONE_PARENT)
+			f.look(e.PID, event.FoundFork, anyUID)
 		}
 	case connector.Exec:
 		if known || !f.isOthers(e.PID) {

@@ -72,6 +72,7 @@ func TestResolvers(t *testing.T) {
 		{"0", "root", "/opt/a/resolver", "/opt/*/resolver"},
 		{"0", "root", "/opt/a/b/resolver", ""},
 		{"4001", "", "/home/dnsmasq", ""},
+		{"4001", "", "/usr/sbin/nscd", ""}, // anybody can run that
 		{"4001", "", "", ""},
 		{"", "", "", ""},
 	} {
@@ -80,7 +81,7 @@ func TestResolvers(t *testing.T) {
 			h.User = &event.User{ID: tt.uid, Name: tt.user}
 		}
 		if tt.executable != "" {
-			h.Process = &event.Process{Executable: tt.executable}
+			h.Process = &event.Process{Executable: tt.executable, RealUser: &event.User{ID: tt.uid}}
 		}
 		if got := g.resolver(h); got != tt.want {
 			t.Errorf("%+v: %q, want %q", tt, got, tt.want)

@@ -2,9 +2,12 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"culprit/capture/gate"
 	"culprit/internal/config"
@@ -57,14 +60,16 @@ type gateUnheld struct{ count int }
 // gateOutput passes on what the gate tells. The keeper's goroutine calls it.
 type gateOutput struct {
 	*Controller
-	busy *uint64 // of the last counts
+	busy    *uint64      // of the last counts
+	reading *atomic.Bool // the memory of a process
 }
 
 // Held passes a held process to the controller, which lets it go in the end. What it
 // is about to become counts, not what it still is.
 func (o gateOutput) Held(h gate.Held) {
 	f := found{
-		id: h.ID, uid: h.UID, how: event.FoundGate, at: h.Began(), hold: h.Number,
+		commandLine: h.Path, // at least
+		id:          h.ID, uid: h.UID, how: event.FoundGate, at: h.Began(), hold: h.Number,
 		comm: filepath.Base(h.Path), executable: h.Path, ours: h.Number == 0,
 	}
 	defer func() { o.send(f) }()
@@ -73,17 +78,47 @@ func (o gateOutput) Held(h gate.Held) {
 		f.gone = true
 		return
 	}
-	f.commandLine = h.Path // at least
-	if args, err := o.fs.ExecArgs(h.ID.PID); err == nil {
+	if args, err := o.execArgs(h.ID.PID); err == nil {
 		f.commandLine = proc.JoinArgs(args, proc.MaxCommandLine)
+	} else if exe, _ := o.fs.Executable(h.ID.PID); exe == h.Path { // nobody held it: it is that by now
+		f.commandLine = o.fs.CommandLine(h.ID.PID)
 	}
 	f.parent = &event.Process{PID: st.PPID, CommandLine: o.fs.CommandLine(st.PPID)}
 	// Of a watched UID, so not root's.
 	f.refused = o.guard.Load().forbids(st, proc.Status{UID: proc.IDs{Real: h.UID}}, h.Path)
 }
 
+// execArgs reads the arguments of an execve from the memory of its process. That can
+// be a file of a server of the user's (FUSE), which may never answer: who waits here
+// does not ping the gate.
+func (o gateOutput) execArgs(pid int) ([]string, error) {
+	type result struct {
+		args []string
+		err  error
+	}
+	const patience = 20 * time.Millisecond
+	if !o.reading.CompareAndSwap(false, true) {
+		return nil, errors.New("an earlier one is still being read")
+	}
+	read := make(chan result, 1)
+	go func() {
+		defer o.reading.Store(false)
+		args, err := o.fs.ExecArgs(pid)
+		read <- result{args, err}
+	}()
+	select {
+	case r := <-read:
+		return r.args, r.err
+	case <-time.After(patience):
+		return nil, errors.New("its memory cannot be read in time")
+	}
+}
+
 // Down tells the controller that the gate failed.
-func (o gateOutput) Down(err error) { o.send(gateDown{err}) }
+func (o gateOutput) Down(err error) {
+	*o.busy = 0 // the next one begins to count anew
+	o.send(gateDown{err})
+}
 
 // Marked logs what could not be marked.
 func (o gateOutput) Marked(trouble string) {
@@ -99,5 +134,5 @@ func (o gateOutput) Counted(c gate.Counts) {
 	if c.Busy > *o.busy {
 		o.send(gateUnheld{int(c.Busy - *o.busy)})
 	}
-	*o.busy = c.Busy // a new gate begins at zero
+	*o.busy = c.Busy
 }

@@ -79,9 +79,6 @@ func (g *guard) forbids(st proc.Stat, status proc.Status, executable string) str
 	if pattern := matching(g.executables, executable); pattern != "" {
 		return "guard.never_executables names " + pattern
 	}
-	if pattern := matching(g.resolvers, executable); pattern != "" {
-		return "guard.resolvers names " + pattern
-	}
 	return ""
 }
 
@@ -96,13 +93,14 @@ func matching(patterns []string, executable string) string {
 	return ""
 }
 
-// resolver names the local resolver that sent a hit, or "".
+// resolver names the local resolver that sent a hit, or "". Users are free to run a
+// resolver's program, or to mount something over it: its path counts only for root.
 func (g *guard) resolver(h *event.Hit) string {
 	if u := h.User; u != nil && (slices.Contains(g.resolvers, u.ID) || u.Name != "" && slices.Contains(g.resolvers, u.Name)) {
 		return u.String()
 	}
-	if h.Process != nil {
-		return matching(g.resolvers, h.Process.Executable)
+	if p := h.Process; p != nil && p.RealUser != nil && p.RealUser.ID == "0" {
+		return matching(g.resolvers, p.Executable)
 	}
 	return ""
 }

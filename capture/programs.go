@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"time"
 
 	"culprit/internal/event"
@@ -49,8 +50,8 @@ func (c *capture) program(f found) {
 		c.programs.alive[f.id.PID] = p
 	}
 	d := &p.doc.Process
-	if f.commandLine == "" && f.executable == d.Executable {
-		f.commandLine = d.CommandLine
+	if f.executable == d.Executable && (f.commandLine == "" || f.commandLine == f.executable) {
+		f.commandLine = cmp.Or(d.CommandLine, f.commandLine) // it is known better already
 	}
 	d.Name, d.Executable, d.CommandLine, d.Parent = f.comm, f.executable, f.commandLine, f.parent
 	if f.ours && !p.doc.Culprit.Traced {

@@ -64,7 +64,9 @@ func (s *source) receive(log *slog.Logger) {
 		switch {
 		case err == nil:
 			s.batches <- batch{events: events}
-			time.Sleep(gatherFor)
+			if len(events) < connector.Batch {
+				time.Sleep(gatherFor)
+			}
 		case errors.Is(err, connector.ErrOverrun):
 			s.batches <- batch{overrun: true}
 		case errors.Is(err, os.ErrClosed):

@@ -83,6 +83,10 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 		end.refused = &event.Missed{PID: t.id.PID, CommandLine: t.trace.Process.CommandLine, Reason: reason, Detail: detail}
 	}
 
+	if err := c.recorder.Room(); err != nil {
+		miss("no trace file", err.Error())
+		return
+	}
 	st, err := t.start(ctx, c.strace.Path, c.spawner)
 	if err != nil {
 		miss("strace could not be started", err.Error())

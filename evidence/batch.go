@@ -53,7 +53,7 @@ func (b *batch) add(op any) {
 }
 
 func (b *batch) size() int {
-	return len(b.hits) + len(b.captures) + len(b.traces) + len(b.programs) + len(b.proofs) + len(b.losses) + len(b.repeats)
+	return len(b.hits) + len(b.captures) + len(b.traces) + len(b.programs) + len(b.proofs) + len(b.losses) + len(b.repeats) + len(b.packets)
 }
 
 // kept is what of a batch that could not be written is kept for the next: how captures

@@ -4,7 +4,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"culprit/evidence/proof"
 	"culprit/internal/event"
@@ -12,13 +15,17 @@ import (
 )
 
 // prover finds, while traces are written, the lines that sent the packets of hits.
-// Its goroutine owns all that it knows, and waits for nothing but news: whoever
-// writes a trace waits for it.
+// Its goroutine owns all that it knows. Nobody waits until it has compared anything:
+// what it does not get done, in a flood that somebody may have made for that, is
+// counted, and can be done by [Store.Prove].
 type prover struct {
-	news   chan any
+	facts  chan any // of captures, traces and programs: few, and quickly taken
+	news   chan any // hits and sends, or lost
+	lost   atomic.Uint64
 	done   chan struct{}
 	record func(any) // must not wait
 	log    *slog.Logger
+	limit  *rate.Limiter // of log lines about proofs
 
 	captures map[string]*proving // by id, those that live
 	users    proc.Users
@@ -35,26 +42,38 @@ type proving struct {
 	unnamed  map[int][]event.Proof
 }
 
-// maxNamed bounds each of the two.
-const maxNamed = 4096
+// maxNamed bounds each of the two, and maxOfThread the proofs of one thread.
+const (
+	maxNamed    = 4096
+	maxOfThread = 16
+)
 
-// News of the prover, beside *event.Hit, event.Trace, event.Program and event.Capture.
+// sent is a line of a trace that sends something. Other news are *event.Hit,
+// event.Trace, event.Program and event.Capture.
 type (
 	sent struct {
-		capture, trace string
-		send           proof.Send
+		of   *event.Trace // as it was made
+		send proof.Send
 	}
-	// skipped says that parts of a trace could not be compared.
-	skipped struct{ lost proof.ScannerLost }
 )
 
 func newProver(record func(any), log *slog.Logger) *prover {
 	p := &prover{
-		news: make(chan any, 4096), done: make(chan struct{}), record: record, log: log,
+		facts: make(chan any, 1024), news: make(chan any, 4096), done: make(chan struct{}), record: record, log: log,
+		limit:    rate.NewLimiter(proofsLogged, proofsLogged),
 		captures: map[string]*proving{},
 	}
 	go p.run()
 	return p
+}
+
+// offer passes on a hit or a send, if there is time for it.
+func (p *prover) offer(n any) {
+	select {
+	case p.news <- n:
+	default:
+		p.lost.Add(1)
+	}
 }
 
 // close waits until all news are taken. Nothing may be told then.
@@ -62,6 +81,9 @@ func (p *prover) close() {
 	close(p.news)
 	<-p.done
 }
+
+// proofsLogged is how many proofs are logged a second.
+const proofsLogged = 20
 
 func (p *prover) run() {
 	defer close(p.done)
@@ -72,14 +94,25 @@ func (p *prover) run() {
 		var n any
 		open := true
 		select {
+		case n = <-p.facts:
 		case n, open = <-p.news:
 		case now := <-timer.C:
 			waiting = false
 			for _, c := range p.captures {
 				p.found(c, c.matcher.Tick(now))
 			}
+			p.tellLost()
 		}
 		if !open {
+			for more := true; more; {
+				select {
+				case n = <-p.facts:
+					p.take(n)
+				default:
+					more = false
+				}
+			}
+			p.tellLost()
 			for _, c := range p.captures {
 				p.found(c, c.matcher.Close())
 			}
@@ -104,13 +137,15 @@ func (p *prover) take(n any) {
 		p.named(p.captures[n.Culprit.Capture.ID], n)
 	case event.Capture:
 		if n.Culprit.State == event.StateEnded {
+			p.catchUp()
 			p.ended(n)
 		}
 	case sent:
-		c := p.capture(n.capture)
-		p.found(c, c.matcher.Send(n.trace, n.send))
-	case skipped:
-		p.record(event.NewLoss("lines of a trace not compared with packets: too long, or too many at once", uint64(n.lost.LongLines+n.lost.Unfinished)))
+		c, id := p.capture(n.of.Culprit.Capture.ID), n.of.Event.ID
+		if _, known := c.traces[id]; !known {
+			c.traces[id] = *n.of
+		}
+		p.found(c, c.matcher.Send(id, n.send))
 	}
 }
 
@@ -127,10 +162,13 @@ func (p *prover) capture(id string) *proving {
 func (p *prover) found(c *proving, matches []proof.Match) {
 	for _, m := range matches {
 		pr := newProof(c.traces[m.Trace], m)
-		if tid := pr.Culprit.TID; tid != pr.Process.PID && !name(&pr, c.programs[tid]) && !p.describe(&pr) && len(c.unnamed) < maxNamed {
+		if tid := pr.Culprit.TID; tid != pr.Process.PID && !name(&pr, c.programs[tid]) && !p.describe(&pr) && len(c.unnamed) < maxNamed && len(c.unnamed[tid]) < maxOfThread {
 			c.unnamed[tid] = append(c.unnamed[tid], pr)
 		}
 		p.record(pr)
+		if !p.limit.Allow() {
+			continue
+		}
 		d := &pr.Culprit
 		p.log.Info("proven", slog.Group("culprit", "capture", d.Capture.ID, "hit", d.Hit.ID, "trace", d.Trace.ID,
 			"tid", d.TID, "syscall", d.Syscall, "line", d.Line, "probable", d.Probable),
@@ -201,6 +239,21 @@ func (p *prover) named(c *proving, program event.Program) {
 	delete(c.unnamed, pid)
 }
 
+// catchUp takes what was told until now.
+func (p *prover) catchUp() {
+	for {
+		select {
+		case n, open := <-p.news:
+			if !open {
+				return
+			}
+			p.take(n)
+		default:
+			return
+		}
+	}
+}
+
 // ended forgets a capture, of which nothing more can be proven.
 func (p *prover) ended(c event.Capture) {
 	defer p.record(packetsDue{c})
@@ -210,8 +263,14 @@ func (p *prover) ended(c event.Capture) {
 	}
 	p.found(of, of.matcher.Close())
 	delete(p.captures, c.Event.ID)
-	if lost := of.matcher.Lost(); lost.Sends+lost.Hits > 0 {
-		p.record(event.NewLoss("hits and system calls not compared with each other: too many at once", uint64(lost.Sends+lost.Hits)))
+	lost := of.matcher.Lost()
+	p.lost.Add(uint64(lost.Sends + lost.Hits))
+}
+
+// tellLost records what was not compared.
+func (p *prover) tellLost() {
+	if n := p.lost.Swap(0); n > 0 {
+		p.record(event.NewLoss("hits and system calls not compared with each other: too long, or too many at once; culprit prove can", n))
 	}
 }
 
@@ -231,16 +290,11 @@ type provedFile struct {
 
 // prove returns a file for the trace that writes to the given one.
 func (p *prover) prove(t *event.Trace, file *os.File) io.WriteCloser {
-	p.news <- *t
-	capture, trace := t.Culprit.Capture.ID, t.Event.ID
+	of := *t
 	return &provedFile{
 		file:    file,
-		scanner: proof.NewScanner(func(s proof.Send) { p.news <- sent{capture, trace, s} }),
-		closed: func(lost proof.ScannerLost) {
-			if lost != (proof.ScannerLost{}) {
-				p.news <- skipped{lost}
-			}
-		},
+		scanner: proof.NewScanner(func(s proof.Send) { p.offer(sent{&of, s}) }),
+		closed:  func(lost proof.ScannerLost) { p.lost.Add(uint64(lost.LongLines + lost.Unfinished)) },
 	}
 }
 

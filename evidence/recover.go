@@ -13,32 +13,33 @@ import (
 // killed is why what markLost finds has ended.
 const killed = "culprit was killed"
 
-// markLost marks captures and traces that no daemon is running any more.
-func (s *Store) markLost() error {
-	const because = killed
+// markLost marks captures and traces that no daemon is running any more, and returns
+// the captures.
+func (s *Store) markLost() (lost []event.Capture, err error) {
 	r := &Reader{db: s.db, dir: s.dir.Path()}
 	batch := newBatch()
 	for c, err := range r.Captures(Filter{unfinished: true}) {
 		if err != nil {
-			return err
+			return nil, err
 		}
-		c.Culprit.State, c.Culprit.EndedBecause = event.StateLost, because
+		c.Culprit.State, c.Culprit.EndedBecause = event.StateLost, killed
 		batch.add(c)
+		lost = append(lost, c)
 	}
 	for t, err := range r.Traces(Filter{unfinished: true}) {
 		if err != nil {
-			return err
+			return nil, err
 		}
-		t.Culprit.State, t.Culprit.EndedBecause, t.Culprit.Proofs = event.StateLost, because, nil
-		if size, err := s.dir.markPartial(t.File.Path, because); err == nil {
+		t.Culprit.State, t.Culprit.EndedBecause, t.Culprit.Proofs = event.StateLost, killed, nil
+		if size, err := s.dir.markPartial(t.File.Path, killed); err == nil {
 			t.File.Size = size
 		}
 		batch.add(t)
 	}
 	if err := batch.write(s.writer); err != nil {
-		return err
+		return nil, err
 	}
-	return s.adoptOrphans()
+	return lost, s.adoptOrphans()
 }
 
 // adoptOrphans puts trace files into the catalogue whose daemon was killed before

@@ -70,7 +70,7 @@ func (b Bounds) oldest(now time.Time) time.Time {
 // hunted that fills the disk.
 func plan(b Bounds, now time.Time, u usage, traces []stored) []Removal {
 	var candidates []stored
-	total := u.catalogue
+	total := min(u.catalogue, b.MaxBytes/2) // what is more is shrink's to remove: no trace pays for it
 	for _, t := range traces {
 		total += t.size
 		if !t.open && !t.running {

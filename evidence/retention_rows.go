@@ -137,8 +137,9 @@ func (k *Keeper) expirable(horizon string) (map[string]int64, error) {
 }
 
 // shrink keeps the catalogue below half of max_bytes. In a flood of hits it is what
-// grows, so the oldest hits and programs go, and traces whose file has gone; not what
-// a proof speaks of. It adds to gone how many, by table.
+// grows, so the oldest hits and programs go, and traces whose file has gone. What a
+// proof speaks of goes last, and of each trace the first proof stays: a program that is
+// traced can send without end. It adds to gone how many, by table.
 func (k *Keeper) shrink(ctx context.Context, gone map[string]int64) error {
 	const (
 		unprovenHits = "hits WHERE NOT EXISTS (SELECT 1 FROM proofs WHERE hit = hits.id)"
@@ -152,7 +153,10 @@ func (k *Keeper) shrink(ctx context.Context, gone map[string]int64) error {
 		var limit string
 		err = k.db.QueryRow("SELECT id FROM (SELECT id FROM "+unprovenHits+" UNION ALL SELECT id FROM programs) ORDER BY id LIMIT 1 OFFSET ?", rowsAtOnce).Scan(&limit)
 		if errors.Is(err, sql.ErrNoRows) {
-			return nil // it is not these
+			if n, err := k.shrinkProofs(ctx, gone); err != nil || n == 0 {
+				return err
+			}
+			continue
 		}
 		if err != nil {
 			return fmt.Errorf("read the catalogue: %w", err)
@@ -175,6 +179,25 @@ func (k *Keeper) shrink(ctx context.Context, gone map[string]int64) error {
 			return err
 		}
 	}
+}
+
+// shrinkProofs removes some of the oldest proofs that are not the first of their trace,
+// with their hits, and returns how many.
+func (k *Keeper) shrinkProofs(ctx context.Context, gone map[string]int64) (n int64, err error) {
+	const repeated = "SELECT id FROM proofs AS p WHERE EXISTS (SELECT 1 FROM proofs AS q WHERE q.trace = p.trace AND q.id < p.id) ORDER BY id LIMIT ?"
+	err = k.change(ctx, func(tx *sql.Tx) error {
+		hits, err := affected(tx.Exec("DELETE FROM hits WHERE id IN (SELECT hit FROM proofs WHERE id IN ("+repeated+"))", rowsAtOnce))
+		if err != nil {
+			return err
+		}
+		if n, err = affected(tx.Exec("DELETE FROM proofs WHERE id IN ("+repeated+")", rowsAtOnce)); err != nil || n == 0 {
+			return err
+		}
+		gone["proofs"] += n
+		gone["hits"] += hits
+		return lose(tx, map[string]uint64{"proofs and their hits removed from the catalogue, not the first of their traces: it was larger than half of evidence.max_bytes": uint64(n)})
+	})
+	return n, err
 }
 
 func affected(r sql.Result, err error) (int64, error) {

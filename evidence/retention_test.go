@@ -135,7 +135,7 @@ func (h history) hits(hits ...*event.Hit) {
 
 func (h history) prove(tr event.Trace, hit string) {
 	h.t.Helper()
-	h.exec("INSERT INTO proofs (id, capture, trace, hit, doc) VALUES (?, ?, ?, ?, '{}')", tr.Event.ID, tr.Culprit.Capture.ID, tr.Event.ID, hit)
+	h.exec("INSERT INTO proofs (id, capture, trace, hit, doc) VALUES (?, ?, ?, ?, '{}')", event.NewID(), tr.Culprit.Capture.ID, tr.Event.ID, hit)
 }
 
 func (h history) exec(query string, args ...any) {
@@ -341,6 +341,41 @@ func TestSweepShrinksCatalogue(t *testing.T) {
 	}
 	if n := lost(t, dir)["hits removed from the catalogue: it was larger than half of evidence.max_bytes"]; int64(n) != r.Expired["hits"] || n == 0 {
 		t.Errorf("%d lost, %d removed", n, r.Expired["hits"])
+	}
+}
+
+// A program that is traced and sends without end fills the catalogue with proofs: they
+// go, but not the first of a trace, and no trace pays for them.
+func TestSweepShrinksProofs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	h := newHistory(t, dir)
+	defer h.Close()
+	_, traces := h.capture(time.Hour, event.StateEnded, event.StateEnded)
+	var many []*event.Hit
+	for range 10_000 {
+		many = append(many, aHit("7", "a"))
+	}
+	h.hits(many...)
+	for _, hit := range many {
+		h.prove(traces[0], hit.Event.ID)
+	}
+	before, err := catalogueSize(h.db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := generous
+	b.MaxBytes = before / 2
+	r := sweep(t, h.Keeper(b))
+	after, err := catalogueSize(h.db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after > before/4 || r.Expired["proofs"] == 0 || len(r.Removed) != 0 {
+		t.Errorf("the catalogue shrank from %d to %d bytes: %+v", before, after, r)
+	}
+	if _, err := reader(t, dir).Find(many[0].Event.ID); err != nil {
+		t.Errorf("the first proven hit: %v", err)
 	}
 }
 

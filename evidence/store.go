@@ -78,11 +78,15 @@ func Open(dir string, log *slog.Logger) (_ *Store, err error) {
 	if s.writer, err = newWriter(s.db); err != nil {
 		return nil, fmt.Errorf("open the catalogue: %w", err)
 	}
-	if err := s.markLost(); err != nil {
+	lost, err := s.markLost()
+	if err != nil {
 		return nil, fmt.Errorf("mark what an earlier culprit left running: %w", err)
 	}
-	go s.write()
 	s.prover = newProver(s.offer, log)
+	go s.write()
+	for _, c := range lost {
+		s.queue <- packetsDue{c}
+	}
 	return s, nil
 }
 
@@ -126,7 +130,7 @@ func lock(d *Directory) (*os.File, error) {
 func (s *Store) Hit(h *event.Hit) {
 	s.offer(h)
 	if h.Culprit.Capture != nil {
-		s.prover.news <- h
+		s.prover.offer(h)
 	}
 }
 
@@ -142,19 +146,19 @@ func (s *Store) offer(change any) {
 // Capture records a new or changed capture.
 func (s *Store) Capture(c event.Capture) {
 	s.queue <- c
-	s.prover.news <- c
+	s.prover.facts <- c
 }
 
 // Trace records a new or changed trace.
 func (s *Store) Trace(t event.Trace) {
 	s.queue <- t
-	s.prover.news <- t
+	s.prover.facts <- t
 }
 
 // Program records a program.
 func (s *Store) Program(p event.Program) {
 	s.queue <- p
-	s.prover.news <- p
+	s.prover.facts <- p
 }
 
 // Lost records a loss.
@@ -178,11 +182,23 @@ func (s *Store) write() {
 	defer close(s.written)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	retry := time.NewTicker(retryEvery)
+	defer retry.Stop()
 	batch, failing := newBatch(), false
-	for first := range s.queue {
-		batch.add(first)
+	for open := true; open; {
+		var first any
+		select {
+		case first, open = <-s.queue:
+		case <-retry.C:
+			if !failing {
+				continue
+			}
+		}
+		if first != nil {
+			batch.add(first)
+		}
 		<-timer.C
-		for more := true; more && batch.size() < batchSize; {
+		for more := open; more && batch.size() < batchSize; {
 			select {
 			case op, ok := <-s.queue:
 				if more = ok; ok {
@@ -212,6 +228,10 @@ func (s *Store) write() {
 		batch = newBatch()
 	}
 }
+
+// retryEvery is how soon what could not be written is tried again though nothing new
+// is to be written.
+const retryEvery = time.Second
 
 // writeBatch writes a batch, and with it how much was lost before. If that fails, what
 // the batch does not keep is lost, too.

@@ -39,7 +39,8 @@ func (f *Firewall) Keep(ctx context.Context, healed func(Gap)) {
 		}
 		now := time.Now()
 		generation, err := nftGeneration()
-		if err == nil && generation == seen && said == "" && !(legacy && n%legacyEach == 0) {
+		same := err == nil && generation == seen || err != nil && legacy // where there are no nf_tables
+		if same && said == "" && !(legacy && n%legacyEach == 0) {
 			if !legacy {
 				good = now
 			}

@@ -239,7 +239,7 @@ func (g *gate) event(e *unix.FanotifyEventMetadata) {
 // interpreter too, when strace is on it.
 //
 // Everybody's execve waits for this, so it asks first what is cheap to ask: the owner
-// of /proc/PID, which is the effective UID, or root. A process that is the user only
+// of /proc/PID, which is the effective UID; root's are looked at. A process that is the user only
 // by its real UID is left to the proc connector.
 func (g *gate) watched(pid int) (uid uint32, traced, watched bool) {
 	if len(g.uids) == 0 {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"os"
 	"strconv"
@@ -99,13 +98,8 @@ func (h *hunter) Hit(hit *event.Hit) {
 	h.log.Info("hit", attrs...)
 }
 
-// Create makes the file of a trace, if the disk has room for it.
-func (h *hunter) Create(t *event.Trace) (io.WriteCloser, error) {
-	if err := h.keeper.Room(); err != nil {
-		return nil, err
-	}
-	return h.Store.Create(t)
-}
+// Room returns an error if the disk has none for another trace.
+func (h *hunter) Room() error { return h.keeper.Room() }
 
 // Lost records and logs a loss.
 func (h *hunter) Lost(l event.Loss) {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -33,19 +32,11 @@ const (
 	exitUsage   = 2 // wrong arguments or configuration: nothing was done
 )
 
-// memoryLimit is from where on memory is given back rather than kept for the next
-// flood, in bytes. It is no bound: what is in use is bounded by the queues.
-const memoryLimit = 40 << 20
-
 // usageError is a mistake in the command line.
 type usageError struct{ error }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	unix.Umask(0o077) // whatever is written holds other people's data
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
-	}
-
 	ctx, stop := signalContext()
 	defer stop()
 	root := newRoot()

@@ -34,14 +34,14 @@ itself: stop the daemon first, or name a copy with --evidence.`,
 			if err := needRoot("culprit prove"); err != nil {
 				return err
 			}
+			r, err := evidence.OpenReader(dir) // which makes none
+			if err != nil {
+				return err
+			}
+			defer r.Close()
 			capture := ""
 			if len(args) == 1 {
-				r, err := evidence.OpenReader(dir)
-				if err != nil {
-					return err
-				}
 				c, err := captureOf(r, args[0])
-				r.Close()
 				if err != nil {
 					return err
 				}

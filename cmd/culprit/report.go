@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -108,11 +109,14 @@ func writeFile(stdout io.Writer, name string, write func(io.Writer) error) error
 	if name == "-" {
 		return write(stdout)
 	}
-	f, err := os.OpenFile(name+".tmp", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("write %s: it is there and no ordinary file: name another, or - for standard output", name)
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.tmp") // 0600
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	defer os.Remove(name + ".tmp") // if it still is there
+	defer os.Remove(f.Name()) // if it still is there
 	b := bufio.NewWriter(f)
 	err = write(b)
 	if err == nil {
@@ -122,7 +126,7 @@ func writeFile(stdout io.Writer, name string, write func(io.Writer) error) error
 		err = closed
 	}
 	if err == nil {
-		err = os.Rename(name+".tmp", name)
+		err = os.Rename(f.Name(), name)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"runtime/debug"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -45,11 +47,18 @@ refused, and the one in force stays.`,
 	return cmd
 }
 
+// memoryLimit is from where on memory is given back rather than kept for the next
+// flood, in bytes. It is no bound: what is in use is bounded by the queues.
+const memoryLimit = 40 << 20
+
 // hunt runs the daemon until the context ends. What it sets up it takes down in
 // reverse, also when something on the way fails.
 func hunt(ctx context.Context, c *config.Config, log *slog.Logger, level *slog.LevelVar) (err error) {
 	if err := needRoot("culprit run"); err != nil {
 		return err
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
 	}
 	for _, w := range c.Warnings() {
 		log.Warn(w)

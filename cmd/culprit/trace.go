@@ -126,6 +126,9 @@ type tracePrinter struct {
 // Hit is never called: no firewall is involved.
 func (p *tracePrinter) Hit(*event.Hit) {}
 
+// Room is left to the file system: somebody waits for these traces.
+func (p *tracePrinter) Room() error { return nil }
+
 // Program is not told to people: the traces are what they want.
 func (p *tracePrinter) Program(event.Program) {}
 

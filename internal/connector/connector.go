@@ -16,6 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Batch is how many events one Receive returns at the most, so that the first does
+// not wait long for the last.
+const Batch = 64
+
 // ErrOverrun says that events were lost because the reader was too slow. It
 // wraps [unix.ENOBUFS].
 var ErrOverrun = fmt.Errorf("process events were lost: %w", unix.ENOBUFS)
@@ -26,9 +30,6 @@ const (
 	readBuffer = 8 << 20
 	// No event is larger than this (CONNECTOR_MAX_MSG_SIZE in linux/connector.h).
 	datagram = 16384
-	// batch is how many events one Receive returns at the most, so that the first
-	// does not wait long for the last.
-	batch = 64
 	// The kernel answers at once. It says nothing at all if it does not want to.
 	ackTimeout = time.Second
 )
@@ -216,7 +217,7 @@ func (c *Conn) Receive() ([]Event, error) {
 
 // drain reads what is there.
 func (c *Conn) drain(fd int) error {
-	for len(c.events) < batch {
+	for len(c.events) < Batch {
 		n, _, err := unix.Recvfrom(fd, c.buf, unix.MSG_DONTWAIT)
 		switch err {
 		case nil:

@@ -115,9 +115,8 @@ func (fs FS) Status(pid int) (Status, error) {
 	return s, nil
 }
 
-// Owner returns the owner of /proc/PID: the effective UID, or root if the process
-// does not allow that to be known (it is not "dumpable"). It costs a tenth of
-// [FS.Status].
+// Owner returns the owner of /proc/PID, the effective UID (task_dump_owner in
+// fs/proc/base.c). It costs a tenth of [FS.Status].
 func (fs FS) Owner(pid int) (uint32, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(fs.path(pid, ""), &st); err != nil {
