@@ -311,11 +311,21 @@ func (f *finder) consider(pid int, status proc.Status, how string, wanted func(u
 	return true
 }
 
+// parent describes a parent, as far as it is there.
+func parent(fs proc.FS, pid int) *event.Process {
+	p := &event.Process{PID: pid}
+	if st, err := fs.Stat(pid); err == nil {
+		p.EntityID, p.Start, p.Name = st.ID.String(), proc.StartTime(st.Start), st.Comm
+		p.CommandLine = fs.CommandLine(pid)
+	}
+	return p
+}
+
 func (f *finder) describe(st proc.Stat, status proc.Status, uid uint32, how string, at time.Time) found {
 	p := found{id: st.ID, uid: uid, how: how, at: at, comm: st.Comm, tracer: status.TracerPID}
 	p.executable, _ = f.fs.Executable(st.PID)
 	p.commandLine = f.fs.CommandLine(st.PID)
-	p.parent = &event.Process{PID: st.PPID, CommandLine: f.fs.CommandLine(st.PPID)}
+	p.parent = parent(f.fs, st.PPID)
 	p.refused = f.guard.Load().forbids(st, status, p.executable)
 	who, ours := f.guard.Load().tracedBy(status)
 	p.ours = ours

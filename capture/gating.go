@@ -83,7 +83,7 @@ func (o gateOutput) Held(h gate.Held) {
 	} else if exe, _ := o.fs.Executable(h.ID.PID); exe == h.Path { // nobody held it: it is that by now
 		f.commandLine = o.fs.CommandLine(h.ID.PID)
 	}
-	f.parent = &event.Process{PID: st.PPID, CommandLine: o.fs.CommandLine(st.PPID)}
+	f.parent = parent(o.fs, st.PPID)
 	// Of a watched UID, so not root's.
 	f.refused = o.guard.Load().forbids(st, proc.Status{UID: proc.IDs{Real: h.UID}}, h.Path)
 }

@@ -46,7 +46,7 @@ func refusal(stderr string) (reason, detail string) {
 	case strings.Contains(stderr, "No such process"):
 		return "gone before strace was on it", ""
 	case strings.Contains(stderr, "Operation not permitted"):
-		return "refused: traced by somebody else meanwhile, or a security module forbids it", first
+		return "refused: it was just ending, or is traced by somebody else, or a security module forbids it", first
 	case first == "":
 		return "strace ended without a word", ""
 	}

@@ -187,9 +187,10 @@ func (t *tracer) look(c *Controller) {
 	if err != nil || p.EntityID != t.id.String() {
 		return
 	}
-	// One that is just ending has lost some of this already.
-	if p.Executable == "" {
-		p.Executable, p.CommandLine = t.trace.Process.Executable, t.trace.Process.CommandLine
+	// One that is just ending has lost some of this already, and one that the gate
+	// holds is not yet what it is about to become.
+	if is := t.trace.Process; is.Executable != "" && (t.held || p.Executable == "") {
+		p.Name, p.Executable, p.CommandLine = is.Name, is.Executable, is.CommandLine
 	}
 	p.CommandLine = cmp.Or(p.CommandLine, p.Executable)
 	t.trace.Process = p

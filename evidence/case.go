@@ -71,11 +71,19 @@ func (r *Reader) Case(c event.Capture) (*report.Case, error) {
 	}
 	for i := range rc.Hits[:min(len(rc.Hits), caseUnproven)] {
 		h := &rc.Hits[i]
-		if why := unproven(h, rc.Traces, rc.Programs); why != "" {
+		if why := unproven(h, rc.Traces, rc.Programs, rc.Made); why != "" {
 			rc.Unproven[h.Event.ID] = why
 		}
 	}
+	removed := map[string]string{}
+	for _, t := range rc.Traces {
+		removed[t.Event.ID] = t.Culprit.Removed
+	}
 	for _, p := range rc.Shown() {
+		if why := removed[p.Culprit.Trace.ID]; why != "" {
+			rc.Excerpts[p.Event.ID] = report.Excerpt{Missing: "the trace was removed: " + why}
+			continue
+		}
 		rc.Excerpts[p.Event.ID] = excerpt(p)
 	}
 	return rc, nil

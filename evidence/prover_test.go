@@ -182,25 +182,27 @@ func TestUnproven(t *testing.T) {
 		traces   []event.Trace
 		programs []event.Program
 		want     string
+		after    time.Duration
 	}{
-		{"no capture", func(h *event.Hit) { h.Culprit.Capture, h.Culprit.NoCapture = nil, "never" }, nil, nil, "never"},
-		{"proven", func(h *event.Hit) { h.Culprit.Proof = &event.ProofDetail{} }, nil, nil, ""},
-		{"probable", func(h *event.Hit) { h.Culprit.Proof = &event.ProofDetail{Probable: true} }, nil, nil, "only a part of the bytes"},
-		{"nothing traced", nil, []event.Trace{trace("1-1", time.Second, time.Minute, 0)}, nil, "no process was traced yet"},
-		{"others traced", nil, []event.Trace{trace("1-1", -time.Second, time.Minute, 0)}, nil, "none of the 1 trace that ran then"},
-		{"too late", known, []event.Trace{trace("812-1", 5*time.Millisecond, time.Minute, 0)}, nil, "strace was on process 812 4ms after it sent the packet"},
-		{"ended", known, []event.Trace{trace("812-1", -time.Minute, -time.Second, 0)}, nil, "had ended by then: it did"},
-		{"lost", known, []event.Trace{trace("812-1", -time.Minute, time.Minute, 9)}, nil, "lost 9 bytes"},
-		{"io_uring", known, []event.Trace{trace("812-1", -time.Minute, time.Minute, 0)}, nil, "io_uring"},
-		{"not traced", known, nil, nil, "process 812 was not traced"},
-		{"not traced, known why", known, nil, program("level 1 allows 5 processes", false), "process 812 was not traced: level 1 allows 5 processes"},
-		{"descendant", known, nil, program("", true), "traced with its parent"},
+		{"no capture", func(h *event.Hit) { h.Culprit.Capture, h.Culprit.NoCapture = nil, "never" }, nil, nil, "never", time.Minute},
+		{"proven", func(h *event.Hit) { h.Culprit.Proof = &event.ProofDetail{} }, nil, nil, "", time.Minute},
+		{"probable", func(h *event.Hit) { h.Culprit.Proof = &event.ProofDetail{Probable: true} }, nil, nil, "only a part of the bytes", time.Minute},
+		{"too young", nil, nil, nil, "not yet", time.Second},
+		{"nothing traced", nil, []event.Trace{trace("1-1", time.Second, time.Minute, 0)}, nil, "no process was traced yet", time.Minute},
+		{"others traced", nil, []event.Trace{trace("1-1", -time.Second, time.Minute, 0)}, nil, "none of the 1 trace that ran then", time.Minute},
+		{"too late", known, []event.Trace{trace("812-1", 5*time.Millisecond, time.Minute, 0)}, nil, "strace was on process 812 4ms after it sent the packet", time.Minute},
+		{"ended", known, []event.Trace{trace("812-1", -time.Minute, -time.Second, 0)}, nil, "had ended by then: it did", time.Minute},
+		{"lost", known, []event.Trace{trace("812-1", -time.Minute, time.Minute, 9)}, nil, "lost 9 bytes", time.Minute},
+		{"io_uring", known, []event.Trace{trace("812-1", -time.Minute, time.Minute, 0)}, nil, "io_uring", time.Minute},
+		{"not traced", known, nil, nil, "process 812 was not traced", time.Minute},
+		{"not traced, known why", known, nil, program("level 1 allows 5 processes", false), "process 812 was not traced: level 1 allows 5 processes", time.Minute},
+		{"descendant", known, nil, program("", true), "traced with its parent", time.Minute},
 	} {
 		h := sentHit("C", badzoneQuery(1))
 		if tt.change != nil {
 			tt.change(h)
 		}
-		if got := unproven(h, tt.traces, tt.programs); !strings.Contains(got, tt.want) || (tt.want == "") != (got == "") {
+		if got := unproven(h, tt.traces, tt.programs, sentAt.Add(tt.after)); !strings.Contains(got, tt.want) || (tt.want == "") != (got == "") {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // one is.
 func (r *Reader) Unproven(h *event.Hit) (string, error) {
 	if h.Culprit.Proof != nil || h.Culprit.Capture == nil {
-		return unproven(h, nil, nil), nil
+		return unproven(h, nil, nil, time.Now()), nil
 	}
 	of := Filter{Capture: h.Culprit.Capture.ID}
 	traces, err := collect(r.Traces(of))
@@ -22,7 +22,7 @@ func (r *Reader) Unproven(h *event.Hit) (string, error) {
 		return "", err
 	}
 	programs, err := collect(r.Programs(of))
-	return unproven(h, traces, programs), err
+	return unproven(h, traces, programs, time.Now()), err
 }
 
 func collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
@@ -30,8 +30,11 @@ func collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
 	return all, err
 }
 
-// unproven is that, given the traces and programs of the hit's capture.
-func unproven(h *event.Hit, traces []event.Trace, programs []event.Program) string {
+// proofTakes is how long a proof can take: a hit waits for the line that fits best.
+const proofTakes = 3 * time.Second
+
+// unproven is that at a moment, given the traces and programs of the hit's capture.
+func unproven(h *event.Hit, traces []event.Trace, programs []event.Program, now time.Time) string {
 	switch {
 	case h.Culprit.Proof != nil && h.Culprit.Proof.Probable:
 		return "the trace or the packet holds only a part of the bytes, see capture.levels strings and nflog.snaplen"
@@ -39,6 +42,8 @@ func unproven(h *event.Hit, traces []event.Trace, programs []event.Program) stri
 		return ""
 	case h.Culprit.Capture == nil:
 		return h.Culprit.NoCapture
+	case now.Sub(h.Timestamp) < proofTakes:
+		return "not yet: the packet is so young that the traces are still being read"
 	}
 	running := 0
 	for i := range traces {
@@ -84,6 +89,9 @@ func whyNot(t *event.Trace, sent time.Time) string {
 	at := attachedAt(t)
 	switch {
 	case !at.Before(sent):
+		if t.User.ID == "0" {
+			return fmt.Sprintf("strace was on process %d %s after it sent the packet: root is captured by process, each from its first hit on", t.Process.PID, at.Sub(sent).Round(time.Millisecond))
+		}
 		return fmt.Sprintf("strace was on process %d %s after it sent the packet", t.Process.PID, at.Sub(sent).Round(time.Millisecond))
 	case t.Event.End != nil && t.Event.End.Before(sent):
 		return fmt.Sprintf("the trace of process %d had ended by then: %s", t.Process.PID, t.Culprit.EndedBecause)

@@ -70,7 +70,7 @@ func (f *originFinder) find(h *event.Hit, in logged, backlog int) {
 	}
 	began := time.Now()
 	if began.Before(f.rested) {
-		origin.Reason += "; candidates were not searched for: too many packets at once"
+		origin.Reason += "; the user's other processes were listed for another packet just before"
 		return
 	}
 	defer func() { f.rested = time.Now().Add(restFactor * time.Since(began)) }()

@@ -46,7 +46,8 @@ regular expression of Go (https://pkg.go.dev/regexp/syntax). Each is printed as
 CAPTURE is the capture's id, PID-NAME the process whose trace it is (a line of the
 trace begins with the PID of the process that it is about), LINE the line's number in
 the trace. "cut -d' ' -f1" leaves the capture, "cut -d: -f3-" the text. What is not
-printable is escaped.
+printable is escaped. What culprit itself wrote at the beginning and end of a trace is
+searched with --comments only.
 
 A pattern with a fixed part of some letters is found fast; one without, such as
 [0-9]+, takes ten times as long or more.
@@ -67,6 +68,7 @@ Exit status: 0 if a line matched, 1 if none did, 2 if there was trouble.`,
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.options.IgnoreCase, "ignore-case", "i", false, "upper and lower case are the same")
 	fl.BoolVarP(&f.options.Fixed, "fixed-strings", "F", false, "PATTERN is meant as it is, not as a regular expression")
+	fl.BoolVar(&f.options.Comments, "comments", false, "search the lines that culprit wrote into the traces, too: they begin with # and say whose trace it is")
 	fl.StringArrayVarP(&f.patterns, "regexp", "e", nil, "a `PATTERN`; may be given several times, and begin with -")
 	fl.BoolVarP(&f.files, "files-with-matches", "l", false, "print only the files in which a line matches")
 	fl.BoolVar(&f.count, "count", false, "print CAPTURE PID-NAME:COUNT for each trace in which lines match (-c is --config)")

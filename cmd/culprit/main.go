@@ -41,9 +41,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	out := &checked{w: stdout}
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.err
+	}
 	var bad *config.Error
 	var status exitStatus
 	switch {
@@ -60,6 +64,21 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stderr, "culprit: %v\n", err)
 	return exitTrouble
+}
+
+// checked remembers that not everything could be written, which most that print do
+// not look at.
+type checked struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checked) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	if err != nil && c.err == nil {
+		c.err = fmt.Errorf("write the output: %w", err)
+	}
+	return n, err
 }
 
 // sameSignal is how soon a second signal is taken for the first: a terminal and the
@@ -105,7 +124,7 @@ func newRoot() *cobra.Command {
 the packets that match; each one starts straces on the processes of the user that
 sent it; packets and traces are kept together as evidence.
 
-First time here:     culprit doctor; culprit run -c config.example.yaml
+First time here:     culprit selftest; culprit doctor; culprit run -c config.example.yaml
 While it hunts:      culprit watch
 What was found:      culprit hits; culprit captures; culprit traces; culprit show ID
 Search the traces:   culprit grep PATTERN
@@ -127,7 +146,7 @@ Without a firewall:  culprit trace --user web1 --number 5`,
 	})
 	root.AddCommand(newRun(), newCheck(), newDoctor(), newRules(), newTrace(),
 		newWatch(), newHits(), newCaptures(), newTraces(), newLosses(), newShow(), newGrep(), newProve(),
-		newReport(), newExport(), newVerify(), newPrune(), newVersion(), newGate())
+		newReport(), newExport(), newVerify(), newPrune(), newVersion(), newSelftest(), newGate(), newOffender())
 	return root
 }
 

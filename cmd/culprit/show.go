@@ -126,12 +126,15 @@ func (s shower) hit(h *event.Hit) error {
 	} else {
 		s.line("capture", "%s", h.Culprit.Capture.ID)
 		triggered := func(t *event.Trace) bool { return t.Culprit.Hit != nil && t.Culprit.Hit.ID == h.Event.ID }
-		sender := func(t *event.Trace) bool { return !triggered(t) && hasOrigin(h, t) }
+		sender := func(t *event.Trace) bool {
+			proves := h.Culprit.Proof != nil && h.Culprit.Proof.Trace.ID == t.Event.ID
+			return !triggered(t) && (proves || hasOrigin(h, t))
+		}
 		capture := evidence.Filter{Capture: h.Culprit.Capture.ID}
 		if err := s.traces("traces it triggered", capture, triggered); err != nil {
 			return err
 		}
-		if err := s.traces("traces of its process that were running already", capture, sender); err != nil {
+		if err := s.traces("traces with its process that were running already", capture, sender); err != nil {
 			return err
 		}
 	}
@@ -172,6 +175,10 @@ func (s shower) excerpt(p *event.ProofDetail) error {
 	t, ok := found.(*event.Trace)
 	if !ok {
 		return fmt.Errorf("show a proof: %s is no trace", p.Trace.ID)
+	}
+	if t.Culprit.Removed != "" {
+		s.title("the trace %s was removed: %s", t.File.Path, t.Culprit.Removed)
+		return nil
 	}
 	story, err := evidence.Excerpt(t.File.Path, *p)
 	if err != nil {

@@ -157,6 +157,9 @@ type terminal struct {
 // openTerminal takes over the terminal that out is. It returns nil if out is none,
 // or none that can move its cursor.
 func openTerminal(out io.Writer) *terminal {
+	if c, ok := out.(*checked); ok {
+		out = c.w
+	}
 	f, ok := out.(*os.File)
 	if !ok || os.Getenv("TERM") == "dumb" || os.Getenv("TERM") == "" {
 		return nil

@@ -19,12 +19,15 @@ type Pattern struct {
 	texts [][]byte // a line that matches holds one of them; empty: any line may match
 	fold  bool     // texts are in lower case, and lines in any
 	exact bool     // a line that holds one of texts does match
+
+	comments bool
 }
 
 // Options say how the texts of a pattern are meant.
 type Options struct {
 	Fixed      bool // as they are, not as regular expressions
 	IgnoreCase bool
+	Comments   bool // lines that culprit wrote match, too: they begin with #, those of strace never
 }
 
 // Compile makes a pattern that wants lines which match any of the expressions, which
@@ -47,7 +50,7 @@ func Compile(expressions []string, o Options) (*Pattern, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the patterns cannot be joined: %w", err)
 	}
-	p := &Pattern{re: re}
+	p := &Pattern{re: re, comments: o.Comments}
 	if tree, err := syntax.Parse(whole, syntax.Perl); err == nil {
 		var texts []string
 		texts, p.fold = literals(tree)

@@ -130,6 +130,9 @@ func (j job) run(ctx context.Context, s *scanner) error {
 	piece, size := empty, 0
 	var ended error // of the context
 	piece.Err = s.scan(t, func(number int64, line []byte) bool {
+		if !s.comments && len(line) > 0 && line[0] == '#' {
+			return true
+		}
 		piece.Count++
 		if j.wanted != Lines {
 			return j.wanted == Counts

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -103,8 +104,9 @@ func newPage(c *Case) *page {
 
 func title(x *index) string {
 	name := "capture " + text.Escape(x.Capture.Event.ID)
-	if len(x.Hits) > 0 && x.Hits[0].DNS != nil {
-		name = clip(x.Hits[0].DNS.Question.Name, maxLabel)
+	i := max(0, slices.IndexFunc(x.Hits, func(h event.Hit) bool { return h.Culprit.Proof != nil }))
+	if i < len(x.Hits) && x.Hits[i].DNS != nil {
+		name = clip(x.Hits[i].DNS.Question.Name, maxLabel)
 	}
 	return fmt.Sprintf("%s, asked by %s", name, user(&x.Capture.User))
 }

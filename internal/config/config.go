@@ -139,7 +139,7 @@ func Default() Config {
 			Levels: []Level{
 				{Hits: 1, Processes: 5, Window: 30 * time.Second, Strings: 512},
 				{Hits: 3, Processes: 50, Window: 2 * time.Minute, Strings: 65535},
-				{Hits: 10, Processes: 500, Window: 10 * time.Minute, Strings: 65535, Stacks: true},
+				{Hits: 10, Processes: 500, Window: 10 * time.Minute, Strings: 65535},
 			},
 			Concurrent: 32,
 			TraceBytes: 64 << 20,

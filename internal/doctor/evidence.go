@@ -23,7 +23,7 @@ func evidenceDir(_ context.Context, c *config.Config) Check {
 	info, err := os.Lstat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return newEvidenceDir(dir)
+		return newEvidenceDir(dir, c.Evidence)
 	case errors.Is(err, fs.ErrPermission):
 		return cannotTell()
 	case err != nil:
@@ -36,14 +36,18 @@ func evidenceDir(_ context.Context, c *config.Config) Check {
 	if st, is := info.Sys().(*syscall.Stat_t); is && st.Uid != 0 {
 		return fail(fmt.Sprintf("%s belongs to UID %d, who could change the evidence", dir, st.Uid), fmt.Sprintf("chown root: %s, if what is in it can be trusted; else move it away", dir))
 	}
-	if mode := info.Mode().Perm(); mode != 0o700 {
+	mode := info.Mode().Perm()
+	if mode&0o022 != 0 {
+		return fail(fmt.Sprintf("%s has the mode %04o: others could put links in our way", dir, mode), "chmod 0700 "+dir)
+	}
+	if mode != 0o700 {
 		return warn(fmt.Sprintf("%s has the mode %04o: traces hold passwords", dir, mode), "chmod 0700 "+dir)
 	}
-	return onDisk(dir, dir)
+	return onDisk(dir, dir, c.Evidence)
 }
 
 // newEvidenceDir looks at the directory above the one that is to be made.
-func newEvidenceDir(dir string) Check {
+func newEvidenceDir(dir string, e config.Evidence) Check {
 	above := dir
 	for {
 		above = filepath.Dir(above)
@@ -65,11 +69,11 @@ func newEvidenceDir(dir string) Check {
 	if err := unix.Access(above, unix.W_OK); err != nil {
 		return fail(fmt.Sprintf("cannot make %s: write to %s: %v", dir, above, err), "set evidence.dir to a directory on a file system that can be written to")
 	}
-	return onDisk(dir+" is not there yet and can be made", above)
+	return onDisk(dir+" is not there yet and can be made", above, e)
 }
 
 // onDisk looks at the file system of path.
-func onDisk(found, path string) Check {
+func onDisk(found, path string, e config.Evidence) Check {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
 		return warn(found+"; cannot tell how much is free: "+err.Error(), "look yourself: df "+path)
@@ -79,6 +83,8 @@ func onDisk(found, path string) Check {
 	switch {
 	case st.Flags&unix.ST_RDONLY != 0:
 		return fail(found+", but the file system is read-only", "mount it for writing, or set evidence.dir to another directory")
+	case free < int64(e.MinFree):
+		return fail(fmt.Sprintf("%s, less than evidence.min_free (%s): nothing would be traced", found, text.Size(int64(e.MinFree))), "free some space, set evidence.dir to a larger file system, or lower evidence.min_free")
 	case st.Type == unix.TMPFS_MAGIC:
 		return warn(found+", in memory (tmpfs): a reboot deletes it", "set evidence.dir to a directory on a disk")
 	case free < lowSpace:

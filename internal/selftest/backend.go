@@ -1,0 +1,133 @@
+package selftest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A backend is one flavour of iptables. Both can be installed, and the plain names
+// of the commands mean one of them.
+type backend struct {
+	name string // nft or legacy
+	dir  string // where the plain names of the commands mean this one
+	own  bool   // so they do on this machine
+	// absent says, by family, why the backend does not have it.
+	absent map[string]string
+}
+
+var families = []string{"ipv4", "ipv6"}
+
+func command(family string) string {
+	return map[string]string{"ipv4": "iptables", "ipv6": "ip6tables"}[family]
+}
+
+// findBackends looks for both, and makes a directory below dir for each in which
+// the plain names of the commands mean that one. The machine's own comes first.
+func findBackends(ctx context.Context, dir string) []backend {
+	plain := iptablesVersion(ctx)
+	var all []backend
+	for _, name := range []string{"nft", "legacy"} {
+		b := backend{name: name, dir: filepath.Join(dir, name), own: backendOf(plain) == name, absent: map[string]string{}}
+		for _, family := range families {
+			if err := b.link(command(family)); err != nil {
+				b.absent[family] = err.Error()
+			}
+		}
+		all = append(all, b)
+	}
+	if all[1].own {
+		slices.Reverse(all)
+	}
+	return all
+}
+
+// backendOf says which backend a command is of, by what it prints for --version;
+// before 1.8 there was but one, and it is not named.
+func backendOf(version string) string {
+	switch {
+	case strings.Contains(version, "(nf_tables)"):
+		return "nft"
+	case strings.HasPrefix(version, "iptables v"):
+		return "legacy"
+	}
+	return ""
+}
+
+// link makes a command and its -save known by their plain names. One program is all
+// of them, and goes by the name it is called.
+func (b *backend) link(command string) error {
+	if err := os.MkdirAll(b.dir, 0o700); err != nil {
+		return err
+	}
+	for _, suffix := range []string{"", "-save"} {
+		path, err := lookPath(command + "-" + b.name + suffix)
+		if err != nil && b.own {
+			path, err = lookPath(command + suffix)
+		}
+		if err != nil {
+			return fmt.Errorf("there is no %s-%s%s", command, b.name, suffix)
+		}
+		if path, err = filepath.EvalSymlinks(path); err != nil {
+			return err
+		}
+		if err := os.Symlink(path, filepath.Join(b.dir, command+suffix)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leftovers says what is in the firewall of the calling thread's namespace, where
+// nothing should be.
+func (b *backend) leftovers(ctx context.Context, family string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	save := filepath.Join(b.dir, command(family)+"-save")
+	out, err := exec.CommandContext(ctx, save).Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			return nil, fmt.Errorf("run %s: %w: %s", save, err, strings.TrimSpace(string(exit.Stderr)))
+		}
+		return nil, fmt.Errorf("run %s: %w", save, err)
+	}
+	return leftIn(string(out), b.name), nil
+}
+
+// leftIn lists what iptables-save shows of a firewall that should be empty. Tables
+// of iptables-legacy stay once they were used: the kernel has them for good.
+func leftIn(saved, backend string) (left []string) {
+	for line := range strings.Lines(saved) {
+		line = strings.TrimSpace(line)
+		builtin := strings.HasPrefix(line, ":") && !strings.Contains(line, " - ")
+		switch {
+		case line == "", line == "COMMIT", strings.HasPrefix(line, "#"):
+		case backend == "legacy" && (strings.HasPrefix(line, "*") || builtin):
+		default:
+			left = append(left, line)
+		}
+	}
+	return left
+}
+
+// lookPath is [exec.LookPath] that also looks where iptables usually is: "su"
+// without "-" leaves the system directories out of PATH.
+func lookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return p, nil
+		}
+	}
+	return "", err
+}

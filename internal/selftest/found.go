@@ -1,0 +1,62 @@
+package selftest
+
+import (
+	"iter"
+
+	"culprit/evidence"
+	"culprit/internal/event"
+)
+
+// read reads all of the evidence anew.
+func (h *hunt) read(dir string) error {
+	r, err := evidence.OpenReader(dir)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if h.hits, err = all(r.Hits(evidence.Filter{})); err != nil {
+		return err
+	}
+	if h.traces, err = all(r.Traces(evidence.Filter{})); err != nil {
+		return err
+	}
+	if h.proofs, err = all(r.Proofs(evidence.Filter{})); err != nil {
+		return err
+	}
+	h.losses, err = all(r.Losses(evidence.Filter{}))
+	return err
+}
+
+func all[T any](documents iter.Seq2[T, error]) (got []T, err error) {
+	for v, err := range documents {
+		if err != nil {
+			return got, err
+		}
+		got = append(got, v)
+	}
+	return got, nil
+}
+
+// hit finds the hit of a query.
+func (h *hunt) hit(q sent) *event.Hit {
+	for i := range h.hits {
+		hit := &h.hits[i]
+		if hit.DNS == nil || hit.Network.Type != q.family || hit.Network.Transport != q.transport {
+			continue
+		}
+		if _, label, ok := parseName(hit.DNS.Question.Name); ok && label == q.label {
+			return hit
+		}
+	}
+	return nil
+}
+
+// proof finds the first proof of a hit.
+func (h *hunt) proof(hit *event.Hit) *event.Proof {
+	for i := range h.proofs {
+		if h.proofs[i].Culprit.Hit.ID == hit.Event.ID {
+			return &h.proofs[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,231 @@
+package selftest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"culprit/internal/event"
+)
+
+// A hunt is what one run of the daemon showed.
+type hunt struct {
+	backend backend
+	uid     uint32
+	full    bool // with straces; else only the rules are tried
+	noIPv6  string
+	err     error // why it could not be done as meant
+	log     []string
+
+	began   time.Time     // when the daemon was started
+	ready   time.Duration // from then, once it was
+	first   sent          // the sender that stays, before anything is traced
+	queries []sent        // those after it
+	gate    string        // what the daemon logged of the gate, "" if nothing
+	memory  int64         // the most that the daemon used, in bytes
+
+	hits   []event.Hit
+	traces []event.Trace
+	proofs []event.Proof
+	losses []event.Loss
+
+	stopped  time.Duration
+	stopErr  error
+	straces  []int               // that outlived the daemon
+	stayed   string              // what is wrong with the sender that should have stayed, if anything
+	leftover map[string][]string // in the firewall, by family
+	saveErr  map[string]error
+}
+
+// rounds is how often a full hunt sends a query in every way.
+const rounds = 5
+
+// hunt moves the calling thread into a new namespace and lets the daemon hunt there
+// with a backend. A hunt that is not full is over sooner: nothing is traced.
+func (s *session) hunt(ctx context.Context, b backend, full bool) *hunt {
+	h := &hunt{backend: b, uid: s.uid, leftover: map[string][]string{}, saveErr: map[string]error{}}
+	if b.absent["ipv4"] != "" {
+		return h
+	}
+	h.full = full
+	if h.err = ended(ctx); h.err != nil {
+		return h
+	}
+	if h.err = enterNew(); h.err != nil {
+		return h
+	}
+	addrs := []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	if conn, err := net.ListenPacket("udp", "[::1]:0"); err != nil {
+		h.noIPv6 = "there is no IPv6: " + err.Error()
+	} else {
+		conn.Close()
+		addrs = append(addrs, netip.IPv6Loopback())
+	}
+	resolver, err := listen(addrs...)
+	if err != nil {
+		h.err = err
+		return h
+	}
+	defer resolver.close()
+
+	dir := s.path(b.name + "-evidence")
+	h.began = time.Now()
+	d, err := s.start(h, dir)
+	if err != nil {
+		h.err = err
+		return h
+	}
+	stays, err := s.drive(ctx, d, h, dir)
+	h.err = err
+	h.finish(d, stays, dir)
+	for _, family := range h.families() {
+		// Not with ctx: what is left behind must be known also after a Ctrl-C.
+		h.leftover[family], h.saveErr[family] = b.leftovers(context.WithoutCancel(ctx), family)
+	}
+	return h
+}
+
+// finish stops the daemon and looks at what it leaves.
+func (h *hunt) finish(d *daemon, stays *offender, dir string) {
+	h.memory = peak(d.cmd.Process.Pid)
+	stopping := time.Now()
+	h.stopErr = d.stop()
+	h.stopped = time.Since(stopping)
+	h.log, _ = d.log()
+	if h.err == nil || h.ready > 0 {
+		h.err = errors.Join(h.err, h.read(dir))
+	}
+	h.straces = alive(h.traces)
+	if stays != nil {
+		h.stayed = wrongWith(stays.cmd.Process.Pid)
+		if err := stays.end(); err != nil && h.stayed == "" {
+			h.stayed = err.Error()
+		}
+	}
+}
+
+// families are those that can be tried.
+func (h *hunt) families() []string {
+	if h.noIPv6 != "" || h.backend.absent["ipv6"] != "" {
+		return []string{"ipv4"}
+	}
+	return families
+}
+
+// start writes a configuration and starts a daemon with it.
+func (s *session) start(h *hunt, dir string) (*daemon, error) {
+	guard := "{}"
+	if !h.full {
+		guard = fmt.Sprintf("{never_users: [%d]}", s.uid)
+	}
+	// What is not here is as everybody has it. The deadline is longer: a machine that
+	// is busy just now should show how long it takes, not fail.
+	text := fmt.Sprintf(`rules: [{name: selftest, domain: %s, families: [%s]}]
+capture: {levels: [{hits: 1, processes: 100, window: 30s, strings: 512}], gate_deadline: 2s}
+guard: %s
+evidence: {dir: %q, min_free: 1MiB}
+log: {format: text, level: debug}
+`, domain, strings.Join(h.families(), ", "), guard, dir)
+	config := s.path(h.backend.name + ".yaml")
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, fmt.Errorf("write a configuration: %w", err)
+	}
+	var env []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "PATH=") && !strings.HasPrefix(v, "NOTIFY_SOCKET=") {
+			env = append(env, v)
+		}
+	}
+	env = append(env, "PATH="+h.backend.dir+":"+os.Getenv("PATH"))
+	return startDaemon(s.program, config, s.path(h.backend.name+".log"), env)
+}
+
+// drive sends queries to a daemon and waits until they are recorded, and in a full
+// hunt proven. It returns the offender that stays, if there is one.
+func (s *session) drive(ctx context.Context, d *daemon, h *hunt, dir string) (stays *offender, err error) {
+	if _, err := d.await(ctx, "ready"); err != nil {
+		return nil, err
+	}
+	h.ready = time.Since(h.began)
+	count := len(ways)
+	if h.full {
+		if stays, h.first, err = s.offend(ways[0], true); err != nil {
+			return nil, err
+		}
+		// What does not come is missed by a check of its own.
+		if _, err := d.await(ctx, "tracing"); errors.Is(err, errEnded) {
+			return stays, err
+		}
+		h.gate, err = d.await(ctx, "the gate is in place", "the gate does not cover", "no gate", "the gate failed")
+		if errors.Is(err, errEnded) {
+			return stays, err
+		}
+		count *= rounds
+	}
+	for i := range count {
+		w := ways[i%len(ways)]
+		if !slices.Contains(h.families(), w.family) {
+			continue
+		}
+		if err := ended(ctx); err != nil {
+			return stays, err
+		}
+		o, q, err := s.offend(w, false)
+		if err != nil {
+			return stays, err
+		}
+		h.queries = append(h.queries, q)
+		if err := o.end(); err != nil {
+			return stays, fmt.Errorf("send a query over %s and %s: %w", w.transport, w.family, err)
+		}
+	}
+	return stays, h.settle(ctx, d, dir)
+}
+
+// settle waits until the evidence holds what it should. What is missing in the end
+// fails its check.
+func (h *hunt) settle(ctx context.Context, d *daemon, dir string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond) // the catalogue tells nobody when it grows
+	defer tick.Stop()
+	for {
+		if err := h.read(dir); err != nil {
+			return err
+		}
+		if h.complete() {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-d.done:
+			return errEnded
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (h *hunt) complete() bool {
+	for _, q := range h.queries {
+		hit := h.hit(q)
+		if hit == nil || h.full && h.proof(hit) == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// ended says why a hunt is not gone on with.
+func ended(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("ended early: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,288 @@
+package selftest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"culprit/internal/config"
+	"culprit/internal/event"
+	"culprit/internal/text"
+)
+
+// judge makes checks of what the hunts showed.
+func judge(hunts []*hunt) (checks []Check) {
+	if !slices.ContainsFunc(hunts, func(h *hunt) bool { return h.backend.own }) {
+		checks = append(checks, failed("install the package iptables", "there is no iptables").named("iptables"))
+	}
+	for _, h := range hunts {
+		checks = append(checks, h.checks()...)
+	}
+	return checks
+}
+
+// checks are the rules of a hunt, and the rest if it was full.
+func (h *hunt) checks() (checks []Check) {
+	if h.err != nil {
+		checks = append(checks, failed(seeLog, "%v", h.err).named("hunt, "+h.backend.name))
+	}
+	checks = append(checks,
+		h.rules("ipv4").named("rules, "+h.backend.name+", IPv4"),
+		h.rules("ipv6").named("rules, "+h.backend.name+", IPv6"))
+	if !h.full {
+		return checks
+	}
+	return append(checks,
+		h.latency().named("hit latency"),
+		h.users().named("user"),
+		h.attach().named("attach"),
+		h.gates().named("gate"),
+		h.proven().named("proof"),
+		h.lost().named("losses"),
+		h.stop().named("stop"),
+		h.memoryUsed().named("memory"))
+}
+
+func (c Check) named(name string) Check {
+	c.Name = name
+	return c
+}
+
+const (
+	seeDoctor = "see what `culprit doctor` says"
+	seeLog    = "see the log below, and what `culprit doctor` says"
+	report    = "please report it, with all of this"
+)
+
+func ok(values map[string]float64, found string, args ...any) Check {
+	return Check{Status: OK, Found: fmt.Sprintf(found, args...), Values: values}
+}
+
+func failed(remedy, found string, args ...any) Check {
+	return Check{Status: Failed, Found: fmt.Sprintf(found, args...), Remedy: remedy}
+}
+
+// skipped is the result of a check for which nothing was there to look at.
+func skipped(why string) Check { return Check{Status: Skipped, Found: why} }
+
+// rules says whether the rules of a family match and go again.
+func (h *hunt) rules(family string) Check {
+	absent := h.backend.absent[family]
+	if family == "ipv6" {
+		absent = cmp.Or(absent, h.noIPv6)
+	}
+	if absent != "" {
+		return Check{Status: NotHere, Found: absent}
+	}
+	var count, matched int
+	for _, q := range h.queries {
+		if q.family == family {
+			count++
+			if h.hit(q) != nil {
+				matched++
+			}
+		}
+	}
+	switch {
+	case count == 0:
+		return skipped("no packet was sent")
+	case matched < count:
+		return failed(seeDoctor+" of rules", "of %s only %d matched", text.Plural(count, "packet"), matched)
+	case h.saveErr[family] != nil:
+		return failed(report, "cannot tell what is left behind: %v", h.saveErr[family])
+	case len(h.leftover[family]) > 0:
+		return failed(report, "left behind: %s", strings.Join(h.leftover[family], "; "))
+	}
+	return ok(values("ready", h.ready), "%d of %d packets matched (udp, tcp); ready after %s; nothing left behind", matched, count, ms(h.ready))
+}
+
+// latency is from just before a query is sent until the daemon has its packet.
+func (h *hunt) latency() Check {
+	var all []time.Duration
+	for i := range h.hits {
+		if at, ok := sentAt(&h.hits[i]); ok {
+			all = append(all, h.hits[i].Timestamp.Sub(at))
+		}
+	}
+	if len(all) == 0 {
+		return skipped("no packet was seen")
+	}
+	return ok(quantiles(all), "%s in the middle, %s at most, from sending a packet to having it as a hit", ms(median(all)), ms(slices.Max(all)))
+}
+
+// sentAt says when the packet of a hit was sent.
+func sentAt(hit *event.Hit) (time.Time, bool) {
+	if hit.DNS == nil {
+		return time.Time{}, false
+	}
+	at, _, ok := parseName(hit.DNS.Question.Name)
+	return at, ok
+}
+
+func (h *hunt) users() Check {
+	if len(h.hits) == 0 {
+		return skipped("no packet was seen")
+	}
+	known := 0
+	for _, hit := range h.hits {
+		if hit.User != nil && hit.User.UID() == h.uid {
+			known++
+		}
+	}
+	if known < len(h.hits) {
+		return failed(report, "of %s only %d have the user that sent the packet", text.Plural(len(h.hits), "hit"), known)
+	}
+	return ok(nil, "%d of %d hits have the user that sent the packet", known, len(h.hits))
+}
+
+// attach looks at the first sender, who was there before anything was traced.
+func (h *hunt) attach() Check {
+	hit := h.hit(h.first)
+	if hit == nil {
+		return skipped("no packet was seen")
+	}
+	for i := range h.traces {
+		t := &h.traces[i]
+		if hit.Process == nil || t.Process.EntityID != hit.Process.EntityID {
+			continue
+		}
+		at, _ := sentAt(hit)
+		attaching := milliseconds(t.Culprit.AttachMS)
+		took := t.Timestamp.Add(attaching).Sub(at)
+		v := values("attach", attaching)
+		v["from_packet_ms"] = inMS(took)
+		return ok(v, "strace was on the first sender %s after its packet, %s after it was found", ms(took), ms(attaching))
+	}
+	if hit.Process == nil {
+		return failed(seeDoctor+" of socket diagnostics", "the first sender holds its socket still, but was not found: %s", hit.Culprit.Origin.Reason)
+	}
+	return failed(seeDoctor+" of ptrace and attaching", "strace was not on the first sender within %v", patience)
+}
+
+// gates counts the programs that were held until strace was on them.
+func (h *hunt) gates() Check {
+	if h.hit(h.first) == nil {
+		return skipped("no packet was seen")
+	}
+	switch h.gate {
+	case "":
+		return failed(seeLog, "no gate within %v", patience)
+	case "no gate", "the gate failed":
+		return failed(seeDoctor+" of the gate: without it programs are traced from some milliseconds after their start", "%s", h.gate)
+	}
+	var holds []time.Duration
+	pids := map[int]bool{}
+	for _, q := range h.queries {
+		pids[q.pid] = true
+	}
+	for i := range h.traces {
+		if t := &h.traces[i]; t.Culprit.FromStart && pids[t.Process.PID] {
+			holds = append(holds, milliseconds(t.Culprit.AttachMS))
+		}
+	}
+	if len(holds) < len(h.queries) {
+		return failed(seeLog, "of %s only %d were traced from their start", text.Plural(len(h.queries), "program"), len(holds))
+	}
+	c := ok(quantiles(holds), "%d of %d programs traced from their start, held for %s in the middle, %s at most", len(holds), len(h.queries), ms(median(holds)), ms(slices.Max(holds)))
+	usual := config.Default().Capture.GateDeadline
+	if slices.Max(holds) > usual {
+		c.Found += fmt.Sprintf("; longer than capture.gate_deadline, %v by default, lets them be held: is the machine very busy?", usual)
+	}
+	return c
+}
+
+// proven counts the packets for which the line that sent them was found.
+func (h *hunt) proven() Check {
+	var times []time.Duration
+	seen := 0
+	for _, q := range h.queries {
+		hit := h.hit(q)
+		if hit == nil {
+			continue
+		}
+		seen++
+		p := h.proof(hit)
+		if p == nil || p.Culprit.Probable {
+			continue
+		}
+		at, _ := sentAt(hit)
+		if id, err := ulid.ParseStrict(p.Event.ID); err == nil { // it says when it was made
+			times = append(times, max(0, ulid.Time(id.Time()).Sub(at)))
+		}
+	}
+	switch {
+	case seen == 0:
+		return skipped("no packet was seen")
+	case len(times) < seen:
+		return failed("if all above is ok, "+report, "of %s only %d are proven", text.Plural(seen, "hit"), len(times))
+	}
+	return ok(quantiles(times), "%d of %d hits proven by the line of a trace that sent the packet, found %s after that in the middle", len(times), seen, ms(median(times)))
+}
+
+func (h *hunt) lost() Check {
+	var lost []string
+	for _, l := range h.losses {
+		lost = append(lost, fmt.Sprintf("%s (%d)", l.Culprit.What, l.Culprit.Count))
+	}
+	if lost != nil {
+		return failed(seeLog, "%s", strings.Join(lost, ", "))
+	}
+	if len(h.hits) == 0 {
+		return skipped("no packet was seen")
+	}
+	return ok(nil, "none")
+}
+
+func (h *hunt) stop() Check {
+	switch {
+	case h.ready == 0:
+		return skipped("the daemon was never ready")
+	case h.stopErr != nil:
+		return failed(seeLog, "the daemon did not stop well: %v", h.stopErr)
+	case len(h.straces) > 0:
+		return failed(report, "straces outlived the daemon: %v", h.straces)
+	case h.stayed != "":
+		return failed(report, "%s", h.stayed)
+	}
+	return ok(values("stop", h.stopped), "all straces gone after %s, what they traced lives on", ms(h.stopped))
+}
+
+func (h *hunt) memoryUsed() Check {
+	if h.ready == 0 || h.memory == 0 {
+		return skipped("the daemon was gone")
+	}
+	return ok(map[string]float64{"peak_bytes": float64(h.memory)}, "%s at most in the daemon", text.Size(h.memory))
+}
+
+func median(all []time.Duration) time.Duration {
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[len(sorted)/2]
+}
+
+// quantiles are the numbers of durations.
+func quantiles(all []time.Duration) map[string]float64 {
+	v := values("p50", median(all))
+	v["max_ms"] = inMS(slices.Max(all))
+	v["count"] = float64(len(all))
+	return v
+}
+
+func values(name string, d time.Duration) map[string]float64 {
+	return map[string]float64{name + "_ms": inMS(d)}
+}
+
+func milliseconds(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }
+
+func inMS(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// ms writes a duration for people: "3.4 ms", "120 ms".
+func ms(d time.Duration) string {
+	if d < 100*time.Millisecond {
+		return fmt.Sprintf("%.1f ms", inMS(d))
+	}
+	return fmt.Sprintf("%.0f ms", inMS(d))
+}

@@ -1,0 +1,190 @@
+// Package selftest runs a whole small hunt on this machine, in a network namespace
+// of its own, and says what of culprit works here and how fast.
+//
+// It is the real daemon that hunts, a child process started as culprit run. The
+// firewall, the resolver and the offender it hunts are our own. The machine's own
+// firewall is never touched; the gate holds programs of one unused user only.
+package selftest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"culprit/internal/event"
+)
+
+// Status is how a check came out.
+type Status string
+
+// What comes of a check.
+const (
+	OK      Status = "ok"
+	Failed  Status = "failed"
+	NotHere Status = "not here" // the machine does not have what would be tested
+	Skipped Status = "skipped"  // what it needs failed before, which has a check of its own
+)
+
+// A Check is what was tried and what came out. Found can hold what other programs
+// wrote: escape it before printing.
+type Check struct {
+	Name   string `json:"name"`
+	Status Status `json:"status"`
+	Found  string `json:"found"`
+	Remedy string `json:"remedy,omitempty"` // what to do, if it failed
+	// Values are the numbers of Found, each named with its unit, such as "p50_ms".
+	Values map[string]float64 `json:"values,omitempty"`
+}
+
+func (c Check) failed() bool { return c.Status == Failed }
+
+// Report is what came out of it all, in the shape of package event.
+type Report struct {
+	Timestamp time.Time      `json:"@timestamp"`
+	Event     Outcome        `json:"event"`
+	Observer  event.Observer `json:"observer"`
+	Culprit   Detail         `json:"culprit"`
+}
+
+// Outcome is the "event" object of a report.
+type Outcome struct {
+	event.Meta
+	Outcome string `json:"outcome"` // success or failure
+}
+
+// Detail is what ECS has no field for.
+type Detail struct {
+	Checks   []Check  `json:"checks"`
+	Versions Versions `json:"versions"`
+	// Log has the lines of the daemons' logs that matter most, if something failed.
+	Log []string `json:"log,omitempty"`
+	// Kept is the directory with evidence, configurations and logs, if it was kept.
+	Kept string `json:"kept,omitempty"`
+}
+
+// Failures counts the checks that failed.
+func (r *Report) Failures() (n int) {
+	for _, c := range r.Culprit.Checks {
+		if c.failed() {
+			n++
+		}
+	}
+	return n
+}
+
+// Options say how to run.
+type Options struct {
+	Version string // of culprit
+	Keep    bool   // leave the directory
+	// Program is the culprit that is tried. Empty: the program that runs.
+	Program string
+}
+
+// limit bounds everything up to stopping the last daemon. On a machine that is well
+// all of it takes some seconds.
+const limit = 16 * time.Second
+
+// Run hunts with each backend of iptables that is here. It needs root, takes less
+// than 30 seconds, and leaves nothing behind, also when ctx ends before. An error
+// without a report says that nothing could be tried at all.
+func Run(ctx context.Context, o Options) (r *Report, err error) {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	s, err := newSession(o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+
+	var hunts []*hunt
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// This thread changes its namespace. It stays locked, so it ends with the
+		// goroutine, and what it started is killed with it.
+		runtime.LockOSThread()
+		full := true
+		for _, b := range findBackends(ctx, s.dir) {
+			hunts = append(hunts, s.hunt(ctx, b, full))
+			full = full && b.absent["ipv4"] != ""
+		}
+	}()
+	<-done
+
+	r = &Report{
+		Timestamp: began,
+		Event:     Outcome{event.Meta{ID: event.NewID(), Kind: "event", Action: "selftest", Start: &began}, "success"},
+		Observer:  event.Observer{Product: "culprit", Version: o.Version},
+		Culprit:   Detail{Checks: judge(hunts), Versions: findVersions(context.WithoutCancel(ctx), o.Version)},
+	}
+	if r.Failures() > 0 {
+		r.Event.Outcome = "failure"
+		for _, h := range hunts {
+			if slices.ContainsFunc(h.checks(), Check.failed) {
+				r.Culprit.Log = append(r.Culprit.Log, worst(h.log)...)
+			}
+		}
+	}
+	if o.Keep {
+		r.Culprit.Kept = s.dir
+	}
+	r.Event.Finish(time.Now())
+	return r, nil
+}
+
+// A session is what all hunts have in common.
+type session struct {
+	dir     string // for evidence, configurations and logs
+	keep    bool
+	program string   // the path of culprit
+	file    *os.File // the same: others may not enter the directory it is in
+	uid     uint32   // of the offenders
+	number  int      // of offenders so far
+}
+
+func newSession(o Options) (_ *session, err error) {
+	s := &session{keep: o.Keep, program: o.Program}
+	if s.program == "" {
+		if s.program, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("find the program that runs: %w", err)
+		}
+	}
+	if s.uid, err = unusedUID(); err != nil {
+		return nil, err
+	}
+	if s.file, err = os.Open(s.program); err != nil {
+		return nil, fmt.Errorf("open the program that runs: %w", err)
+	}
+	info, err := s.file.Stat()
+	if err == nil && info.Mode()&0o001 == 0 {
+		err = fmt.Errorf("the offender runs as another user, who may not execute %s: chmod o+x %s", s.program, s.program)
+	}
+	if err == nil {
+		s.dir, err = os.MkdirTemp("", "culprit-selftest-") // 0700
+	}
+	if err != nil {
+		s.file.Close()
+		return nil, fmt.Errorf("prepare a hunt: %w", err)
+	}
+	return s, nil
+}
+
+func (s *session) close() error {
+	s.file.Close()
+	if s.keep {
+		return nil
+	}
+	if err := os.RemoveAll(s.dir); err != nil {
+		return fmt.Errorf("remove what the self-test wrote: %w", err)
+	}
+	return nil
+}
+
+// path is one below the session's directory.
+func (s *session) path(name string) string { return filepath.Join(s.dir, name) }

@@ -1,0 +1,72 @@
+package selftest
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"culprit/internal/strace"
+)
+
+// Versions are what a bug report should name first.
+type Versions struct {
+	Culprit      string `json:"culprit"`
+	Kernel       string `json:"kernel"` // with the architecture
+	Iptables     string `json:"iptables"`
+	Strace       string `json:"strace"`
+	Go           string `json:"go"`
+	Distribution string `json:"distribution"`
+}
+
+// String is one line.
+func (v Versions) String() string {
+	return strings.Join([]string{"culprit " + v.Culprit, v.Kernel, v.Iptables, v.Strace, v.Go, v.Distribution}, ", ")
+}
+
+func findVersions(ctx context.Context, culprit string) Versions {
+	v := Versions{Culprit: culprit, Kernel: "unknown kernel", Iptables: iptablesVersion(ctx), Strace: "no strace", Go: runtime.Version(), Distribution: "unknown distribution"}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		v.Kernel = unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Machine[:])
+	}
+	if v.Iptables == "" {
+		v.Iptables = "no iptables"
+	}
+	if p, err := strace.Find(ctx); err == nil {
+		v.Strace = "strace " + p.Version()
+	}
+	if text, err := os.ReadFile("/etc/os-release"); err == nil {
+		if name := prettyName(string(text)); name != "" {
+			v.Distribution = name
+		}
+	}
+	return v
+}
+
+// iptablesVersion is what the plain name prints, such as "iptables v1.8.9 (nf_tables)".
+func iptablesVersion(ctx context.Context) string {
+	path, err := lookPath("iptables")
+	if err != nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	out, _ := exec.CommandContext(ctx, path, "--version").Output()
+	return strings.TrimSpace(string(out))
+}
+
+// prettyName reads os-release(5).
+func prettyName(text string) string {
+	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
+		if value, found := strings.CutPrefix(lines.Text(), "PRETTY_NAME="); found {
+			return strings.Trim(value, `"'`)
+		}
+	}
+	return ""
+}
