@@ -1,14 +1,91 @@
 package evidence
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
+	"time"
 
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"culprit/evidence/tracefile"
 	"culprit/internal/event"
+	"culprit/internal/text"
 )
+
+// catalogueFiles are the suffixes of SQLite's files.
+var catalogueFiles = []string{"", "-wal", "-shm", "-journal"}
+
+// openCatalogue opens the catalogue, and marks what an earlier culprit left running;
+// it returns the captures.
+func (s *Store) openCatalogue() (lost []event.Capture, err error) {
+	if s.db, err = openCatalogue(s.dir.Path(), false); err != nil {
+		return nil, err
+	}
+	if s.writer, err = newWriter(s.db); err != nil {
+		return nil, fmt.Errorf("open the catalogue: %w", err)
+	}
+	if lost, err = s.markLost(); err != nil {
+		return nil, fmt.Errorf("mark what an earlier culprit left running: %w", err)
+	}
+	return lost, nil
+}
+
+// isCorrupt reports whether SQLite says that a catalogue is damaged, or none.
+func isCorrupt(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	code := e.Code() & 0xff // the rest tells more (https://www.sqlite.org/rescode.html)
+	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
+}
+
+// setAside renames a damaged catalogue and returns its new name. Trace files stay; the
+// next catalogue lists them.
+func (s *Store) setAside() (aside string, err error) {
+	if s.db != nil {
+		s.db.Close()
+		s.db = nil
+	}
+	aside = catalogueName + ".damaged-" + time.Now().UTC().Format("20060102T150405.000")
+	for _, suffix := range catalogueFiles {
+		err := s.dir.root.Rename(catalogueName+suffix, aside+suffix)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("keep the damaged catalogue aside: %w", err)
+		}
+	}
+	return aside, nil
+}
+
+// markLock notes in the lock that we run; Close takes that back.
+func (s *Store) markLock() error {
+	if _, err := s.lock.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0); err != nil {
+		return fmt.Errorf("note in the evidence directory that culprit runs: %w", err)
+	}
+	return nil
+}
+
+// unclean says that an earlier culprit did not end in good order, and since when
+// nothing was watched: "" if it did.
+func (d *Directory) unclean() string {
+	info, err := d.root.Stat("lock")
+	if err != nil || info.Size() == 0 {
+		return ""
+	}
+	last := info.ModTime()
+	for _, suffix := range catalogueFiles {
+		if info, err := d.root.Stat(catalogueName + suffix); err == nil && info.ModTime().After(last) {
+			last = info.ModTime()
+		}
+	}
+	return fmt.Sprintf("%s, or the machine went down: nothing was watched from then until now; the last sign of it was at %s", killed, text.Time(last))
+}
 
 // killed is why what markLost finds has ended.
 const killed = "culprit was killed"
@@ -65,15 +142,20 @@ func (s *Store) adoptOrphans() error {
 		if err != nil || !e.Type().IsRegular() {
 			return nil // it is not there, or not ours
 		}
-		pid, id, ok := parseName(path.Base(name))
+		plain, compressed := strings.CutSuffix(name, tracefile.Suffix)
+		pid, id, ok := parseName(path.Base(plain))
 		if !ok || known[id.String()] {
 			return nil
 		}
-		file := filepath.Join(s.dir.Path(), name)
-		size, err := s.dir.markPartial(file, killed)
-		if err != nil {
-			return nil
+		file, because := filepath.Join(s.dir.Path(), plain), "its catalogue was damaged"
+		var size int64
+		if !compressed { // one that is had ended
+			because = killed
+			if size, err = s.dir.markPartial(file, killed); err != nil {
+				return nil
+			}
 		}
+		known[id.String()] = true
 		c := captures[path.Base(path.Dir(name))]
 		c.Event.ID = path.Base(path.Dir(name))
 		start := id.Timestamp()
@@ -85,7 +167,7 @@ func (s *Store) adoptOrphans() error {
 			File:    event.File{Path: file, Size: size},
 			Culprit: event.TraceDetail{
 				Capture: event.Reference{ID: c.Event.ID}, Hit: c.Culprit.FirstHit,
-				State: event.StateLost, EndedBecause: killed, Lost: 0,
+				State: event.StateLost, EndedBecause: because,
 			},
 		})
 		return nil

@@ -67,20 +67,32 @@ func Open(dir string, log *slog.Logger) (_ *Store, err error) {
 		return nil, err
 	}
 	// SQLite opens its files by name.
-	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+	for _, suffix := range catalogueFiles {
 		if err := s.dir.plain(catalogueName + suffix); err != nil {
 			return nil, err
 		}
 	}
-	if s.db, err = openCatalogue(s.dir.Path(), false); err != nil {
+	gap := s.dir.unclean()
+	lost, err := s.openCatalogue()
+	if isCorrupt(err) {
+		aside, moveErr := s.setAside()
+		if moveErr != nil {
+			return nil, errors.Join(err, moveErr)
+		}
+		log.Error("the catalogue was damaged: it is kept aside, and a new one begins", "aside", aside, "error", err)
+		if lost, err = s.openCatalogue(); err == nil {
+			s.queue <- event.NewLoss("the catalogue was damaged, its hits and captures are in "+aside, 1)
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
-	if s.writer, err = newWriter(s.db); err != nil {
-		return nil, fmt.Errorf("open the catalogue: %w", err)
+	if gap != "" {
+		log.Warn(gap)
+		s.queue <- event.NewLoss(gap, 1)
 	}
-	lost, err := s.markLost()
-	if err != nil {
-		return nil, fmt.Errorf("mark what an earlier culprit left running: %w", err)
+	if err := s.markLock(); err != nil {
+		return nil, err
 	}
 	s.prover = newProver(s.offer, log)
 	go s.write()
@@ -95,7 +107,7 @@ func (s *Store) Close() error {
 	s.prover.close()
 	close(s.queue)
 	<-s.written
-	return s.release()
+	return errors.Join(s.lock.Truncate(0), s.release())
 }
 
 func (s *Store) release() error {

@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"culprit/evidence/tracefile"
 	"culprit/internal/event"
 )
 
@@ -279,9 +281,94 @@ func TestNothingThere(t *testing.T) {
 	if _, err := OpenReader(dir); err == nil || !strings.Contains(err.Error(), catalogueName) {
 		t.Errorf("got %v", err)
 	}
-	if s, err := Open(dir, logs); err == nil {
-		s.Close()
-		t.Error("a file that is no catalogue was opened")
+}
+
+// A damaged catalogue is kept aside, a new one begins, and no trace file is lost.
+func TestDamaged(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func([]byte) []byte{
+		"no catalogue": func([]byte) []byte { return []byte("this is no data base at all, not even nearly") },
+		"overwritten": func(b []byte) []byte {
+			for i := 4096; i < len(b); i++ {
+				b[i] = 0xa5
+			}
+			return b
+		},
+		"cut": func(b []byte) []byte { return b[:len(b)/2+100] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := open(t, dir)
+			c := aCapture(event.StateEnded)
+			s.Capture(c)
+			plain, compressed := aTrace(s, t, c.Event.ID, "H", event.StateEnded), aTrace(s, t, c.Event.ID, "H", event.StateEnded)
+			s.Trace(plain)
+			s.Trace(compressed)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := tracefile.Compress(t.Context(), compressed.File.Path); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(dir, catalogueName)
+			good, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bad := damage(good)
+			if err := os.WriteFile(file, bad, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, dir)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			r := reader(t, dir)
+			ids := map[string]bool{}
+			for _, tr := range all(t, r.Traces(Filter{})) {
+				ids[tr.Event.ID] = tr.Culprit.State == event.StateLost
+			}
+			if !ids[plain.Event.ID] || !ids[compressed.Event.ID] || len(ids) != 2 {
+				t.Errorf("the traces are %v, want %s and %s", ids, plain.Event.ID, compressed.Event.ID)
+			}
+			aside, _ := filepath.Glob(filepath.Join(dir, catalogueName+".damaged-*"))
+			var kept []byte
+			if len(aside) > 0 {
+				kept, _ = os.ReadFile(aside[0])
+			}
+			if !bytes.Equal(kept, bad) {
+				t.Errorf("what is kept aside is %v, %d bytes, want the %d that were there", aside, len(kept), len(bad))
+			}
+			if ls := all(t, r.Losses(Filter{})); len(ls) != 1 || !strings.Contains(ls[0].Culprit.What, "damaged") {
+				t.Errorf("the losses are %+v", ls)
+			}
+		})
+	}
+}
+
+// When a culprit was killed, the next one says that nothing was watched meanwhile.
+func TestUnclean(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for range 2 {
+		s := open(t, dir)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ls := all(t, reader(t, dir).Losses(Filter{})); len(ls) != 0 {
+		t.Errorf("after good ends: %+v", ls)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "lock"), []byte("812\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if ls := all(t, reader(t, dir).Losses(Filter{})); len(ls) != 1 || !strings.Contains(ls[0].Culprit.What, "culprit was killed") {
+		t.Errorf("after a bad end: %+v", ls)
 	}
 }
 
