@@ -8,6 +8,7 @@ CC      ?= cc
 CFLAGS  ?= -O2 -Wall -Wextra -Werror
 CONFIG  ?= config.example.yaml
 VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),dev)
+COMMIT  ?= $(or $(shell git rev-parse HEAD 2>/dev/null),unknown)
 
 # What to test, and how: make test PKG=./rules/... TESTFLAGS='-run Heal -v'
 PKG       ?= ./...
@@ -30,7 +31,7 @@ help: ## show this
 
 .PHONY: build
 build: go ## build bin/culprit, one static binary
-	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/culprit ./cmd/culprit
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/culprit ./cmd/culprit
 
 .PHONY: run
 run: deps-run build ## install what is missing, build, run the daemon on config.example.yaml
@@ -43,8 +44,8 @@ run: deps-run build ## install what is missing, build, run the daemon on config.
 test: deps-test build offenders check ## install what is missing, build, run every check and test
 	@$(ASROOT) true # a password is asked for once, not by every package
 	@packages=$$($(GO) list $(PKG)) || exit; \
-	units=$$(echo "$$packages" | grep -vE '/(test|report)(/|$$)'); \
-	blackbox=$$(echo "$$packages" | grep -E '/(test|report)(/|$$)'); \
+	units=$$(echo "$$packages" | grep -vE '/(test|report|selftest)(/|$$)'); \
+	blackbox=$$(echo "$$packages" | grep -E '/(test|report|selftest)(/|$$)'); \
 	[ -z "$$units" ] || $(GOTEST) $(TESTFLAGS) $$units || exit; \
 	[ -z "$$blackbox" ] || $(GOTEST) -p 1 $(TESTFLAGS) $$blackbox
 
@@ -87,3 +88,13 @@ clean: ## remove what was built
 .PHONY: go
 go:
 	@$(GO) version >/dev/null || { echo "error: no Go here: install Go 1.26 or later, or name it: make GO=/path/to/go"; exit 1; }
+
+.PHONY: packages deb rpm
+packages: build ## build a deb and an rpm in bin/packages
+	packaging/build.sh '$(VERSION)' deb rpm
+deb rpm: build
+	packaging/build.sh '$(VERSION)' $@
+
+.PHONY: packages-test
+packages-test: packages ## install, run, upgrade, remove and purge the packages on a copy of this machine
+	$(ASROOT) packaging/test.sh

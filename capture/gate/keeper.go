@@ -193,10 +193,6 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 // open starts the gate with one end of a socket pair as descriptor 3. When we die,
 // that closes, and the gate ends by itself.
 func (k *Keeper) open() (*net.UnixConn, *exec.Cmd, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, nil, err
-	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
@@ -209,7 +205,8 @@ func (k *Keeper) open() (*net.UnixConn, *exec.Cmd, error) {
 		return nil, nil, fmt.Errorf("use the socket: %w", err)
 	}
 	cmd := &exec.Cmd{
-		Path: self, Args: k.args, Stderr: os.Stderr, ExtraFiles: []*os.File{theirs},
+		// Not its path: that may be another culprit's by now, after an upgrade.
+		Path: "/proc/self/exe", Args: k.args, Stderr: os.Stderr, ExtraFiles: []*os.File{theirs},
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true}, // no Ctrl-C of a terminal reaches it
 	}
 	if err := k.start(cmd); err != nil {

@@ -20,8 +20,8 @@ import (
 	"culprit/internal/text"
 )
 
-// version is set by the linker.
-var version = "dev"
+// version and commit are set by the linker.
+var version, commit = "dev", "unknown"
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
@@ -146,7 +146,7 @@ Without a firewall:  culprit trace --user web1 --number 5`,
 	})
 	root.AddCommand(newRun(), newCheck(), newDoctor(), newRules(), newTrace(),
 		newWatch(), newHits(), newCaptures(), newTraces(), newLosses(), newShow(), newGrep(), newProve(),
-		newReport(), newExport(), newVerify(), newPrune(), newVersion(), newSelftest(), newGate(), newOffender())
+		newReport(), newExport(), newVerify(), newPrune(), newVersion(), newSelftest(), newGate(), newOffender(), newMan())
 	return root
 }
 
@@ -156,7 +156,7 @@ func newVersion() *cobra.Command {
 		Short: "Print the version",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			fmt.Fprintf(cmd.OutOrStdout(), "culprit %s (%s %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprintf(cmd.OutOrStdout(), "culprit %s (commit %s, %s %s/%s)\n", version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return nil
 		},
 	}

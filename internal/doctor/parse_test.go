@@ -31,7 +31,7 @@ func TestCapabilities(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ status, lacking string }{
 		{"Name:\tculprit\nCapPrm:\t0000000000000000\nCapEff:\t000001ffffffffff\n", ""},
-		{"CapEff:\t0000000000000000\n", "CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_PTRACE CAP_DAC_OVERRIDE CAP_SYS_ADMIN"},
+		{"CapEff:\t0000000000000000\n", "CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_SYS_ADMIN"},
 		{"CapEff:\t00000000a80425fb\n", "CAP_NET_ADMIN CAP_SYS_PTRACE CAP_SYS_ADMIN"}, // docker's default
 	} {
 		caps, err := parseCapEff(tt.status)

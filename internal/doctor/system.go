@@ -31,7 +31,7 @@ var neededCaps = []struct {
 	{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN", "change the firewall and read its log"},
 	{unix.CAP_NET_RAW, "CAP_NET_RAW", "run iptables"},
 	{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE", "trace other users' processes"},
-	{unix.CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE", "read other users' processes in /proc"},
+	{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", "read other users' processes in /proc"},
 	{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "enter network namespaces and hold programs at their start"},
 }
 
@@ -59,6 +59,9 @@ func privileges(context.Context, *config.Config) Check {
 
 // lackingCaps returns which of [neededCaps] are not in the set, and what for.
 func lackingCaps(caps uint64) (names, why []string) {
+	if caps&(1<<unix.CAP_DAC_OVERRIDE) != 0 { // allows that, and more
+		caps |= 1 << unix.CAP_DAC_READ_SEARCH
+	}
 	for _, c := range neededCaps {
 		if caps&(1<<c.bit) == 0 {
 			names, why = append(names, c.name), append(why, c.why)
