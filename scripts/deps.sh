@@ -29,6 +29,7 @@ wanted() {
 	cat <<-'END'
 		xtables-nft-multi|tests with the nftables backend|iptables|iptables-nft|iptables|iptables|iptables
 		xtables-legacy-multi|tests with the legacy backend|iptables|iptables-legacy|iptables-legacy|iptables|iptables
+		nft|shows what is left in nf_tables by the tests|nftables|nftables|nftables|nftables|nftables
 		ip|makes the network namespaces of the tests|iproute2|iproute|iproute2|iproute2|iproute2
 		dnsmasq|is the resolver of the tests|dnsmasq-base|dnsmasq|dnsmasq|dnsmasq|dnsmasq
 		php|looks names up in the tests|php-cli|php-cli|cmd:php|php|php8-cli
