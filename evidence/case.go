@@ -33,6 +33,7 @@ const (
 	casePrograms = 20_000
 	caseProofs   = 20_000
 	caseUnproven = 500
+	caseForwards = 1000
 )
 
 // Case reads all that a report tells of a capture.
@@ -50,6 +51,9 @@ func (r *Reader) Case(c event.Capture) (*report.Case, error) {
 	of := Filter{Capture: c.Event.ID}
 	var err error
 	if rc.Hits, rc.HitsLeftOut, err = some(r.Hits(of), caseHits); err != nil {
+		return nil, err
+	}
+	if rc.Forwards, err = r.forwards(&c); err != nil {
 		return nil, err
 	}
 	if rc.Traces, rc.TracesLeftOut, err = some(r.Traces(of), caseTraces); err != nil {
@@ -87,6 +91,23 @@ func (r *Reader) Case(c event.Capture) (*report.Case, error) {
 		rc.Excerpts[p.Event.ID] = excerpt(p)
 	}
 	return rc, nil
+}
+
+// forwards are the hits by which local resolvers sent on what a capture's hits asked.
+func (r *Reader) forwards(c *event.Capture) (all []event.Hit, err error) {
+	of := Filter{Since: c.Timestamp.Add(-time.Second), alone: true}
+	if c.Event.End != nil {
+		of.until = c.Event.End.Add(time.Minute)
+	}
+	for h, err := range r.Hits(of) {
+		if err != nil {
+			return nil, err
+		}
+		if h.Culprit.ForwardedFrom != nil && len(all) < caseForwards {
+			all = append(all, h)
+		}
+	}
+	return all, nil
 }
 
 // some collects the first of a sequence and counts the rest.

@@ -54,6 +54,7 @@ type Filter struct {
 
 	id         string    // only this one
 	until      time.Time // only those before it
+	alone      bool      // only hits without a capture
 	unfinished bool      // only what is running
 }
 
@@ -91,6 +92,9 @@ func (f Filter) query(table, columns string) (string, []any) {
 			column = "id"
 		}
 		add(column+" = ?", f.Capture)
+	}
+	if f.alone {
+		where = append(where, "capture IS NULL")
 	}
 	if f.unfinished {
 		where = append(where, "state IN ('"+event.StateRunning+"', '"+event.StateDraining+"')")
@@ -166,7 +170,7 @@ func (r *Reader) ForwardedBy(h *event.Hit) iter.Seq2[event.Hit, error] {
 		if h.DNS == nil || h.Culprit.ForwardedFrom != nil {
 			return
 		}
-		for by, err := range r.Hits(Filter{Since: h.Timestamp.Add(-time.Second), until: h.Timestamp.Add(time.Minute)}) {
+		for by, err := range r.Hits(Filter{alone: true, Since: h.Timestamp.Add(-time.Second), until: h.Timestamp.Add(time.Minute)}) {
 			from := by.Culprit.ForwardedFrom
 			if (err != nil || from != nil && from.ID == h.Event.ID) && !yield(by, err) {
 				return

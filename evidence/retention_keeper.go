@@ -152,14 +152,15 @@ func (k *Keeper) sweep(ctx context.Context) (Report, error) {
 }
 
 // compress compresses the closed traces as long as there is disk for it, and removes
-// what somebody who died left of that. It updates their sizes.
+// what somebody who died left of that. It updates their sizes. While a capture runs it
+// leaves its traces: programs that are held need the processors.
 func (k *Keeper) compress(ctx context.Context, traces []stored) (n int, firstErr error) {
 	for i := range traces {
 		t := &traces[i]
 		if t.unfinished {
 			k.dir.root.Remove(t.name + tracefile.Unfinished)
 		}
-		if !k.bounds.Load().Compress || !t.plain || t.open || ctx.Err() != nil || k.room() != nil {
+		if !k.bounds.Load().Compress || !t.plain || t.open || t.running || ctx.Err() != nil || k.room() != nil {
 			continue
 		}
 		err := tracefile.Compress(ctx, filepath.Join(k.dir.Path(), t.name))

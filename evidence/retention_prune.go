@@ -53,7 +53,7 @@ func (k *Keeper) preview() (Report, error) {
 		return r, err
 	}
 	for _, t := range traces {
-		if k.bounds.Load().Compress && t.plain && !t.open {
+		if k.bounds.Load().Compress && t.plain && !t.open && !t.running {
 			r.Compressed++
 		}
 	}

@@ -230,6 +230,9 @@ func TestResolver(t *testing.T) {
 	if !strings.Contains(out, "for the program of hit "+client.Event.ID) {
 		t.Errorf("show of the resolver's hit:\n%s", out)
 	}
+	if report := h.culprit("report", client.Event.ID, "--evidence", d.evidence, "--text").must(t); !strings.Contains(strings.Join(strings.Fields(report), " "), fmt.Sprintf("forwarded by %d to 127.0.0.1:53", resolver)) {
+		t.Errorf("the report does not say who forwarded the question:\n%s", report)
+	}
 	// Without a packet of the program the hit says so.
 	h.start(resolver, programs.offenderC, "-n", "alone.badzone.test").wait()
 	if alone := d.hit("alone.badzone.test"); alone.Culprit.ForwardedFrom != nil || !strings.Contains(alone.Culprit.NoCapture, "UNIX socket") {

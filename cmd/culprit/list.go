@@ -234,8 +234,11 @@ func newHits() *cobra.Command {
 		"TIME\tHIT\tRULE\tUSER\tPACKET\tASKS\tORIGIN\tPROOF\tCOUNT\tCAPTURE",
 		(*evidence.Reader).Hits, func(h *event.Hit) []string {
 			capture := "none: " + h.Culprit.NoCapture
-			if h.Culprit.Capture != nil {
+			switch from := h.Culprit.ForwardedFrom; {
+			case h.Culprit.Capture != nil:
 				capture = h.Culprit.Capture.ID
+			case from != nil:
+				capture = "none: a local resolver's, for hit " + from.ID
 			}
 			return []string{
 				text.Time(h.Timestamp), h.Event.ID, h.Rule.Name, h.User.String(),

@@ -21,6 +21,9 @@ type Case struct {
 	Hits        []event.Hit // by time
 	HitsLeftOut int
 
+	// Forwards are hits of local resolvers, which sent the questions of Hits on.
+	Forwards []event.Hit
+
 	Traces        []event.Trace
 	TracesLeftOut int
 

@@ -199,6 +199,11 @@ func (x *index) packet(h *event.Hit, shown map[int]bool) packet {
 		Sure:  sure.String(),
 		Count: max(1, h.Culprit.Count),
 	}
+	for i := range x.Forwards {
+		if f := &x.Forwards[i]; f.Culprit.ForwardedFrom != nil && f.Culprit.ForwardedFrom.ID == h.Event.ID {
+			r.Way += fmt.Sprintf(", forwarded by %s to %s", user(f.User), text.Escape(f.Destination.String()))
+		}
+	}
 	i, ok := x.proofOf[h.Event.ID]
 	if ok && shown[i] {
 		r.Proof = i + 1
