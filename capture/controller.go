@@ -67,6 +67,26 @@ func (k *Controller) Reload(c *config.Config) {
 	k.send(reload{c.Capture, newGuard(k.fs, c.Guard)})
 }
 
+// turn asks for an answer, to see that the loop of Run turns.
+type turn struct{ done chan<- struct{} }
+
+// Turns waits until the loop of [Controller.Run] has come round, which shows that it
+// is not stuck.
+func (k *Controller) Turns(ctx context.Context) error {
+	done := make(chan struct{})
+	select {
+	case k.inbox <- turn{done}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // order is a capture that somebody wants by hand.
 type order struct {
 	uid       uint32
@@ -148,6 +168,8 @@ func (k *Controller) handle(ctx context.Context, message any) {
 	switch m := message.(type) {
 	case *event.Hit:
 		k.hit(m, time.Now())
+	case turn:
+		close(m.done)
 	case reload:
 		m.capture.Gate, m.capture.GateDeadline = k.cfg.Gate, k.cfg.GateDeadline
 		k.cfg = m.capture

@@ -96,7 +96,7 @@ func (o gateOutput) execArgs(pid int) ([]string, error) {
 		args []string
 		err  error
 	}
-	const patience = 20 * time.Millisecond
+	const patience = 100 * time.Millisecond
 	if !o.reading.CompareAndSwap(false, true) {
 		return nil, errors.New("an earlier one is still being read")
 	}

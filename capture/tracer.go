@@ -189,7 +189,7 @@ func (t *tracer) look(c *Controller) {
 	}
 	// One that is just ending has lost some of this already, and one that the gate
 	// holds is not yet what it is about to become.
-	if is := t.trace.Process; is.Executable != "" && (t.held || p.Executable == "") {
+	if is := t.trace.Process; is.Executable != "" && (p.Executable == "" || t.held && p.Executable != is.Executable) {
 		p.Name, p.Executable, p.CommandLine = is.Name, is.Executable, is.CommandLine
 	}
 	p.CommandLine = cmp.Or(p.CommandLine, p.Executable)

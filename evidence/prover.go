@@ -35,6 +35,7 @@ type prover struct {
 type proving struct {
 	matcher *proof.Matcher
 	traces  map[string]event.Trace
+	ended   []endedTrace // of them, the oldest first
 	// programs are the last of those that have ended, by PID, and unnamed the proofs,
 	// by thread, of which the process is not sure: a thread of the trace's process, or
 	// a process that strace followed from it and that is listed as a program soon.
@@ -42,9 +43,18 @@ type proving struct {
 	unnamed  map[int][]event.Proof
 }
 
+// endedTrace is a trace that is forgotten when its lines are, too.
+type endedTrace struct {
+	id string
+	at time.Time
+}
+
+// forgetAfter is when a trace that has ended is forgotten: a hit waits for a second.
+const forgetAfter = 15 * time.Second
+
 // maxNamed bounds each of the two, and maxOfThread the proofs of one thread.
 const (
-	maxNamed    = 4096
+	maxNamed    = 1024
 	maxOfThread = 16
 )
 
@@ -100,6 +110,10 @@ func (p *prover) run() {
 			waiting = false
 			for _, c := range p.captures {
 				p.found(c, c.matcher.Tick(now))
+				for len(c.ended) > 0 && now.Sub(c.ended[0].at) > forgetAfter {
+					delete(c.traces, c.ended[0].id)
+					c.ended = c.ended[1:]
+				}
 			}
 			p.tellLost()
 		}
@@ -132,7 +146,11 @@ func (p *prover) take(n any) {
 		c := p.capture(n.Culprit.Capture.ID)
 		p.found(c, c.matcher.Hit(n))
 	case event.Trace:
-		p.capture(n.Culprit.Capture.ID).traces[n.Event.ID] = n
+		c := p.capture(n.Culprit.Capture.ID)
+		c.traces[n.Event.ID] = n
+		if n.Culprit.State == event.StateEnded {
+			c.ended = append(c.ended, endedTrace{n.Event.ID, time.Now()})
+		}
 	case event.Program:
 		p.named(p.captures[n.Culprit.Capture.ID], n)
 	case event.Capture:

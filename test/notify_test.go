@@ -7,6 +7,31 @@ import (
 	"time"
 )
 
+// systemd's watchdog is told that the daemon lives, as long as its loops turn.
+func TestWatchdog(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "")
+	path := filepath.Join(h.dir, "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	config, evidence := h.configure("")
+	d := h.huntWith(config, evidence, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=300000")
+	for _, want := range []string{"READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"} {
+		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 4096)
+		n, err := conn.Read(buf)
+		if err != nil || string(buf[:n]) != want {
+			t.Fatalf("systemd was told %q (%v), want %q", buf[:n], err, want)
+		}
+	}
+	d.stop()
+}
+
 // systemd is told when the daemon is ready, and when it stops.
 func TestNotify(t *testing.T) {
 	t.Parallel()

@@ -41,6 +41,7 @@ type Listener struct {
 	proc   *processor
 	queue  chan logged
 	rules  chan map[string]pattern.Pattern // to replace those in force
+	turn   chan struct{}                   // to see that Run's loop turns
 	failed chan error
 	stop   context.CancelFunc // ends the reading, before the socket is closed
 
@@ -63,6 +64,7 @@ func Listen(c *config.Config, log *slog.Logger) (*Listener, error) {
 		log:    log,
 		queue:  make(chan logged, c.NFLog.Queue),
 		rules:  make(chan map[string]pattern.Pattern),
+		turn:   make(chan struct{}),
 		failed: make(chan error, 1),
 	}
 	var err error
@@ -128,6 +130,17 @@ func (l *Listener) SetRules(ctx context.Context, rules []config.Rule) error {
 	}
 	select {
 	case l.rules <- all:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Turns waits until the loop of [Listener.Run] has come round, which shows that it is
+// not stuck.
+func (l *Listener) Turns(ctx context.Context) error {
+	select {
+	case l.turn <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

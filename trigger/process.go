@@ -90,6 +90,7 @@ func (p *processor) run(ctx context.Context, l *Listener, out Output) error {
 				armed = true
 			}
 		case p.patterns = <-l.rules:
+		case <-l.turn:
 		case now := <-timer.C:
 			p.report(l, out)
 			armed = p.repeats.expire(now, out.Repeated) > 0

@@ -43,12 +43,28 @@ func (f *inForce) serve(ctx context.Context, failed <-chan struct{}) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
+	var beats <-chan time.Time // for systemd's watchdog (man 3 sd_watchdog_enabled)
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		f.log.Warn("systemd's watchdog is not served", "error", err)
+	}
+	if interval > 0 {
+		ticker := time.NewTicker(interval / 3)
+		defer ticker.Stop()
+		beats = ticker.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-failed:
 			return
+		case <-beats:
+			ctx, cancel := context.WithTimeout(ctx, interval/3)
+			if errors.Join(f.listener.Turns(ctx), f.controller.Turns(ctx)) == nil {
+				daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+			}
+			cancel()
 		case <-hangups:
 			if onTerminal() {
 				return

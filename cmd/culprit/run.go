@@ -152,14 +152,22 @@ func logLevel(c config.Log) (level slog.Level) {
 // newLogger logs in the configured format: logfmt for people, or JSON with the names
 // of ECS. Both escape what is not printable.
 func newLogger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
+	handler := func(w io.Writer) slog.Handler {
+		return slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})
+	}
 	if format == "json" {
 		names := map[string]string{slog.TimeKey: "@timestamp", slog.LevelKey: "log.level", slog.MessageKey: "message"}
-		return slog.New(slog.NewJSONHandler(text.JSONWriter(w), &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-			if name, ok := names[a.Key]; ok && len(groups) == 0 {
-				a.Key = name
-			}
-			return a
-		}}))
+		handler = func(w io.Writer) slog.Handler {
+			return slog.NewJSONHandler(text.JSONWriter(w), &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+				if name, ok := names[a.Key]; ok && len(groups) == 0 {
+					a.Key = name
+				}
+				return a
+			}})
+		}
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+	if toJournal() {
+		return slog.New(newJournal(w, handler))
+	}
+	return slog.New(handler(w))
 }
