@@ -27,15 +27,11 @@ ID is a capture, or a hit or trace of it; its first or last characters are enoug
 Unpack with: tar --zstd -xf FILE. Check with: culprit verify FILE.`,
 		Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := f.open()
+			r, c, err := f.openCapture(args[0])
 			if err != nil {
 				return err
 			}
 			defer r.Close()
-			c, err := captureOf(r, args[0])
-			if err != nil {
-				return err
-			}
 			name := evidence.ExportName(c)
 			if out != "" {
 				name = out

@@ -33,15 +33,11 @@ to the terminal. It shows other people's data: it is made readable by you only.`
   culprit report 01JH --text | less`,
 		Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := f.open()
+			r, c, err := f.openCapture(args[0])
 			if err != nil {
 				return err
 			}
 			defer r.Close()
-			c, err := captureOf(r, args[0])
-			if err != nil {
-				return err
-			}
 			rc, err := r.Case(*c)
 			if err != nil {
 				return err
@@ -77,6 +73,21 @@ func oneID(cmd *cobra.Command, args []string) error {
 		return usageError{fmt.Errorf("%s takes one id (see `%s --help`)", cmd.Name(), cmd.CommandPath())}
 	}
 	return nil
+}
+
+// openCapture opens the evidence and finds the capture that an id names, or that a hit
+// or trace belongs to. The caller closes the reader.
+func (f *evidenceFlags) openCapture(id string) (*evidence.Reader, *event.Capture, error) {
+	r, err := f.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := captureOf(r, id)
+	if err != nil {
+		r.Close()
+		return nil, nil, err
+	}
+	return r, c, nil
 }
 
 // captureOf finds the capture that an id names, or that a hit or trace belongs to.
