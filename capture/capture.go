@@ -60,6 +60,7 @@ type capture struct {
 	deadline  time.Time // when nothing new is traced any more; later hits move it
 	started   int       // straces started, those that did not attach not counted
 	known     map[proc.ID]bool
+	past      []proc.ID          // of the known and others, those that have ended last
 	seen      map[proc.ID]string // missed and counted, and the reason
 	tracing   map[*tracer]*tracing
 	programs  programs

@@ -11,6 +11,9 @@ import (
 // maxPrograms bounds the programs that a capture lists. More are only counted.
 const maxPrograms = 100_000
 
+// maxPast is how many processes that have ended are remembered.
+const maxPast = 4096
+
 // programs is the table of who is alive under the UID of a capture, by PID. What
 // has ended has gone to the recorder.
 type programs struct {
@@ -78,7 +81,12 @@ func (c *capture) exited(e exited) {
 	if p := c.programs.alive[e.pid]; p != nil {
 		code := e.code
 		c.gone(p, e.at, &code)
-		delete(c.known, p.id)
+		// News of it may still be on their way: it is not to be found anew by them.
+		c.past = append(c.past, p.id)
+		if len(c.past) > maxPast {
+			delete(c.known, c.past[0])
+			c.past = c.past[1:]
+		}
 	}
 }
 

@@ -614,7 +614,7 @@ func TestGateCrowd(t *testing.T) {
 				crowded = n
 			}
 		}
-		return missed+len(traces) >= count
+		return missed+len(traces) == count
 	})
 	t.Logf("%d traced, missed %v", len(traces), c.Culprit.Missed)
 	if missed+len(traces) != count {
