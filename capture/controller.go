@@ -281,6 +281,7 @@ func (k *Controller) hit(h *event.Hit, now time.Time) {
 	c.dirty = true
 	switch {
 	case isNew:
+		k.recorder.Capture(c.snapshot()) // before the hit, which names it
 		k.log.Info("capture started", c.logAttrs(), slog.String("rule", h.Rule.Name))
 	case raised:
 		k.log.Info("capture intensified", c.logAttrs())
