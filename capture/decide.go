@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -88,9 +87,7 @@ func (k *Controller) foundAgain(c *capture, f found) {
 		if news && f.executable != "" {
 			tr.looked, tr.coming = f.at, f.how == event.FoundGate
 			p := &tr.doc.Process
-			if f.executable == p.Executable && (f.commandLine == "" || f.commandLine == f.executable) {
-				f.commandLine = cmp.Or(p.CommandLine, f.commandLine) // it is just ending, and has lost that already
-			}
+			f.keepCommandLine(p)
 			p.Name, p.Executable, p.CommandLine = f.comm, f.executable, f.commandLine
 			if !tr.attached.IsZero() && tr.described {
 				k.recorder.Trace(tr.doc)

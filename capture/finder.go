@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -62,6 +63,14 @@ type (
 		overrun bool
 	}
 )
+
+// keepCommandLine keeps the command line that is known already where the news of the
+// same program has none, or only its path: a process that is just ending has lost it.
+func (f *found) keepCommandLine(p *event.Process) {
+	if f.executable == p.Executable && (f.commandLine == "" || f.commandLine == f.executable) {
+		f.commandLine = cmp.Or(p.CommandLine, f.commandLine)
+	}
+}
 
 // finder finds processes: by scans of /proc, and by what the proc connector tells
 // in between. It listens only while something is watched.

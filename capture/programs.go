@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"cmp"
 	"time"
 
 	"culprit/internal/event"
@@ -53,9 +52,7 @@ func (c *capture) program(f found) {
 		c.programs.alive[f.id.PID] = p
 	}
 	d := &p.doc.Process
-	if f.executable == d.Executable && (f.commandLine == "" || f.commandLine == f.executable) {
-		f.commandLine = cmp.Or(d.CommandLine, f.commandLine) // it is known better already
-	}
+	f.keepCommandLine(d)
 	d.Name, d.Executable, d.CommandLine, d.Parent = f.comm, f.executable, f.commandLine, f.parent
 	if f.ours && !p.doc.Culprit.Traced {
 		p.doc.Culprit.Traced, p.doc.Culprit.FoundBy, p.doc.Culprit.Reason = true, event.FoundDescendant, ""

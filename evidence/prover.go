@@ -60,12 +60,10 @@ const (
 
 // sent is a line of a trace that sends something. Other news are *event.Hit,
 // event.Trace, event.Program and event.Capture.
-type (
-	sent struct {
-		of   *event.Trace // as it was made
-		send proof.Send
-	}
-)
+type sent struct {
+	of   *event.Trace // as it was made
+	send proof.Send
+}
 
 func newProver(record func(any), log *slog.Logger) *prover {
 	p := &prover{
@@ -118,14 +116,7 @@ func (p *prover) run() {
 			p.tellLost()
 		}
 		if !open {
-			for more := true; more; {
-				select {
-				case n = <-p.facts:
-					p.take(n)
-				default:
-					more = false
-				}
-			}
+			p.catchUp(p.facts)
 			p.tellLost()
 			for _, c := range p.captures {
 				p.found(c, c.matcher.Close())
@@ -155,7 +146,7 @@ func (p *prover) take(n any) {
 		p.named(p.captures[n.Culprit.Capture.ID], n)
 	case event.Capture:
 		if n.Culprit.State == event.StateEnded {
-			p.catchUp()
+			p.catchUp(p.news)
 			p.ended(n)
 		}
 	case sent:
@@ -258,10 +249,10 @@ func (p *prover) named(c *proving, program event.Program) {
 }
 
 // catchUp takes what was told until now.
-func (p *prover) catchUp() {
+func (p *prover) catchUp(told <-chan any) {
 	for {
 		select {
-		case n, open := <-p.news:
+		case n, open := <-told:
 			if !open {
 				return
 			}

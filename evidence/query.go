@@ -66,16 +66,10 @@ func (f Filter) query(table, columns string) (string, []any) {
 		args = append(args, arg)
 	}
 	if !f.Since.IsZero() {
-		var first ulid.ULID
-		if err := first.SetTime(ulid.Timestamp(f.Since)); err == nil {
-			add("id >= ?", first.String())
-		}
+		add("id >= ?", firstID(f.Since))
 	}
 	if !f.until.IsZero() {
-		var end ulid.ULID
-		if err := end.SetTime(ulid.Timestamp(f.until)); err == nil {
-			add("id < ?", end.String())
-		}
+		add("id < ?", firstID(f.until))
 	}
 	if f.id != "" {
 		add("id = ?", f.id)
@@ -97,7 +91,7 @@ func (f Filter) query(table, columns string) (string, []any) {
 		where = append(where, "capture IS NULL")
 	}
 	if f.unfinished {
-		where = append(where, "state IN ('"+event.StateRunning+"', '"+event.StateDraining+"')")
+		where = append(where, unfinishedStates)
 	}
 	q := fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY id", columns, table, strings.Join(where, " AND "))
 	if f.Last > 0 {

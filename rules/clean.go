@@ -11,7 +11,7 @@ import (
 // and returns how many chains it removed. A chain of that name that is somebody
 // else's is left alone, and reported as an error when all the rest is done.
 func Clean(chain string, log *slog.Logger) (removed int, err error) {
-	return clean(chain, log, lookPath)
+	return clean(chain, log, LookPath)
 }
 
 func clean(chain string, log *slog.Logger, find finder) (removed int, err error) {

@@ -103,7 +103,7 @@ func (e *env) ok(t *testing.T, f func() error) {
 func (e *env) open(t *testing.T, c *config.Config, find finder) *Firewall {
 	t.Helper()
 	if find == nil {
-		find = lookPath
+		find = LookPath
 	}
 	var f *Firewall
 	e.ok(t, func() (err error) { f, err = open(c, e.log, find); return err })
@@ -150,7 +150,7 @@ func script(t *testing.T, text string) string {
 func instead(name, path string) finder {
 	return func(n string) (string, error) {
 		if n != name {
-			return lookPath(n)
+			return LookPath(n)
 		}
 		if path == "" {
 			return "", fmt.Errorf("%q: not in $PATH", n)

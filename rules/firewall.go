@@ -25,7 +25,7 @@ type Firewall struct {
 // New finds iptables and ip6tables. It neither changes nor looks at the firewall.
 // On a machine without IPv6 it warns, and the Firewall does without.
 func New(c *config.Config, log *slog.Logger) (*Firewall, error) {
-	return open(c, log, lookPath)
+	return open(c, log, LookPath)
 }
 
 func open(c *config.Config, log *slog.Logger, find finder) (*Firewall, error) {

@@ -33,9 +33,9 @@ type tool struct {
 // A finder tells where a command is, like [exec.LookPath].
 type finder func(name string) (path string, err error)
 
-// lookPath is [exec.LookPath] that also looks where iptables usually is: "su"
+// LookPath is [exec.LookPath] that also looks where iptables usually is: "su"
 // without "-" leaves the system directories out of PATH.
-func lookPath(name string) (string, error) {
+func LookPath(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {
 		return path, nil

@@ -7,27 +7,37 @@ import (
 	"time"
 )
 
-// systemd's watchdog is told that the daemon lives, as long as its loops turn.
-func TestWatchdog(t *testing.T) {
-	t.Parallel()
-	h := newHost(t, "")
-	path := filepath.Join(h.dir, "notify")
+// systemdSocket is where a daemon tells systemd what it has to, as systemd would hear it.
+func (h *host) systemdSocket() (path string, told func(want string)) {
+	h.t.Helper()
+	path = filepath.Join(h.dir, "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	defer conn.Close()
-	config, evidence := h.configure("")
-	d := h.huntWith(config, evidence, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=300000")
-	for _, want := range []string{"READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"} {
+	h.t.Cleanup(func() { conn.Close() })
+	return path, func(want string) {
+		h.t.Helper()
 		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-			t.Fatal(err)
+			h.t.Fatal(err)
 		}
 		buf := make([]byte, 4096)
 		n, err := conn.Read(buf)
 		if err != nil || string(buf[:n]) != want {
-			t.Fatalf("systemd was told %q (%v), want %q", buf[:n], err, want)
+			h.t.Fatalf("systemd was told %q (%v), want %q", buf[:n], err, want)
 		}
+	}
+}
+
+// systemd's watchdog is told that the daemon lives, as long as its loops turn.
+func TestWatchdog(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "")
+	path, told := h.systemdSocket()
+	config, evidence := h.configure("")
+	d := h.huntWith(config, evidence, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=300000")
+	for _, want := range []string{"READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"} {
+		told(want)
 	}
 	d.stop()
 }
@@ -36,23 +46,7 @@ func TestWatchdog(t *testing.T) {
 func TestNotify(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, "")
-	path := filepath.Join(h.dir, "notify")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	told := func(want string) {
-		t.Helper()
-		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-			t.Fatal(err)
-		}
-		buf := make([]byte, 4096)
-		n, err := conn.Read(buf)
-		if err != nil || string(buf[:n]) != want {
-			t.Errorf("systemd was told %q (%v), want %q", buf[:n], err, want)
-		}
-	}
+	path, told := h.systemdSocket()
 	config, evidence := h.configure("")
 	d := h.huntWith(config, evidence, "NOTIFY_SOCKET="+path)
 	told("READY=1")

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -130,7 +131,7 @@ func (f *inForce) reload(ctx context.Context) error {
 	}
 	// Packets of new rules come as soon as these are installed, those of old ones
 	// until they are removed.
-	if err := f.listener.SetRules(ctx, append(f.config.Rules[:len(f.config.Rules):len(f.config.Rules)], c.Rules...)); err != nil {
+	if err := f.listener.SetRules(ctx, slices.Concat(f.config.Rules, c.Rules)); err != nil {
 		return err
 	}
 	f.unkeep()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"culprit/evidence"
+	"culprit/evidence/report"
 	"culprit/internal/event"
 	"culprit/internal/text"
 )
@@ -342,40 +342,17 @@ func (s shower) capture(c *event.Capture) error {
 	return s.traces("traces", evidence.Filter{Capture: c.Event.ID}, func(*event.Trace) bool { return true })
 }
 
-// profile is what programs of one kind came to.
-type profile struct {
-	name          string
-	count, traced int
-	ended         int
-	total         time.Duration // lifetime of those that have ended
-}
-
 // programs prints what programs lived while the capture did: how many, and how
 // long, by executable and by parent.
 func (s shower) programs(c *event.Capture) error {
-	byExecutable, byParent := map[string]*profile{}, map[string]*profile{}
-	add := func(m map[string]*profile, name string, p *event.Program) {
-		f := m[name]
-		if f == nil {
-			f = &profile{name: name}
-			m[name] = f
-		}
-		f.count++
-		if p.Culprit.Traced {
-			f.traced++
-		}
-		if p.Event.End != nil {
-			f.ended++
-			f.total += time.Duration(p.Event.Duration)
-		}
-	}
+	byExecutable, byParent := report.Groups{}, report.Groups{}
 	for p, err := range s.r.Programs(evidence.Filter{Capture: c.Event.ID}) {
 		if err != nil {
 			return err
 		}
-		add(byExecutable, p.Process.Executable, &p)
+		byExecutable.Add(p.Process.Executable, &p)
 		if p.Process.Parent != nil {
-			add(byParent, clip(p.Process.Parent.CommandLine), &p)
+			byParent.Add(clip(p.Process.Parent.CommandLine), &p)
 		}
 	}
 	d := &c.Culprit
@@ -392,23 +369,21 @@ func (s shower) programs(c *event.Capture) error {
 }
 
 // profiles prints the most frequent first.
-func (s shower) profiles(header string, m map[string]*profile) {
-	if len(m) == 0 {
+func (s shower) profiles(header string, groups report.Groups) {
+	if len(groups) == 0 {
 		return
 	}
-	rows := slices.SortedFunc(maps.Values(m), func(a, b *profile) int {
-		return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(a.name, b.name))
-	})
+	rows := groups.Sorted()
 	const most = 15
 	table := tabwriter.NewWriter(s.w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "  COUNT\tTRACED\tTOTAL LIFE\tMEAN LIFE\t%s\n", header)
 	for _, f := range rows[:min(len(rows), most)] {
 		total, mean := "-", "-"
-		if f.ended > 0 {
-			total = f.total.Round(time.Millisecond).String()
-			mean = (f.total / time.Duration(f.ended)).Round(100 * time.Microsecond).String()
+		if f.Ended > 0 {
+			total = f.Total.Round(time.Millisecond).String()
+			mean = (f.Total / time.Duration(f.Ended)).Round(100 * time.Microsecond).String()
 		}
-		fmt.Fprintf(table, "  %d\t%d\t%s\t%s\t%s\n", f.count, f.traced, total, mean, text.Escape(f.name))
+		fmt.Fprintf(table, "  %d\t%d\t%s\t%s\t%s\n", f.Count, f.Traced, total, mean, text.Escape(f.Name))
 	}
 	table.Flush()
 	if len(rows) > most {

@@ -23,6 +23,41 @@ type profileRow struct {
 	Total, Mean, Name string
 }
 
+// Group is what programs that have something in common came to.
+type Group struct {
+	Name          string
+	Count, Traced int
+	Ended         int
+	Total         time.Duration // lifetime of those that have ended
+}
+
+// Groups are groups of programs, by name.
+type Groups map[string]*Group
+
+// Add counts a program in the group of that name.
+func (gs Groups) Add(name string, p *event.Program) {
+	g := gs[name]
+	if g == nil {
+		g = &Group{Name: name}
+		gs[name] = g
+	}
+	g.Count++
+	if p.Culprit.Traced {
+		g.Traced++
+	}
+	if p.Event.End != nil {
+		g.Ended++
+		g.Total += time.Duration(p.Event.Duration)
+	}
+}
+
+// Sorted returns the groups, the most frequent first.
+func (gs Groups) Sorted() []*Group {
+	return slices.SortedFunc(maps.Values(gs), func(a, b *Group) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Name, b.Name))
+	})
+}
+
 // profiles counts programs by executable and by parent, the most frequent first.
 func (x *index) profiles() []profile {
 	if len(x.Programs) == 0 {
@@ -40,41 +75,21 @@ func (x *index) profiles() []profile {
 }
 
 func (x *index) profile(by string, name func(*event.Process) string) profile {
-	type group struct {
-		name                 string
-		count, traced, ended int
-		total                time.Duration
-	}
-	groups := map[string]*group{}
+	groups := Groups{}
 	for i := range x.Programs {
 		p := &x.Programs[i]
-		k := name(&p.Process)
-		g := groups[k]
-		if g == nil {
-			g = &group{name: k}
-			groups[k] = g
-		}
-		g.count++
-		if p.Culprit.Traced {
-			g.traced++
-		}
-		if p.Event.End != nil {
-			g.ended++
-			g.total += time.Duration(p.Event.Duration)
-		}
+		groups.Add(name(&p.Process), p)
 	}
-	sorted := slices.SortedFunc(maps.Values(groups), func(a, b *group) int {
-		return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(a.name, b.name))
-	})
+	sorted := groups.Sorted()
 	f := profile{By: by}
 	if more := len(sorted) - maxRows; more > 0 {
 		f.More = fmt.Sprintf("and %s", text.Plural(more, "other"))
 		sorted = sorted[:maxRows]
 	}
 	for _, g := range sorted {
-		r := profileRow{g.count, g.traced, "-", "-", clip(g.name, maxCommand)}
-		if g.ended > 0 {
-			r.Total, r.Mean = length(g.total), length(g.total/time.Duration(g.ended))
+		r := profileRow{g.Count, g.Traced, "-", "-", clip(g.Name, maxCommand)}
+		if g.Ended > 0 {
+			r.Total, r.Mean = length(g.Total), length(g.Total/time.Duration(g.Ended))
 		}
 		f.Rows = append(f.Rows, r)
 	}

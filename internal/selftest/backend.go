@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"culprit/rules"
 )
 
 // A backend is one flavour of iptables. Both can be installed, and the plain names
@@ -67,9 +69,9 @@ func (b *backend) link(command string) error {
 		return err
 	}
 	for _, suffix := range []string{"", "-save"} {
-		path, err := lookPath(command + "-" + b.name + suffix)
+		path, err := rules.LookPath(command + "-" + b.name + suffix)
 		if err != nil && b.own {
-			path, err = lookPath(command + suffix)
+			path, err = rules.LookPath(command + suffix)
 		}
 		if err != nil {
 			return fmt.Errorf("there is no %s-%s%s", command, b.name, suffix)
@@ -115,19 +117,4 @@ func leftIn(saved, backend string) (left []string) {
 		}
 	}
 	return left
-}
-
-// lookPath is [exec.LookPath] that also looks where iptables usually is: "su"
-// without "-" leaves the system directories out of PATH.
-func lookPath(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path, nil
-	}
-	for _, dir := range []string{"/usr/sbin", "/sbin"} {
-		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return p, nil
-		}
-	}
-	return "", err
 }

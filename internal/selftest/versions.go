@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"culprit/internal/strace"
+	"culprit/rules"
 )
 
 // Versions are what a bug report should name first.
@@ -51,7 +52,7 @@ func findVersions(ctx context.Context, culprit string) Versions {
 
 // iptablesVersion is what the plain name prints, such as "iptables v1.8.9 (nf_tables)".
 func iptablesVersion(ctx context.Context) string {
-	path, err := lookPath("iptables")
+	path, err := rules.LookPath("iptables")
 	if err != nil {
 		return ""
 	}
