@@ -7,17 +7,20 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/oklog/ulid/v2"
 
 	"culprit/internal/event"
+	"culprit/internal/redact"
 	"culprit/internal/text"
 )
 
 // A Directory makes trace files in one directory. Safe for concurrent use.
 type Directory struct {
 	root *os.Root
+	mask atomic.Pointer[redact.Patterns] // for the lines of traces
 }
 
 // OpenDirectory opens dir for trace files, and makes it, readable by us only, if
@@ -44,7 +47,7 @@ func OpenDirectory(dir string) (*Directory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the evidence directory: %w", err)
 	}
-	return &Directory{root}, nil
+	return &Directory{root: root}, nil
 }
 
 // Close closes the directory. Files made in it stay open.
@@ -81,7 +84,13 @@ func (d *Directory) create(sub string, t *event.Trace) (*os.File, error) {
 }
 
 // Create makes the file of a trace in the directory itself.
-func (d *Directory) Create(t *event.Trace) (io.WriteCloser, error) { return d.create("", t) }
+func (d *Directory) Create(t *event.Trace) (io.WriteCloser, error) {
+	f, err := d.create("", t)
+	if err != nil {
+		return nil, err
+	}
+	return maskLines(f, d.mask.Load()), nil
+}
 
 // parseName reads the names that create makes.
 func parseName(name string) (pid int, id ulid.ULID, ok bool) {

@@ -12,6 +12,7 @@ import (
 	"culprit/evidence/proof"
 	"culprit/internal/event"
 	"culprit/internal/proc"
+	"culprit/internal/redact"
 )
 
 // prover finds, while traces are written, the lines that sent the packets of hits.
@@ -290,25 +291,25 @@ const settleEvery = 250 * time.Millisecond
 const tick = 10 * time.Millisecond
 
 // A provedFile is the file of a trace whose lines are compared with packets as they
-// are written.
+// come, before anything in them is masked.
 type provedFile struct {
-	file    *os.File
+	io.WriteCloser
 	scanner *proof.Scanner
 	closed  func(proof.ScannerLost)
 }
 
-// prove returns a file for the trace that writes to the given one.
-func (p *prover) prove(t *event.Trace, file *os.File) io.WriteCloser {
+// prove returns a file for the trace that writes to the given one, masked.
+func (p *prover) prove(t *event.Trace, file *os.File, mask *redact.Patterns) io.WriteCloser {
 	of := *t
 	return &provedFile{
-		file:    file,
-		scanner: proof.NewScanner(func(s proof.Send) { p.offer(sent{&of, s}) }),
-		closed:  func(lost proof.ScannerLost) { p.lost.Add(uint64(lost.LongLines + lost.Unfinished)) },
+		WriteCloser: maskLines(file, mask),
+		scanner:     proof.NewScanner(func(s proof.Send) { p.offer(sent{&of, s}) }),
+		closed:      func(lost proof.ScannerLost) { p.lost.Add(uint64(lost.LongLines + lost.Unfinished)) },
 	}
 }
 
 func (f *provedFile) Write(b []byte) (int, error) {
-	n, err := f.file.Write(b)
+	n, err := f.WriteCloser.Write(b)
 	f.scanner.Write(b[:n])
 	return n, err
 }
@@ -316,5 +317,5 @@ func (f *provedFile) Write(b []byte) (int, error) {
 func (f *provedFile) Close() error {
 	f.scanner.Close()
 	f.closed(f.scanner.Lost())
-	return f.file.Close()
+	return f.WriteCloser.Close()
 }

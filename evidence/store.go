@@ -94,7 +94,7 @@ func Open(dir string, log *slog.Logger) (_ *Store, err error) {
 	if err := s.markLock(); err != nil {
 		return nil, err
 	}
-	s.prover = newProver(s.offer, log)
+	s.prover = newProver(func(change any) { s.offer(s.masked(change)) }, log)
 	go s.write()
 	for _, c := range lost {
 		s.queue <- packetsDue{c}
@@ -140,7 +140,7 @@ func lock(d *Directory) (*os.File, error) {
 // Hit records a hit. In a flood that the disk cannot follow hits are dropped; the
 // catalogue then has a loss that counts them.
 func (s *Store) Hit(h *event.Hit) {
-	s.offer(h)
+	s.offer(s.masked(h))
 	if h.Culprit.Capture != nil {
 		s.prover.offer(h)
 	}
@@ -156,21 +156,19 @@ func (s *Store) offer(change any) {
 }
 
 // Capture records a new or changed capture.
-func (s *Store) Capture(c event.Capture) {
-	s.queue <- c
-	s.prover.facts <- c
-}
+func (s *Store) Capture(c event.Capture) { s.fact(c) }
 
 // Trace records a new or changed trace.
-func (s *Store) Trace(t event.Trace) {
-	s.queue <- t
-	s.prover.facts <- t
-}
+func (s *Store) Trace(t event.Trace) { s.fact(t) }
 
 // Program records a program.
-func (s *Store) Program(p event.Program) {
-	s.queue <- p
-	s.prover.facts <- p
+func (s *Store) Program(p event.Program) { s.fact(p) }
+
+// fact records what the prover must know, too.
+func (s *Store) fact(change any) {
+	change = s.masked(change)
+	s.queue <- change
+	s.prover.facts <- change
 }
 
 // Lost records a loss.
@@ -186,7 +184,7 @@ func (s *Store) Create(t *event.Trace) (io.WriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.prover.prove(t, f), nil
+	return s.prover.prove(t, f, s.dir.mask.Load()), nil
 }
 
 // write writes batches until the queue is closed.

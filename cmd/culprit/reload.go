@@ -27,7 +27,7 @@ import (
 // replaced.
 type inForce struct {
 	config     *config.Config
-	level      *slog.LevelVar
+	logControl *logControl
 	log        *slog.Logger
 	listener   *trigger.Listener
 	controller *capture.Controller
@@ -145,7 +145,8 @@ func (f *inForce) reload(ctx context.Context) error {
 	}
 	f.controller.Reload(c)
 	f.keeper.SetBounds(bounds(c.Evidence))
-	f.level.Set(logLevel(c.Log))
+	f.logControl.set(c)
+	f.out.Redact(c.Capture.Redaction())
 	f.config = c
 	return f.listener.SetRules(ctx, c.Rules)
 }

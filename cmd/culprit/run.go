@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -17,7 +16,6 @@ import (
 	"culprit/evidence"
 	"culprit/internal/config"
 	"culprit/internal/strace"
-	"culprit/internal/text"
 	"culprit/rules"
 	"culprit/trigger"
 )
@@ -38,9 +36,9 @@ refused, and the one in force stays.`,
 			if err != nil {
 				return err
 			}
-			level := new(slog.LevelVar)
-			level.Set(logLevel(c.Log))
-			return hunt(cmd.Context(), c, newLogger(cmd.ErrOrStderr(), c.Log.Format, level), level)
+			control := new(logControl)
+			control.set(c)
+			return hunt(cmd.Context(), c, newLogger(cmd.ErrOrStderr(), c.Log.Format, control), control)
 		},
 	}
 	configFlag(cmd, &path, config.DefaultPath)
@@ -53,7 +51,7 @@ const memoryLimit = 40 << 20
 
 // hunt runs the daemon until the context ends. What it sets up it takes down in
 // reverse, also when something on the way fails.
-func hunt(ctx context.Context, c *config.Config, log *slog.Logger, level *slog.LevelVar) (err error) {
+func hunt(ctx context.Context, c *config.Config, log *slog.Logger, control *logControl) (err error) {
 	if err := needRoot("culprit run"); err != nil {
 		return err
 	}
@@ -93,6 +91,7 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger, level *slog.L
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	store.Redact(c.Capture.Redaction())
 
 	keeper := store.Keeper(bounds(c.Evidence))
 	out := newHunter(store, keeper, log, obtained(c, program))
@@ -118,7 +117,7 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger, level *slog.L
 	})
 
 	force := &inForce{
-		config: c, level: level, log: log, listener: listener, controller: controller, keeper: keeper, out: out, firewall: firewall,
+		config: c, logControl: control, log: log, listener: listener, controller: controller, keeper: keeper, out: out, firewall: firewall,
 	}
 	err = firewall.Install()
 	if err == nil {
@@ -139,35 +138,4 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger, level *slog.L
 		log.Info("stopped")
 	}
 	return err
-}
-
-// logLevel is the level that the configuration names, which was checked.
-func logLevel(c config.Log) (level slog.Level) {
-	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
-		panic(fmt.Sprintf("log level %q passed the check of the configuration", c.Level))
-	}
-	return level
-}
-
-// newLogger logs in the configured format: logfmt for people, or JSON with the names
-// of ECS. Both escape what is not printable.
-func newLogger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
-	handler := func(w io.Writer) slog.Handler {
-		return slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})
-	}
-	if format == "json" {
-		names := map[string]string{slog.TimeKey: "@timestamp", slog.LevelKey: "log.level", slog.MessageKey: "message"}
-		handler = func(w io.Writer) slog.Handler {
-			return slog.NewJSONHandler(text.JSONWriter(w), &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-				if name, ok := names[a.Key]; ok && len(groups) == 0 {
-					a.Key = name
-				}
-				return a
-			}})
-		}
-	}
-	if toJournal() {
-		return slog.New(newJournal(w, handler))
-	}
-	return slog.New(handler(w))
 }

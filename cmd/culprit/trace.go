@@ -50,7 +50,7 @@ Ctrl-C, the straces let go; the processes live on.`,
 	f.DurationVar(&o.duration, "for", 10*time.Minute, "stop after this `time`")
 	f.StringVar(&o.out, "out", "", "`directory` for the trace files (default culprit-trace-USER-TIME)")
 	f.IntVar(&o.strings, "strings", 65535, "longest string printed, strace -s")
-	f.StringVarP(&o.config, "config", "c", "", "configuration `file` whose capture bounds and guards hold (default: the built-in ones)")
+	f.StringVarP(&o.config, "config", "c", "", "configuration `file` whose capture bounds, guards and capture.redact hold (default: the built-in ones)")
 	return cmd
 }
 
@@ -88,6 +88,7 @@ func trace(ctx context.Context, o traceOptions, stdout, stderr io.Writer) error 
 		return err
 	}
 	defer dir.Close()
+	dir.Redact(c.Capture.Redaction())
 
 	log := messages(stderr)
 	ctx, stop := context.WithCancel(ctx)

@@ -5,6 +5,8 @@ package config
 import (
 	"slices"
 	"time"
+
+	"culprit/internal/redact"
 )
 
 // DefaultPath is where the daemon looks for its configuration.
@@ -71,6 +73,14 @@ type Capture struct {
 	// Gate is one of the Gate constants; GateDeadline is the longest a program is held.
 	Gate         string        `mapstructure:"gate"`
 	GateDeadline time.Duration `mapstructure:"gate_deadline"`
+	// Redact are the regular expressions of what is masked in what is kept.
+	Redact []string `mapstructure:"redact"`
+}
+
+// Redaction returns what is masked. The configuration must come from [Load].
+func (c Capture) Redaction() *redact.Patterns {
+	p, _ := redact.Compile(c.Redact)
+	return p
 }
 
 // The values of capture.gate.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"path"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"culprit/internal/pattern"
+	"culprit/internal/redact"
 )
 
 var (
@@ -176,6 +178,10 @@ func (c Capture) validate(ps *problems) {
 	ps.lasts("capture.linger", c.Linger, 0, 24*time.Hour)
 	ps.oneOf("capture.gate", c.Gate, GateAuto, GateStop, GateOff)
 	ps.lasts("capture.gate_deadline", c.GateDeadline, 10*time.Millisecond, 5*time.Second)
+	_, wrong := redact.Compile(c.Redact)
+	for _, i := range slices.Sorted(maps.Keys(wrong)) {
+		ps.add(fmt.Sprintf("capture.redact[%d]", i), "%q is not a pattern of secrets: %v", c.Redact[i], wrong[i])
+	}
 }
 
 func (e Evidence) validate(ps *problems) {

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"sync/atomic"
+
+	"culprit/internal/config"
+	"culprit/internal/redact"
+	"culprit/internal/text"
+)
+
+// logControl is what a reload can change of the log: its level, and what is masked.
+type logControl struct {
+	level slog.LevelVar
+	mask  atomic.Pointer[redact.Patterns]
+}
+
+func (l *logControl) set(c *config.Config) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		panic(fmt.Sprintf("log level %q passed the check of the configuration", c.Log.Level))
+	}
+	l.level.Set(level)
+	l.mask.Store(c.Capture.Redaction())
+}
+
+// masked masks the text of an attribute.
+func (l *logControl) masked(a slog.Attr) slog.Attr {
+	mask := l.mask.Load()
+	if mask == nil {
+		return a
+	}
+	if err, ok := a.Value.Any().(error); ok {
+		a.Value = slog.StringValue(mask.Text(err.Error()))
+	} else if a.Value.Kind() == slog.KindString {
+		a.Value = slog.StringValue(mask.Text(a.Value.String()))
+	}
+	return a
+}
+
+// newLogger logs in the configured format: logfmt for people, or JSON with the names
+// of ECS. Both escape what is not printable.
+func newLogger(w io.Writer, format string, control *logControl) *slog.Logger {
+	options := &slog.HandlerOptions{Level: &control.level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { return control.masked(a) }}
+	handler := func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, options) }
+	if format == "json" {
+		names := map[string]string{slog.TimeKey: "@timestamp", slog.LevelKey: "log.level", slog.MessageKey: "message"}
+		options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if name, ok := names[a.Key]; ok && len(groups) == 0 {
+				a.Key = name
+			}
+			return control.masked(a)
+		}
+		handler = func(w io.Writer) slog.Handler { return slog.NewJSONHandler(text.JSONWriter(w), options) }
+	}
+	if toJournal() {
+		return slog.New(newJournal(w, handler))
+	}
+	return slog.New(handler(w))
+}

@@ -1,0 +1,145 @@
+// Package redact masks secrets in what is kept: whatever a pattern matches becomes
+// asterisks, as many as there were bytes. So lines stay where they were, and a trace
+// still shows how long each string was, as strace's results do anyway.
+package redact
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+)
+
+// Patterns are what is masked. A nil *Patterns masks nothing. Safe for concurrent use.
+type Patterns struct{ all []*regexp.Regexp }
+
+// Compile reads regular expressions of RE2 (https://github.com/google/re2/wiki/Syntax).
+// Of one with groups only what the groups match is masked. Every mistake has its
+// index in the list; both results are nil if there are no patterns.
+func Compile(patterns []string) (*Patterns, map[int]error) {
+	wrong := map[int]error{}
+	p := new(Patterns)
+	for i, pattern := range patterns {
+		re, err := regexp.Compile(pattern)
+		switch {
+		case err != nil:
+			wrong[i] = err
+		case re.MatchString(""):
+			wrong[i] = fmt.Errorf("it matches even where there is nothing")
+		}
+		p.all = append(p.all, re)
+	}
+	if len(wrong) > 0 {
+		return nil, wrong
+	}
+	if len(p.all) == 0 {
+		return nil, nil
+	}
+	return p, nil
+}
+
+// Bytes masks b in place.
+func (p *Patterns) Bytes(b []byte) {
+	if p == nil {
+		return
+	}
+	for _, re := range p.all {
+		for _, m := range re.FindAllSubmatchIndex(b, -1) {
+			if len(m) > 2 {
+				m = m[2:] // the groups
+			}
+			for ; len(m) > 0; m = m[2:] {
+				if m[0] >= 0 { // a group need not take part in a match
+					fill(b[m[0]:m[1]])
+				}
+			}
+		}
+	}
+}
+
+func fill(b []byte) {
+	for i := range b {
+		b[i] = '*'
+	}
+}
+
+// Text returns s with what the patterns match masked.
+func (p *Patterns) Text(s string) string {
+	if p == nil || s == "" {
+		return s
+	}
+	b := []byte(s)
+	p.Bytes(b)
+	if string(b) == s {
+		return s
+	}
+	return string(b)
+}
+
+// maxLine bounds what of a line is looked at as a whole. What is longer is masked from
+// there on, to the last byte of the line: nobody could say what is in it.
+const maxLine = 1 << 20
+
+// A Masker masks lines on their way into a writer. It is owned by one goroutine.
+type Masker struct {
+	patterns *Patterns
+	write    func([]byte) (int, error)
+	buf      []byte // the beginning of a line
+	long     bool   // a line of which more than maxLine has been written
+}
+
+// Masker returns a Masker that writes whole lines with write. Close it to write what
+// has no end of line yet.
+func (p *Patterns) Masker(write func([]byte) (int, error)) *Masker {
+	return &Masker{patterns: p, write: write}
+}
+
+// Write takes all of b, or returns the error of the writer; how much of b is about
+// then is not known.
+func (m *Masker) Write(b []byte) (int, error) {
+	m.buf = append(m.buf, b...)
+	done := 0
+	for {
+		i := bytes.IndexByte(m.buf[done:], '\n')
+		if i < 0 {
+			break
+		}
+		m.mask(m.buf[done : done+i])
+		m.long = false
+		done += i + 1
+	}
+	if rest := m.buf[done:]; m.long || len(rest) > maxLine {
+		m.mask(rest)
+		m.long = true
+		done = len(m.buf)
+	}
+	if done == 0 {
+		return len(b), nil
+	}
+	_, err := m.write(m.buf[:done])
+	m.buf = append(m.buf[:0], m.buf[done:]...)
+	if err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// mask masks a line, or a piece of a long one.
+func (m *Masker) mask(line []byte) {
+	known := 0
+	if !m.long {
+		known = min(len(line), maxLine)
+		m.patterns.Bytes(line[:known])
+	}
+	fill(line[known:])
+}
+
+// Close writes what has no end of line.
+func (m *Masker) Close() error {
+	if len(m.buf) == 0 {
+		return nil
+	}
+	m.mask(m.buf)
+	_, err := m.write(m.buf)
+	m.buf = nil
+	return err
+}
