@@ -67,6 +67,7 @@ func (b *batch) kept() *batch {
 // unkept counts the rest.
 func (b *batch) unkept() uint64 { return uint64(len(b.hits) + len(b.proofs) + len(b.programs)) }
 
+// write writes the batch, and the events that tell of it, all or nothing.
 func (b *batch) write(w *writer) error {
 	if err := w.begin(); err != nil {
 		return err
@@ -105,10 +106,16 @@ func (b *batch) write(w *writer) error {
 	for _, l := range b.losses {
 		w.exec(insertLoss, l.Event.ID, l.Culprit.What, l.Culprit.Count, document(l))
 	}
+	events := w.out.of(b, w)
+	kept := w.out.put(events, w)
 	if w.err != nil {
 		return w.err
 	}
-	return w.tx.Commit()
+	if err := w.tx.Commit(); err != nil {
+		return err
+	}
+	w.out.done(events, kept)
+	return nil
 }
 
 // writer runs the statements of a transaction until the first error. It prepares
@@ -118,6 +125,7 @@ type writer struct {
 	statements map[string]*sql.Stmt
 	tx         *sql.Tx
 	err        error
+	out        *outbox // nil: events are not sent out
 }
 
 // The statements that change the catalogue.
@@ -129,11 +137,13 @@ const (
 	putProgram = "INSERT OR REPLACE INTO programs VALUES (?,?,?,?)"
 	putProof   = "INSERT OR REPLACE INTO proofs VALUES (?,?,?,?,?,?,?)"
 	insertLoss = "INSERT INTO losses VALUES (?,?,?,?)"
+	putEvent   = "INSERT INTO events VALUES (?,?)"
+	getHit     = "SELECT doc FROM hits WHERE id = ?"
 )
 
 func newWriter(db *sql.DB) (*writer, error) {
 	w := &writer{db: db, statements: map[string]*sql.Stmt{}}
-	for _, query := range []string{insertHit, countHit, putCapture, putTrace, putProgram, putProof, insertLoss} {
+	for _, query := range []string{insertHit, countHit, putCapture, putTrace, putProgram, putProof, insertLoss, putEvent, getHit} {
 		st, err := db.Prepare(query)
 		if err != nil {
 			return nil, err

@@ -50,6 +50,8 @@ CREATE TABLE proofs (
 CREATE INDEX proofs_capture ON proofs (capture);
 CREATE INDEX proofs_trace ON proofs (trace);
 CREATE INDEX proofs_hit ON proofs (hit);
+`, `
+CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, doc TEXT NOT NULL);
 `}
 
 // schemaVersion is the version that this culprit writes and reads.

@@ -30,6 +30,11 @@ func (s *Store) openCatalogue() (lost []event.Capture, err error) {
 	if s.writer, err = newWriter(s.db); err != nil {
 		return nil, fmt.Errorf("open the catalogue: %w", err)
 	}
+	if s.outlet != nil {
+		if err := s.feedTo(s.outlet); err != nil {
+			return nil, err
+		}
+	}
 	if lost, err = s.markLost(); err != nil {
 		return nil, fmt.Errorf("mark what an earlier culprit left running: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"culprit/evidence/outlet"
 	"culprit/internal/event"
 )
 
@@ -40,6 +41,8 @@ type Store struct {
 	lock    *os.File
 	log     *slog.Logger
 	prover  *prover
+	outlet  outlet.Outlet // nil: events are not sent out
+	feed    *feed
 	queue   chan any
 	dropped atomic.Uint64 // hits and proofs that found the queue full
 	written chan struct{} // closed when the writer has ended
@@ -50,11 +53,21 @@ type repeated struct {
 	count int
 }
 
+// An Option is something that not every Store does.
+type Option func(*Store)
+
+// SendTo has each hit, capture, trace, proof and loss sent out. The Store closes the
+// outlet.
+func SendTo(o outlet.Outlet) Option { return func(s *Store) { s.outlet = o } }
+
 // Open makes or opens the evidence directory and its catalogue. What a daemon
 // that was killed left running is marked as lost. One Store at a time can have a
 // directory. The caller closes it.
-func Open(dir string, log *slog.Logger) (_ *Store, err error) {
+func Open(dir string, log *slog.Logger, options ...Option) (_ *Store, err error) {
 	s := &Store{log: log, queue: make(chan any, queueLength), written: make(chan struct{})}
+	for _, o := range options {
+		o(s)
+	}
 	if s.dir, err = OpenDirectory(dir); err != nil {
 		return nil, err
 	}
@@ -96,6 +109,7 @@ func Open(dir string, log *slog.Logger) (_ *Store, err error) {
 	}
 	s.prover = newProver(func(change any) { s.offer(s.masked(change)) }, log)
 	go s.write()
+	s.feed.start()
 	for _, c := range lost {
 		s.queue <- packetsDue{c}
 	}
@@ -107,11 +121,15 @@ func (s *Store) Close() error {
 	s.prover.close()
 	close(s.queue)
 	<-s.written
+	s.feed.close()
 	return errors.Join(s.lock.Truncate(0), s.release())
 }
 
 func (s *Store) release() error {
 	var errs []error
+	if s.feed != nil {
+		errs = append(errs, s.feed.from.Close())
+	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
 	}
@@ -250,7 +268,14 @@ func (s *Store) writeBatch(b *batch) error {
 	if lost > 0 {
 		b.add(event.NewLoss("hits, proofs and programs not recorded: the catalogue could not be written, or not fast enough", lost))
 	}
+	unsent := s.writer.out.overflow()
+	if unsent > 0 {
+		b.add(event.NewLoss("events not sent out: more than 100,000 waited, see events in the configuration", unsent))
+	}
 	err := b.write(s.writer)
+	if err == nil && unsent > 0 {
+		s.writer.out.dropped -= unsent
+	}
 	if err != nil {
 		b.losses = losses
 		s.dropped.Add(lost + b.unkept())

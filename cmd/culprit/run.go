@@ -86,7 +86,11 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger, control *logC
 		return err
 	}
 	defer listener.Close()
-	store, err := evidence.Open(c.Evidence.Dir, log)
+	sendTo, err := outlets(c.Events, log)
+	if err != nil {
+		return err
+	}
+	store, err := evidence.Open(c.Evidence.Dir, log, sendTo...)
 	if err != nil {
 		return err
 	}

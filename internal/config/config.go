@@ -24,6 +24,7 @@ type Config struct {
 	Capture  Capture  `mapstructure:"capture"`
 	Guard    Guard    `mapstructure:"guard"`
 	Evidence Evidence `mapstructure:"evidence"`
+	Events   Events   `mapstructure:"events"`
 	Log      Log      `mapstructure:"log"`
 }
 
@@ -131,6 +132,14 @@ type Evidence struct {
 	MaxBytes Bytes         `mapstructure:"max_bytes"`
 	MinFree  Bytes         `mapstructure:"min_free"`
 	Compress bool          `mapstructure:"compress"` // closed traces, with zstd
+}
+
+// Events says where each hit, capture, trace, proof and loss is sent as a line of JSON:
+// to one of these, or nowhere.
+type Events struct {
+	File     string   `mapstructure:"file"`
+	Journald bool     `mapstructure:"journald"`
+	Command  []string `mapstructure:"command"`
 }
 
 // Log says how the daemon talks.

@@ -95,6 +95,7 @@ func (c *Config) validate() problems {
 		}
 	}
 	c.Evidence.validate(&ps)
+	c.Events.validate(&ps)
 	ps.oneOf("log.format", c.Log.Format, "text", "json")
 	ps.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	return ps
@@ -199,6 +200,32 @@ func (e Evidence) validate(ps *problems) {
 	}
 }
 
+func (e Events) validate(ps *problems) {
+	ways := 0
+	if e.File != "" {
+		ways++
+		if !filepath.IsAbs(e.File) {
+			ps.add("events.file", "%q is not an absolute path", e.File)
+		}
+	}
+	if e.Journald {
+		ways++
+	}
+	if len(e.Command) > 0 {
+		ways++
+		if !filepath.IsAbs(e.Command[0]) {
+			ps.add("events.command[0]", "%q is not an absolute path", e.Command[0])
+		}
+	}
+	if ways > 1 {
+		ps.add("events", "has %d of file, journald and command; one is allowed", ways)
+	}
+}
+
+func (e Events) same(as Events) bool {
+	return e.File == as.File && e.Journald == as.Journald && slices.Equal(e.Command, as.Command)
+}
+
 // pattern returns the key that says what to look for, and its pattern.
 func (r Rule) pattern() (key string, p pattern.Pattern, err error) {
 	switch {
@@ -230,6 +257,7 @@ func (c *Config) NeedsRestart(inForce *Config) (keys []string) {
 		"capture.gate":          c.Capture.Gate == inForce.Capture.Gate,
 		"capture.gate_deadline": c.Capture.GateDeadline == inForce.Capture.GateDeadline,
 		"evidence.dir":          c.Evidence.Dir == inForce.Evidence.Dir,
+		"events":                c.Events.same(inForce.Events),
 		"log.format":            c.Log.Format == inForce.Log.Format,
 	} {
 		if !same {

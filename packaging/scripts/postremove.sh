@@ -13,6 +13,6 @@ remove | 0)
 	fi
 	;;
 purge)
-	rm -rf /etc/culprit /var/lib/culprit
+	rm -rf /etc/culprit /var/lib/culprit /var/log/culprit
 	;;
 esac

@@ -8,24 +8,34 @@ import (
 	"time"
 
 	"culprit/evidence"
+	"culprit/evidence/outlet"
 	"culprit/internal/event"
 )
 
 // BenchmarkStore writes hits into a new catalogue, as many as may wait in its
 // queue: as they are in a flood, without an origin, and with the process and its
-// four parents.
+// four parents, which are also sent out to a file.
 func BenchmarkStore(b *testing.B) {
 	for _, kind := range []struct {
 		name    string
 		parents int
-	}{{"flood", -1}, {"with-origin", 4}} {
+		events  bool
+	}{{"flood", -1, false}, {"with-origin", 4, false}, {"with-origin-and-events", 4, true}} {
 		b.Run(kind.name, func(b *testing.B) {
 			const count = 16_000
 			var took time.Duration
 			written := 0
 			for b.Loop() {
 				dir := filepath.Join(b.TempDir(), "evidence")
-				store, err := evidence.Open(dir, quiet)
+				var options []evidence.Option
+				if kind.events {
+					o, err := outlet.OpenFile(filepath.Join(b.TempDir(), "events.json"))
+					if err != nil {
+						b.Fatal(err)
+					}
+					options = append(options, evidence.SendTo(o))
+				}
+				store, err := evidence.Open(dir, quiet, options...)
 				if err != nil {
 					b.Fatal(err)
 				}

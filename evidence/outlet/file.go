@@ -1,0 +1,196 @@
+package outlet
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A File appends events to a file, which others may rename at any time: the next event
+// then begins a new one.
+type File struct {
+	path  string
+	f     *os.File
+	taken uint64
+}
+
+// OpenFile opens the file, or makes one that only we can read, in a directory that is
+// made if only that is missing. What a culprit that was killed wrote of a line is
+// removed. A file that holds anything but events is refused.
+func OpenFile(path string) (*File, error) {
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("events.file: make its directory: %w", err)
+	}
+	o := &File{path: path}
+	if err := o.open(); err != nil {
+		return nil, err
+	}
+	last, err := repair(o.f)
+	if err != nil {
+		o.f.Close()
+		return nil, fmt.Errorf("events.file %s: %w", path, err)
+	}
+	o.taken = max(last, lastOfRenamed(path))
+	return o, nil
+}
+
+func (o *File) open() error {
+	f, err := os.OpenFile(o.path, os.O_RDWR|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return fmt.Errorf("events.file: %w", err)
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
+		err = errors.New("it is not an ordinary file: name one, or use events.command")
+	case int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0:
+		err = errors.New("others could write to it: it must belong to root and be writable by nobody else")
+	case unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil:
+		err = errors.New("another culprit writes to it: give each a file of its own")
+	}
+	if err != nil {
+		f.Close()
+		return fmt.Errorf("events.file %s: %w", o.path, err)
+	}
+	o.f = f
+	return nil
+}
+
+// tailSize is how much of a file is read to find its last line: many times the longest.
+const tailSize = 4 << 20
+
+// repair cuts off the beginning of a line at the end of a file, and returns the number
+// of its last event, 0 if it is empty.
+func repair(f *os.File) (uint64, error) {
+	size, err := f.Seek(0, 2)
+	if err != nil || size == 0 {
+		return 0, err
+	}
+	tail := make([]byte, min(size, tailSize))
+	if _, err := f.ReadAt(tail, size-int64(len(tail))); err != nil {
+		return 0, err
+	}
+	whole := tail[:bytes.LastIndexByte(tail, '\n')+1]
+	if len(whole) == 0 && len(tail) == tailSize {
+		return 0, errors.New("it holds something else than events: name another file")
+	}
+	var last uint64
+	if len(whole) > 0 {
+		line := whole[bytes.LastIndexByte(whole[:len(whole)-1], '\n')+1:]
+		var ok bool
+		if last, ok = sequence(line); !ok {
+			return 0, errors.New("its last line is no event of culprit: name another file, or move this one away")
+		}
+	} else if !bytes.HasPrefix(tail, []byte(`{"ecs":`)) {
+		return 0, errors.New("it holds something else than events: name another file")
+	}
+	if cut := len(tail) - len(whole); cut > 0 {
+		return last, f.Truncate(size - int64(cut))
+	}
+	return last, nil
+}
+
+// sequence reads the number of an event's line.
+func sequence(line []byte) (uint64, bool) {
+	var e struct {
+		Event struct {
+			Sequence uint64 `json:"sequence"`
+			Module   string `json:"module"`
+		} `json:"event"`
+	}
+	return e.Event.Sequence, json.Unmarshal(line, &e) == nil && e.Event.Module == "culprit"
+}
+
+// lastOfRenamed looks for the last event in the newest of the files that have the
+// path's name and something more, as logrotate names them. It is 0 if there is none.
+func lastOfRenamed(path string) (last uint64) {
+	entries, _ := os.ReadDir(filepath.Dir(path))
+	var newest fs.FileInfo
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() || info.Name() == filepath.Base(path) || !strings.HasPrefix(info.Name(), filepath.Base(path)) {
+			continue
+		}
+		if newest == nil || info.ModTime().After(newest.ModTime()) {
+			newest = info
+		}
+	}
+	if newest == nil {
+		return 0
+	}
+	f, err := os.Open(filepath.Join(filepath.Dir(path), newest.Name()))
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	tail := make([]byte, min(newest.Size(), tailSize))
+	if _, err := f.ReadAt(tail, newest.Size()-int64(len(tail))); err != nil {
+		return 0
+	}
+	tail = bytes.TrimSuffix(tail, []byte("\n"))
+	last, _ = sequence(tail[bytes.LastIndexByte(tail, '\n')+1:])
+	return last
+}
+
+// Send appends events, all or none of each.
+func (o *File) Send(_ context.Context, events []Event) error {
+	if err := o.follow(); err != nil {
+		return err
+	}
+	size, err := o.f.Seek(0, 2)
+	if err != nil {
+		return fmt.Errorf("events.file: %w", err)
+	}
+	var text strings.Builder
+	for _, e := range events {
+		text.WriteString(e.Line)
+	}
+	n, err := o.f.WriteString(text.String())
+	whole := 0
+	for _, e := range events {
+		if whole+len(e.Line) > n {
+			break
+		}
+		whole += len(e.Line)
+		o.taken = e.Sequence
+	}
+	if n > whole {
+		err = errors.Join(err, o.f.Truncate(size+int64(whole)))
+	}
+	if err != nil {
+		return fmt.Errorf("events.file: %w", err)
+	}
+	return nil
+}
+
+// follow opens the file anew if it is another one, or none, by now.
+func (o *File) follow() error {
+	ours, err := o.f.Stat()
+	if err != nil {
+		return fmt.Errorf("events.file: %w", err)
+	}
+	if there, err := os.Lstat(o.path); err == nil && os.SameFile(ours, there) {
+		return nil
+	}
+	old := o.f
+	if err := o.open(); err != nil {
+		return err
+	}
+	return old.Close()
+}
+
+// Taken is the last event in the file.
+func (o *File) Taken() uint64 { return o.taken }
+
+// Close closes the file.
+func (o *File) Close(context.Context) error { return o.f.Close() }
