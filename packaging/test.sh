@@ -100,6 +100,7 @@ fi
 bounding=-all,$(sed -n 's/^CapabilityBoundingSet=CAP_/+/p' packaging/culprit.service |
 	sed 's/ CAP_/,+/g' | tr '[:upper:]' '[:lower:]')
 run_daemon() {
+	: >"$work/log" # what the last one said is not news
 	# Not in_root: $! would be a shell around it.
 	chroot "$root" setpriv --no-new-privs --inh-caps=-all --bounding-set "$bounding" culprit run >"$work/log" 2>&1 &
 	daemon=$!
