@@ -152,7 +152,7 @@ echo "ok: an upgrade keeps the configuration"
 in_root dpkg --remove culprit >"$work/out" 2>&1 || fail "remove: $(cat "$work/out")"
 is "a removal stops it" "$(systemctl_did)" "disable --now culprit.service
 daemon-reload"
-is "a removal leaves configuration and evidence" "$(changed | grep -v /var/lib/culprit/)" "$(printf '%s\n' "$before" ./etc/culprit ./etc/culprit/config.yaml ./etc/culprit/config.yaml.dpkg-dist ./var/lib/culprit | sed '/^$/d' | sort -u)"
+is "a removal leaves configuration and evidence" "$(changed | grep -v /var/lib/culprit/)" "$(printf '%s\n' "$before" ./etc/culprit ./etc/culprit/config.yaml ./etc/culprit/config.yaml.dpkg-dist ./etc/logrotate.d/culprit ./var/lib/culprit | sed '/^$/d' | sort -u)"
 is "a removal leaves the firewall alone" "$(in_root iptables-save | grep -c CULPRIT || true)" 0
 
 in_root dpkg --purge culprit >"$work/out" 2>&1 || fail "purge: $(cat "$work/out")"
