@@ -15,12 +15,18 @@ func TestParseCounted(t *testing.T) {
 		name, line string
 		want       RuleStatus
 	}{
-		{"iptables -v -S", `-A C -p udp -m udp --dport 53 -m string --string "BADZONE" --algo bm --from 28 --icase -c 3 105 -j NFLOG --nflog-prefix badzone --nflog-group 5 --nflog-size 2048 --nflog-threshold 1`,
-			RuleStatus{Name: "badzone", Match: `-p udp -m udp --dport 53 -m string --string "BADZONE" --algo bm --from 28 --icase`, Packets: 3, Bytes: 105}},
-		{"brackets of older versions", `-A C -p udp -m string --string "x" --algo bm -j NFLOG --nflog-prefix "bad.zone" --nflog-group 5 -c 18446744073709551615 1`,
-			RuleStatus{Name: "bad.zone", Match: `-p udp -m string --string "x" --algo bm`, Packets: 1<<64 - 1, Bytes: 1}},
-		{"a pattern that looks like counters", `-A C -p udp -m string --string " -c 7 8 -j NFLOG --nflog-prefix y" --algo bm -c 1 2 -j NFLOG --nflog-prefix x`,
-			RuleStatus{Name: "x", Match: `-p udp -m string --string " -c 7 8 -j NFLOG --nflog-prefix y" --algo bm`, Packets: 1, Bytes: 2}},
+		{
+			"iptables -v -S", `-A C -p udp -m udp --dport 53 -m string --string "BADZONE" --algo bm --from 28 --icase -c 3 105 -j NFLOG --nflog-prefix badzone --nflog-group 5 --nflog-size 2048 --nflog-threshold 1`,
+			RuleStatus{Name: "badzone", Match: `-p udp -m udp --dport 53 -m string --string "BADZONE" --algo bm --from 28 --icase`, Packets: 3, Bytes: 105},
+		},
+		{
+			"brackets of older versions", `-A C -p udp -m string --string "x" --algo bm -j NFLOG --nflog-prefix "bad.zone" --nflog-group 5 -c 18446744073709551615 1`,
+			RuleStatus{Name: "bad.zone", Match: `-p udp -m string --string "x" --algo bm`, Packets: 1<<64 - 1, Bytes: 1},
+		},
+		{
+			"a pattern that looks like counters", `-A C -p udp -m string --string " -c 7 8 -j NFLOG --nflog-prefix y" --algo bm -c 1 2 -j NFLOG --nflog-prefix x`,
+			RuleStatus{Name: "x", Match: `-p udp -m string --string " -c 7 8 -j NFLOG --nflog-prefix y" --algo bm`, Packets: 1, Bytes: 2},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

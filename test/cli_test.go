@@ -156,13 +156,16 @@ func TestShow(t *testing.T) {
 		{"hit", e.ha.Event.ID, []string{
 			"hit " + e.ha.Event.ID, "one", fmt.Sprintf("web1 (%d)", e.a), "udp", "127.0.0.1:53", "q0.zoneone.test IN A", "dns id " + e.ha.DNS.ID,
 			"this process held the packet's socket", fmt.Sprint(e.sa.pid), fmt.Sprintf("of %d ", os.Getpid()),
-			e.ca.Event.ID, e.ta.Event.ID, e.ta.File.Path, "zoneone.test", "00000000  45 "}},
+			e.ca.Event.ID, e.ta.Event.ID, e.ta.File.Path, "zoneone.test", "00000000  45 ",
+		}},
 		{"capture", e.ca.Event.ID, []string{
 			"capture " + e.ca.Event.ID, fmt.Sprintf("web1 (%d)", e.a), "every process of the user", "ended", "culprit was stopped",
-			"3, the first " + e.ha.Event.ID, "q2.zoneone.test A", e.ta.Event.ID, e.ta.File.Path}},
+			"3, the first " + e.ha.Event.ID, "q2.zoneone.test A", e.ta.Event.ID, e.ta.File.Path,
+		}},
 		{"trace", e.tb.Event.ID, []string{
 			"trace " + e.tb.Event.ID, e.tb.File.Path, fmt.Sprint(e.b), fmt.Sprint(e.sb.pid), "exit status", "strace -f -ttt", "scan of /proc",
-			e.cb.Event.ID, e.hb.Event.ID, "rule two", "q.zonetwo.test A"}},
+			e.cb.Event.ID, e.hb.Event.ID, "rule two", "q.zonetwo.test A",
+		}},
 	} {
 		full := e.culprit("show", "--evidence", e.d.evidence, c.id).must(t)
 		for _, s := range c.says {
@@ -191,18 +194,24 @@ func TestEventFormat(t *testing.T) {
 	e := newEvidence(t)
 	e.d.stop()
 	for what, fields := range map[string][]string{
-		"hits": {"@timestamp", "event.id", "event.kind=alert", "event.action=hit", "rule.name=two", fmt.Sprint("user.id=", e.b),
+		"hits": {
+			"@timestamp", "event.id", "event.kind=alert", "event.action=hit", "rule.name=two", fmt.Sprint("user.id=", e.b),
 			"network.transport=udp", "network.type=ipv4", "source.ip=127.0.0.1", "source.port", "destination.ip=127.0.0.1", "destination.port=53",
 			"dns.id=" + e.hb.DNS.ID, "dns.question.name=q.zonetwo.test", "dns.question.type=A",
 			fmt.Sprint("process.pid=", e.sb.pid), "process.start", "process.executable", "process.command_line", "process.working_directory=/",
 			fmt.Sprint("process.parent.pid=", os.Getpid()), "process.parent.command_line",
-			"culprit.capture.id=" + e.cb.Event.ID, "culprit.origin.grade=socket", "culprit.count=1"},
-		"captures": {"@timestamp", "event.id=" + e.cb.Event.ID, "event.kind=event", "event.action=capture", fmt.Sprint("user.id=", e.b),
-			"culprit.level=1", "culprit.hits=1", "culprit.traces=1", "culprit.state=ended", "culprit.ended_because=culprit was stopped"},
-		"traces": {"@timestamp", "event.id=" + e.tb.Event.ID, "event.kind=event", "event.action=trace", fmt.Sprint("user.id=", e.b),
+			"culprit.capture.id=" + e.cb.Event.ID, "culprit.origin.grade=socket", "culprit.count=1",
+		},
+		"captures": {
+			"@timestamp", "event.id=" + e.cb.Event.ID, "event.kind=event", "event.action=capture", fmt.Sprint("user.id=", e.b),
+			"culprit.level=1", "culprit.hits=1", "culprit.traces=1", "culprit.state=ended", "culprit.ended_because=culprit was stopped",
+		},
+		"traces": {
+			"@timestamp", "event.id=" + e.tb.Event.ID, "event.kind=event", "event.action=trace", fmt.Sprint("user.id=", e.b),
 			fmt.Sprint("process.pid=", e.sb.pid), "process.start", "process.executable", "process.command_line", "process.exit_code=0",
 			"file.path=" + e.tb.File.Path, "file.size", "culprit.capture.id=" + e.cb.Event.ID, "culprit.hit.id=" + e.hb.Event.ID,
-			"culprit.found_by=scan", "culprit.attach_ms"},
+			"culprit.found_by=scan", "culprit.attach_ms",
+		},
 	} {
 		docs := list[map[string]any](e.d, what, "--user", fmt.Sprint(e.b))
 		if len(docs) != 1 {

@@ -63,8 +63,13 @@ func TestEscape(t *testing.T) {
 
 			printed := map[string]string{"the log": d.output.String()}
 			for _, args := range [][]string{
-				{"hits"}, {"captures"}, {"traces"},
-				{"show", hit.Event.ID}, {"show", hostile.Event.ID}, {"show", tr.Event.ID}, {"show", tr.Culprit.Capture.ID},
+				{"hits"},
+				{"captures"},
+				{"traces"},
+				{"show", hit.Event.ID},
+				{"show", hostile.Event.ID},
+				{"show", tr.Event.ID},
+				{"show", tr.Culprit.Capture.ID},
 			} {
 				out := h.culprit(slices.Insert(args, 1, "--evidence", d.evidence)...).must(t)
 				printed["culprit "+strings.Join(args, " ")] = out

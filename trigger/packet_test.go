@@ -68,20 +68,34 @@ func TestDecode(t *testing.T) {
 		in   []byte
 		want packet
 	}{
-		{"udp over ipv4", ip(t, "192.0.2.1", "192.0.2.2", udp(4000, 53), q),
-			packet{event.Network{Transport: "udp", Type: "ipv4", Bytes: 28 + len(q)}, end("192.0.2.1", 4000), end("192.0.2.2", 53), q, false}},
-		{"udp over ipv6", ip(t, "2001:db8::1", "2001:db8::2", udp(4000, 53), q),
-			packet{event.Network{Transport: "udp", Type: "ipv6", Bytes: 48 + len(q)}, end("2001:db8::1", 4000), end("2001:db8::2", 53), q, false}},
-		{"tcp over ipv4", ip(t, "192.0.2.1", "192.0.2.2", tcp(4000, 53), q),
-			packet{event.Network{Transport: "tcp", Type: "ipv4", Bytes: 40 + len(q)}, end("192.0.2.1", 4000), end("192.0.2.2", 53), q, false}},
-		{"cut behind the question", long[:28+len(q)],
-			packet{event.Network{Transport: "udp", Type: "ipv4", Bytes: len(long)}, end("192.0.2.1", 4000), end("192.0.2.2", 53), q, true}},
-		{"cut in the udp header", long[:24],
-			packet{event.Network{Transport: "udp", Type: "ipv4", Bytes: len(long)}, end("192.0.2.1", 0), end("192.0.2.2", 0), nil, true}},
-		{"a later fragment", fragment,
-			packet{event.Network{Transport: "udp", Type: "ipv4", Bytes: len(fragment)}, end("192.0.2.1", 0), end("192.0.2.2", 0), nil, false}},
-		{"another protocol", icmp,
-			packet{event.Network{Transport: "1", Type: "ipv4", Bytes: len(icmp)}, end("192.0.2.1", 0), end("192.0.2.2", 0), nil, false}},
+		{
+			"udp over ipv4", ip(t, "192.0.2.1", "192.0.2.2", udp(4000, 53), q),
+			packet{event.Network{Transport: "udp", Type: "ipv4", Bytes: 28 + len(q)}, end("192.0.2.1", 4000), end("192.0.2.2", 53), q, false},
+		},
+		{
+			"udp over ipv6", ip(t, "2001:db8::1", "2001:db8::2", udp(4000, 53), q),
+			packet{event.Network{Transport: "udp", Type: "ipv6", Bytes: 48 + len(q)}, end("2001:db8::1", 4000), end("2001:db8::2", 53), q, false},
+		},
+		{
+			"tcp over ipv4", ip(t, "192.0.2.1", "192.0.2.2", tcp(4000, 53), q),
+			packet{event.Network{Transport: "tcp", Type: "ipv4", Bytes: 40 + len(q)}, end("192.0.2.1", 4000), end("192.0.2.2", 53), q, false},
+		},
+		{
+			"cut behind the question", long[:28+len(q)],
+			packet{event.Network{Transport: "udp", Type: "ipv4", Bytes: len(long)}, end("192.0.2.1", 4000), end("192.0.2.2", 53), q, true},
+		},
+		{
+			"cut in the udp header", long[:24],
+			packet{event.Network{Transport: "udp", Type: "ipv4", Bytes: len(long)}, end("192.0.2.1", 0), end("192.0.2.2", 0), nil, true},
+		},
+		{
+			"a later fragment", fragment,
+			packet{event.Network{Transport: "udp", Type: "ipv4", Bytes: len(fragment)}, end("192.0.2.1", 0), end("192.0.2.2", 0), nil, false},
+		},
+		{
+			"another protocol", icmp,
+			packet{event.Network{Transport: "1", Type: "ipv4", Bytes: len(icmp)}, end("192.0.2.1", 0), end("192.0.2.2", 0), nil, false},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := newDecoder().decode(tt.in)

@@ -306,8 +306,10 @@ func TestTamper(t *testing.T) {
 		"same size": {func(i []item) []item { i[b].content = "bbB"; return i }, 2, "b: it was changed: its SHA-256 is another"},
 		"size":      {func(i []item) []item { i[b].content = "bb"; return i }, 2, "b: it was changed: it has 2 bytes instead of 3"},
 		"missing":   {func(i []item) []item { return slices.Delete(i, b, c) }, 2, "b: it is missing"},
-		"renamed": {func(i []item) []item { i[b].Name = dir + "/B"; return i }, 2,
-			"b: it is missing\nB: it is not in the manifest"},
+		"renamed": {
+			func(i []item) []item { i[b].Name = dir + "/B"; return i }, 2,
+			"b: it is missing\nB: it is not in the manifest",
+		},
 		"additional":    {func(i []item) []item { return append(i, regular(dir+"/traces/x", "")) }, 3, "traces/x: it is not in the manifest"},
 		"no manifest":   {func(i []item) []item { return i[:manifest] }, 0, "manifest.json: it is missing: the bundle is not complete"},
 		"empty":         {func(i []item) []item { return nil }, 0, "manifest.json: it is missing: the bundle is not complete"},
@@ -318,10 +320,14 @@ func TestTamper(t *testing.T) {
 		"outside":       {func(i []item) []item { return append(i, regular("../../etc/passwd", "x")) }, 3, "../../etc/passwd: it is not in the bundle's directory"},
 		"up":            {func(i []item) []item { return append(i, regular(dir+"/../x", "x")) }, 3, dir + "/../x: its name is none that culprit gives"},
 		"absolute":      {func(i []item) []item { return append(i, regular("/etc/passwd", "x")) }, 3, "/etc/passwd: it is not in the bundle's directory"},
-		"escape": {func(i []item) []item { return append(i, regular(dir+"/\x1b[2J\n\u202e", "x")) }, 3,
-			dir + `/\x1b[2J\n\u202e: its name is none that culprit gives`},
-		"long name": {func(i []item) []item { return append(i, regular(dir+"/"+strings.Repeat("n", 5000), "x")) }, 3,
-			dir + "/" + strings.Repeat("n", 165) + "…: its name is too long"},
+		"escape": {
+			func(i []item) []item { return append(i, regular(dir+"/\x1b[2J\n\u202e", "x")) }, 3,
+			dir + `/\x1b[2J\n\u202e: its name is none that culprit gives`,
+		},
+		"long name": {
+			func(i []item) []item { return append(i, regular(dir+"/"+strings.Repeat("n", 5000), "x")) }, 3,
+			dir + "/" + strings.Repeat("n", 165) + "…: its name is too long",
+		},
 		"link": {func(i []item) []item {
 			i[b] = item{tar.Header{Typeflag: tar.TypeSymlink, Name: dir + "/b", Linkname: "/etc/passwd"}, ""}
 			return i

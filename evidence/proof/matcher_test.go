@@ -63,16 +63,20 @@ func internetPacket(protocol byte, src, dst netip.Addr, fragment uint16, body []
 }
 
 func hit(ms int, packet []byte) *event.Hit {
-	return &event.Hit{Timestamp: at(ms), Packet: packet, Rule: event.Rule{Name: "badzone"},
-		DNS: &event.DNS{Question: event.Question{Name: "x.badzone.test"}}}
+	return &event.Hit{
+		Timestamp: at(ms), Packet: packet, Rule: event.Rule{Name: "badzone"},
+		DNS: &event.DNS{Question: event.Question{Name: "x.badzone.test"}},
+	}
 }
 
 // send is a send of one message from a socket that is shown as "udp LOCAL REMOTE",
 // where "-" is not shown. Its line is its number.
 func send(line int64, ms int, socket string, data string, edit ...func(*Send)) Send {
 	f := strings.Fields(socket)
-	s := Send{TID: 812, Time: at(ms), Syscall: "sendto", Line: line, Socket: socket, Transport: f[0],
-		Messages: []Message{{Data: []byte(data), Size: len(data)}}}
+	s := Send{
+		TID: 812, Time: at(ms), Syscall: "sendto", Line: line, Socket: socket, Transport: f[0],
+		Messages: []Message{{Data: []byte(data), Size: len(data)}},
+	}
 	if f[1] != "-" {
 		s.Local = netip.MustParseAddrPort(f[1])
 	}

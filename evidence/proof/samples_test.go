@@ -109,8 +109,10 @@ var samples = []struct {
 	{"php", []string{"sendto"}},
 	{"python", []string{"sendmmsg", "sendmmsg"}},
 	{"python-tcp", []string{"writev"}},
-	{"query", slices.Concat([]string{"sendto", "sendto", "sendto", "sendto", "sendmsg", "write", "writev",
-		"sendmsg", "writev", "sendto"}, slices.Repeat([]string{"sendto"}, 17))},
+	{"query", slices.Concat([]string{
+		"sendto", "sendto", "sendto", "sendto", "sendmsg", "write", "writev",
+		"sendmsg", "writev", "sendto",
+	}, slices.Repeat([]string{"sendto"}, 17))},
 }
 
 // orders are in which hits and sends may come.

@@ -28,18 +28,34 @@ func TestCalls(t *testing.T) {
 		name, line string
 		want       Send
 	}{
-		{"connected", `sendto(3<UDP:[127.0.0.1:42392->127.0.0.1:53]>, "\0\1x", 3, MSG_NOSIGNAL, NULL, 0) = 3 <0.000020>`,
-			Send{Syscall: "sendto", Socket: "UDP:[127.0.0.1:42392->127.0.0.1:53]", Transport: "udp",
-				Local: addr("127.0.0.1:42392"), Remote: addr("127.0.0.1:53"), Messages: msg(3, "\x00\x01x")}},
-		{"named", `sendto(3<UDP:[0.0.0.0:42392]>, "abc", 3, 0, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("127.0.0.53")}, 16) = 3`,
-			Send{Syscall: "sendto", Socket: "UDP:[0.0.0.0:42392]", Transport: "udp", Local: addr("0.0.0.0:42392"),
-				Messages: []Message{{Data: []byte("abc"), Size: 3, Remote: addr("127.0.0.53:53")}}}},
-		{"IPv6", `sendto(3<UDPv6:[4711]>, "abc", 3, 0, {sa_family=AF_INET6, sin6_port=htons(53), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, "fe80::1", &sin6_addr), sin6_scope_id=if_nametoindex("eth0")}, 28) = 3`,
-			Send{Syscall: "sendto", Socket: "UDPv6:[4711]", Transport: "udp",
-				Messages: []Message{{Data: []byte("abc"), Size: 3, Remote: addr("[fe80::1]:53")}}}},
-		{"mapped", `write(3<TCPv6:[[::ffff:127.0.0.1]:4->[::ffff:127.0.0.1]:53]>, "abc", 3) = 3`,
-			Send{Syscall: "write", Socket: "TCPv6:[[::ffff:127.0.0.1]:4->[::ffff:127.0.0.1]:53]", Transport: "tcp",
-				Local: addr("127.0.0.1:4"), Remote: addr("127.0.0.1:53"), Messages: msg(3, "abc")}},
+		{
+			"connected", `sendto(3<UDP:[127.0.0.1:42392->127.0.0.1:53]>, "\0\1x", 3, MSG_NOSIGNAL, NULL, 0) = 3 <0.000020>`,
+			Send{
+				Syscall: "sendto", Socket: "UDP:[127.0.0.1:42392->127.0.0.1:53]", Transport: "udp",
+				Local: addr("127.0.0.1:42392"), Remote: addr("127.0.0.1:53"), Messages: msg(3, "\x00\x01x"),
+			},
+		},
+		{
+			"named", `sendto(3<UDP:[0.0.0.0:42392]>, "abc", 3, 0, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("127.0.0.53")}, 16) = 3`,
+			Send{
+				Syscall: "sendto", Socket: "UDP:[0.0.0.0:42392]", Transport: "udp", Local: addr("0.0.0.0:42392"),
+				Messages: []Message{{Data: []byte("abc"), Size: 3, Remote: addr("127.0.0.53:53")}},
+			},
+		},
+		{
+			"IPv6", `sendto(3<UDPv6:[4711]>, "abc", 3, 0, {sa_family=AF_INET6, sin6_port=htons(53), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, "fe80::1", &sin6_addr), sin6_scope_id=if_nametoindex("eth0")}, 28) = 3`,
+			Send{
+				Syscall: "sendto", Socket: "UDPv6:[4711]", Transport: "udp",
+				Messages: []Message{{Data: []byte("abc"), Size: 3, Remote: addr("[fe80::1]:53")}},
+			},
+		},
+		{
+			"mapped", `write(3<TCPv6:[[::ffff:127.0.0.1]:4->[::ffff:127.0.0.1]:53]>, "abc", 3) = 3`,
+			Send{
+				Syscall: "write", Socket: "TCPv6:[[::ffff:127.0.0.1]:4->[::ffff:127.0.0.1]:53]", Transport: "tcp",
+				Local: addr("127.0.0.1:4"), Remote: addr("127.0.0.1:53"), Messages: msg(3, "abc"),
+			},
+		},
 		{"no addresses", `send(3<socket:[17]>, "abc", 3, 0) = 3`, Send{Syscall: "send", Socket: "socket:[17]", Messages: msg(3, "abc")}},
 		{"no socket", `write(3, "abc", 3) = 3`, Send{Syscall: "write", Socket: "3", Messages: msg(3, "abc")}},
 		{"cut", `write(3<TCP:[1]>, "abc"..., 500) = 500`, Send{Syscall: "write", Socket: "TCP:[1]", Transport: "tcp", Messages: msg(500, "abc")}},
@@ -48,16 +64,26 @@ func TestCalls(t *testing.T) {
 		{"strace went away", `write(3<TCP:[1]>, "abcdef", 6 <detached ...>`, Send{Syscall: "write", Socket: "TCP:[1]", Transport: "tcp", Messages: msg(6, "abcdef")}},
 		{"ends in the string", `write(3<TCP:[1]>, "abc`, Send{Syscall: "write", Socket: "TCP:[1]", Transport: "tcp", Messages: msg(-1, "abc")}},
 		{"brackets in strings", `write(3<TCP:[1]>, ") = -1 \" iov_base=", 18) = 18`, Send{Syscall: "write", Socket: "TCP:[1]", Transport: "tcp", Messages: msg(18, `) = -1 " iov_base=`)}},
-		{"writev", `writev(4<TCP:[1]>, [{iov_base="ab", iov_len=2}, {iov_base="", iov_len=0}, {iov_base="cd", iov_len=2}], 3) = 4`,
-			Send{Syscall: "writev", Socket: "TCP:[1]", Transport: "tcp", Messages: msg(4, "abcd")}},
-		{"hole", `writev(4<TCP:[1]>, [{iov_base="ab"..., iov_len=9}, {iov_base="cd", iov_len=2}], 2) = 11`,
-			Send{Syscall: "writev", Socket: "TCP:[1]", Transport: "tcp", Messages: msg(11, "ab")}},
-		{"unreadable", `writev(4<TCP:[1]>, [{iov_base="ab", iov_len=2}, {iov_base=0x7f00, iov_len=7}, {iov_base="cd", iov_len=2}], 3) = 11`,
-			Send{Syscall: "writev", Socket: "TCP:[1]", Transport: "tcp", Messages: msg(11, "ab")}},
-		{"sendmsg", `sendmsg(4<UDP:[1]>, {msg_name={sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("10.0.0.1")}, msg_namelen=16, msg_iov=[{iov_base="ab", iov_len=2}], msg_iovlen=1, msg_control=[{cmsg_len=28, cmsg_level=SOL_IP, cmsg_type=IP_PKTINFO, cmsg_data={ipi_ifindex=if_nametoindex("lo"), ipi_spec_dst=inet_addr("10.0.0.9"), ipi_addr=inet_addr("10.0.0.8")}}], msg_controllen=32, msg_flags=0}, 0) = 2`,
-			Send{Syscall: "sendmsg", Socket: "UDP:[1]", Transport: "udp", Messages: []Message{{Data: []byte("ab"), Size: 2, Remote: addr("10.0.0.1:53")}}}},
-		{"sendmmsg sends one of two", `sendmmsg(5<UDP:[1]>, [{msg_hdr={msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base="ab", iov_len=2}], msg_iovlen=1, msg_controllen=0, msg_flags=0}, msg_len=2}, {msg_hdr={msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base="cd", iov_len=2}], msg_iovlen=1, msg_controllen=0, msg_flags=0}}], 2, MSG_NOSIGNAL) = 1`,
-			Send{Syscall: "sendmmsg", Socket: "UDP:[1]", Transport: "udp", Messages: msg(2, "ab")}},
+		{
+			"writev", `writev(4<TCP:[1]>, [{iov_base="ab", iov_len=2}, {iov_base="", iov_len=0}, {iov_base="cd", iov_len=2}], 3) = 4`,
+			Send{Syscall: "writev", Socket: "TCP:[1]", Transport: "tcp", Messages: msg(4, "abcd")},
+		},
+		{
+			"hole", `writev(4<TCP:[1]>, [{iov_base="ab"..., iov_len=9}, {iov_base="cd", iov_len=2}], 2) = 11`,
+			Send{Syscall: "writev", Socket: "TCP:[1]", Transport: "tcp", Messages: msg(11, "ab")},
+		},
+		{
+			"unreadable", `writev(4<TCP:[1]>, [{iov_base="ab", iov_len=2}, {iov_base=0x7f00, iov_len=7}, {iov_base="cd", iov_len=2}], 3) = 11`,
+			Send{Syscall: "writev", Socket: "TCP:[1]", Transport: "tcp", Messages: msg(11, "ab")},
+		},
+		{
+			"sendmsg", `sendmsg(4<UDP:[1]>, {msg_name={sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("10.0.0.1")}, msg_namelen=16, msg_iov=[{iov_base="ab", iov_len=2}], msg_iovlen=1, msg_control=[{cmsg_len=28, cmsg_level=SOL_IP, cmsg_type=IP_PKTINFO, cmsg_data={ipi_ifindex=if_nametoindex("lo"), ipi_spec_dst=inet_addr("10.0.0.9"), ipi_addr=inet_addr("10.0.0.8")}}], msg_controllen=32, msg_flags=0}, 0) = 2`,
+			Send{Syscall: "sendmsg", Socket: "UDP:[1]", Transport: "udp", Messages: []Message{{Data: []byte("ab"), Size: 2, Remote: addr("10.0.0.1:53")}}},
+		},
+		{
+			"sendmmsg sends one of two", `sendmmsg(5<UDP:[1]>, [{msg_hdr={msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base="ab", iov_len=2}], msg_iovlen=1, msg_controllen=0, msg_flags=0}, msg_len=2}, {msg_hdr={msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base="cd", iov_len=2}], msg_iovlen=1, msg_controllen=0, msg_flags=0}}], 2, MSG_NOSIGNAL) = 1`,
+			Send{Syscall: "sendmmsg", Socket: "UDP:[1]", Transport: "udp", Messages: msg(2, "ab")},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.want.TID, test.want.Line, test.want.Time = 812, 1, time.Unix(1700000000, 123456000)

@@ -48,9 +48,11 @@ func (b browser) open(file string, width int, args ...string) (stdout, stderr st
 	b.t.Cleanup(func() { os.RemoveAll(dir) })
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	args = append([]string{"--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-crash-reporter",
+	args = append([]string{
+		"--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-crash-reporter",
 		"--disable-background-networking", "--hide-scrollbars", "--enable-logging=stderr", "--virtual-time-budget=1000", "--user-data-dir=" + dir,
-		fmt.Sprintf("--window-size=%d,1600", width)}, args...)
+		fmt.Sprintf("--window-size=%d,1600", width),
+	}, args...)
 	cmd := exec.CommandContext(ctx, b.path, append(args, (&url.URL{Scheme: "file", Path: file}).String())...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

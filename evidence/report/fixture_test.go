@@ -25,8 +25,10 @@ func at(seconds float64) time.Time {
 }
 
 func process(pid int, start float64, executable, commandLine string, parent *event.Process) event.Process {
-	return event.Process{PID: pid, EntityID: fmt.Sprintf("%d-%.0f", pid, start*100), Start: at(start), Name: "x",
-		Executable: executable, CommandLine: commandLine, WorkingDirectory: "/home/web1", Parent: parent}
+	return event.Process{
+		PID: pid, EntityID: fmt.Sprintf("%d-%.0f", pid, start*100), Start: at(start), Name: "x",
+		Executable: executable, CommandLine: commandLine, WorkingDirectory: "/home/web1", Parent: parent,
+	}
 }
 
 func program(p event.Process, lived float64, foundBy, trace string) event.Program {
@@ -46,18 +48,22 @@ func program(p event.Process, lived float64, foundBy, trace string) event.Progra
 func trace(id string, p event.Process, foundBy string, ageMS float64) event.Trace {
 	t := event.Trace{Timestamp: p.Start, Event: event.Meta{ID: id}, Process: p}
 	t.File = event.File{Path: fmt.Sprintf("/var/lib/culprit/traces/01KAP0/%d-%s.strace", p.PID, id), Size: 180_000}
-	t.Culprit = event.TraceDetail{State: event.StateEnded, FoundBy: foundBy, AgeMS: ageMS, FromStart: ageMS == 0,
-		Command: []string{"strace", "-f", "-ttt", "-T", "-yy", "-v", "-s", "65535", "-o", "/proc/self/fd/3", "-p", fmt.Sprint(p.PID)}}
+	t.Culprit = event.TraceDetail{
+		State: event.StateEnded, FoundBy: foundBy, AgeMS: ageMS, FromStart: ageMS == 0,
+		Command: []string{"strace", "-f", "-ttt", "-T", "-yy", "-v", "-s", "65535", "-o", "/proc/self/fd/3", "-p", fmt.Sprint(p.PID)},
+	}
 	return t
 }
 
 func hit(id string, seconds float64, name string, port uint16, origin event.Grade, p *event.Process) event.Hit {
 	packet := query(name, port)
-	h := event.Hit{Timestamp: at(seconds), Event: event.Meta{ID: id}, Rule: event.Rule{Name: "badzone"}, Packet: packet,
+	h := event.Hit{
+		Timestamp: at(seconds), Event: event.Meta{ID: id}, Rule: event.Rule{Name: "badzone"}, Packet: packet,
 		User:    &event.User{ID: "4242", Name: "web1"},
 		Network: event.Network{Transport: "udp", Type: "ipv4", Bytes: len(packet)},
 		Source:  event.Endpoint{IP: netip.MustParseAddr("127.0.0.1"), Port: port}, Destination: event.Endpoint{IP: netip.MustParseAddr("127.0.0.1"), Port: 53},
-		DNS: &event.DNS{ID: "39408", Question: event.Question{Name: name, Type: "A", Class: "IN"}}, Process: p}
+		DNS: &event.DNS{ID: "39408", Question: event.Question{Name: name, Type: "A", Class: "IN"}}, Process: p,
+	}
 	h.Culprit = event.HitDetail{Count: 1, Origin: event.Origin{Grade: origin}}
 	return h
 }
@@ -68,8 +74,10 @@ func query(name string, port uint16) []byte {
 	if err != nil {
 		n = dnsmessage.MustNewName("x.badzone.test.")
 	}
-	m := dnsmessage.Message{Header: dnsmessage.Header{ID: 39408, RecursionDesired: true},
-		Questions: []dnsmessage.Question{{Name: n, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}}}
+	m := dnsmessage.Message{
+		Header:    dnsmessage.Header{ID: 39408, RecursionDesired: true},
+		Questions: []dnsmessage.Question{{Name: n, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}},
+	}
 	payload, err := m.Pack()
 	if err != nil {
 		panic(err)
@@ -106,10 +114,14 @@ func cron() *Case {
 	c := &Case{
 		Made: at(3600), Host: "web.example.net", Kernel: "Linux 6.18.3", Culprit: "0.9.0", Strace: "6.1",
 		Config: "rules:\n  - {name: badzone, domain: badzone.test}\ncapture:\n  scope: user\n",
-		Capture: event.Capture{Timestamp: at(7.42), Event: event.Meta{ID: "01KAP0Q1W3ZJ5R8M7YB2D4E6FG", End: &end}, Rule: &event.Rule{Name: "badzone"},
+		Capture: event.Capture{
+			Timestamp: at(7.42), Event: event.Meta{ID: "01KAP0Q1W3ZJ5R8M7YB2D4E6FG", End: &end}, Rule: &event.Rule{Name: "badzone"},
 			User: event.User{ID: "4242", Name: "web1"},
-			Culprit: event.CaptureDetail{State: event.StateEnded, Scope: "user", Level: 2, Raised: []event.Raise{{Timestamp: at(72.52), Level: 2}}, Hits: 3, Traces: 5, Programs: 7, Unseen: 1, EndedBecause: "its time was up",
-				Missed: map[string]int{"gone before it could be looked at": 1}, Examples: []event.Missed{{PID: 921, CommandLine: "/usr/sbin/sendmail -t -i", Reason: "gone before it could be looked at"}}}},
+			Culprit: event.CaptureDetail{
+				State: event.StateEnded, Scope: "user", Level: 2, Raised: []event.Raise{{Timestamp: at(72.52), Level: 2}}, Hits: 3, Traces: 5, Programs: 7, Unseen: 1, EndedBecause: "its time was up",
+				Missed: map[string]int{"gone before it could be looked at": 1}, Examples: []event.Missed{{PID: 921, CommandLine: "/usr/sbin/sendmail -t -i", Reason: "gone before it could be looked at"}},
+			},
+		},
 		Hits: []event.Hit{
 			hit("H1", 7.41, "x7f3.badzone.test", 45395, event.GradeSocket, &php1),
 			hit("H2", 67.5104, "x7f3.badzone.test", 39551, event.GradeSocket, &php2),
@@ -148,7 +160,8 @@ func cron() *Case {
 			Line{Number: 1499, Text: stamp(67.5103, `poll([{fd=4<UDP:[127.0.0.1:39551->127.0.0.1:53]>, events=POLLIN}], 1, 5000) = 0 (Timeout) <5.004312>`)})},
 		"P3": {Lines: []Line{
 			{Number: 1503, Text: stamp(72.5146, `connect(4<UDP:[14623069]>, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("127.0.0.1")}, 16) = 0 <0.000053>`)},
-			{Number: 1505, Text: stamp(72.5149, fmt.Sprintf(send, 41020)), Proof: true, Gap: true}}},
+			{Number: 1505, Text: stamp(72.5149, fmt.Sprintf(send, 41020)), Proof: true, Gap: true},
+		}},
 	}
 	return c
 }
@@ -157,9 +170,13 @@ func cron() *Case {
 // milliseconds, and more packets than anybody wants to read.
 func crowd(traces, hits int) *Case {
 	systemd := process(1, -864000, "/usr/lib/systemd/systemd", "/sbin/init", nil)
-	c := &Case{Made: at(900), Capture: event.Capture{Timestamp: at(0), Event: event.Meta{ID: "01KAP0Q1W3ZJ5R8M7YB2D4E6FG"}, User: event.User{ID: "4242", Name: "web1"},
-		Culprit: event.CaptureDetail{State: event.StateRunning, Scope: "user", Level: 3, Hits: hits, Traces: traces, Programs: traces}},
-		Excerpts: map[string]Excerpt{}}
+	c := &Case{
+		Made: at(900), Capture: event.Capture{
+			Timestamp: at(0), Event: event.Meta{ID: "01KAP0Q1W3ZJ5R8M7YB2D4E6FG"}, User: event.User{ID: "4242", Name: "web1"},
+			Culprit: event.CaptureDetail{State: event.StateRunning, Scope: "user", Level: 3, Hits: hits, Traces: traces, Programs: traces},
+		},
+		Excerpts: map[string]Excerpt{},
+	}
 	for i := range traces {
 		shell := process(10_000+i/50, float64(i/50), "/usr/bin/dash", "/bin/sh /home/web1/run.sh", &systemd)
 		p := process(20_000+i, float64(i)*0.5, fmt.Sprintf("/usr/bin/tool%d", i%17), fmt.Sprintf("tool%d --number %d --with-many-arguments", i%17, i%400), &shell)

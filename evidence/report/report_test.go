@@ -60,10 +60,16 @@ func TestSummary(t *testing.T) {
 		not    string
 	}{
 		"proven": {func(c *Case) {}, []string{"asked for `x7f3.badzone.test`, in 3 packets", "The program was `php", "line 1498"}, "probably"},
-		"one packet": {func(c *Case) { c.Hits, c.Proofs, c.Capture.Culprit.Hits = c.Hits[1:2], c.Proofs[:1], 1 },
-			[]string{"On 2026-11-22 at 14:04:07.510 the user", "line 1498 of its trace sent the packet."}, "packets"},
-		"probable": {func(c *Case) { c.Proofs[0].Culprit.Probable, c.Proofs[1].Culprit.Probable = true, true },
-			[]string{"The program was probably `php", "0 of 3 packets, and 2 probable"}, "sent the packet"},
+		"one packet": {
+			func(c *Case) { c.Hits, c.Proofs, c.Capture.Culprit.Hits = c.Hits[1:2], c.Proofs[:1], 1 },
+			[]string{"On 2026-11-22 at 14:04:07.510 the user", "line 1498 of its trace sent the packet."},
+			"packets",
+		},
+		"probable": {
+			func(c *Case) { c.Proofs[0].Culprit.Probable, c.Proofs[1].Culprit.Probable = true, true },
+			[]string{"The program was probably `php", "0 of 3 packets, and 2 probable"},
+			"sent the packet",
+		},
 		"socket": {func(c *Case) { c.Proofs = nil }, []string{"Most likely the program was `php", "no line of a trace proves that it sent it (strace was on"}, "The program was"},
 		"candidates": {func(c *Case) {
 			c.Proofs = nil
@@ -84,8 +90,11 @@ func TestSummary(t *testing.T) {
 			c.Hits[0].Process, c.Hits[0].Culprit.Proof = nil, &event.ProofDetail{}
 			c.ProofsLeftOut = 1
 		}, []string{"2 of 3 packets, and 1 left out", "proven: its proof is not in this report", "1 proof left out of this report"}, "no program is known"},
-		"two programs": {func(c *Case) { c.Proofs[1].Culprit.TID, c.Proofs[1].Timestamp = 903, at(69.5) },
-			[]string{"2 programs sent them: lines of their traces prove it", "1 proven, 1 socket packets"}, "The program was"},
+		"two programs": {
+			func(c *Case) { c.Proofs[1].Culprit.TID, c.Proofs[1].Timestamp = 903, at(69.5) },
+			[]string{"2 programs sent them: lines of their traces prove it", "1 proven, 1 socket packets"},
+			"The program was",
+		},
 		"a descendant": {func(c *Case) {
 			c.Hits, c.Proofs = nil, c.Proofs[:1]
 			c.Proofs[0].Culprit.TID = 999

@@ -112,8 +112,10 @@ func TestThisMachine(t *testing.T) {
 			n.UseBackend(t, backend)
 			checks := runIn(t, n, 0)
 			// What is left out depends on where the tests run.
-			for _, name := range []string{"kernel", "privileges", "iptables", "ip6tables", "firewall backend", "rules, IPv4",
-				"rules, IPv6", "NFLOG group", "socket diagnostics", "process events", "strace", "ptrace", "attaching", "evidence directory"} {
+			for _, name := range []string{
+				"kernel", "privileges", "iptables", "ip6tables", "firewall backend", "rules, IPv4",
+				"rules, IPv6", "NFLOG group", "socket diagnostics", "process events", "strace", "ptrace", "attaching", "evidence directory",
+			} {
 				if c, found := checks[name]; !found || c.Status != OK {
 					t.Errorf("%s: %+v", name, c)
 				}

@@ -116,17 +116,23 @@ func tryRule(ctx context.Context, c *config.Config, command string, severity Sta
 		return cannotTell()
 	}
 	// -w: the lock of the legacy backend is one for all namespaces.
-	args := []string{"-w", "2", "-t", c.Firewall.Table, "-I", "OUTPUT", "-p", "udp", "--dport", "53",
+	args := []string{
+		"-w", "2", "-t", c.Firewall.Table, "-I", "OUTPUT", "-p", "udp", "--dport", "53",
 		"-m", "string", "--algo", "kmp", "--icase", "--hex-string", "|06|doctor|07|culprit|00|",
-		"-j", "NFLOG", "--nflog-group", strconv.Itoa(c.NFLog.Group), "--nflog-prefix", "culprit-doctor", "--nflog-threshold", "1"}
+		"-j", "NFLOG", "--nflog-group", strconv.Itoa(c.NFLog.Group), "--nflog-prefix", "culprit-doctor", "--nflog-threshold", "1",
+	}
 	out, err := output(ctx, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}, path, args...)
 	if err != nil {
 		if out == "" {
-			return Check{Status: severity, Found: "run " + command + " in a network namespace of its own: " + err.Error(),
-				Remedy: "culprit needs CAP_SYS_ADMIN and CAP_NET_ADMIN, and a kernel with network namespaces"}
+			return Check{
+				Status: severity, Found: "run " + command + " in a network namespace of its own: " + err.Error(),
+				Remedy: "culprit needs CAP_SYS_ADMIN and CAP_NET_ADMIN, and a kernel with network namespaces",
+			}
 		}
-		return Check{Status: severity, Found: command + " cannot match strings and log them in table " + c.Firewall.Table + ": " + firstLine(out),
-			Remedy: ruleRemedy(command, c.Firewall.Table)}
+		return Check{
+			Status: severity, Found: command + " cannot match strings and log them in table " + c.Firewall.Table + ": " + firstLine(out),
+			Remedy: ruleRemedy(command, c.Firewall.Table),
+		}
 	}
 	return ok("string match (xt_string) and NFLOG work in table %s", c.Firewall.Table)
 }

@@ -157,9 +157,12 @@ func TestLeftIn(t *testing.T) {
 		saved, backend string
 		want           int
 	}{
-		{"", "nft", 0}, {"", "legacy", 0},
-		{empty, "legacy", 0}, {empty, "nft", 3}, // iptables-nft can remove its table again
-		{full, "legacy", 2}, {full, "nft", 4},
+		{"", "nft", 0},
+		{"", "legacy", 0},
+		{empty, "legacy", 0},
+		{empty, "nft", 3}, // iptables-nft can remove its table again
+		{full, "legacy", 2},
+		{full, "nft", 4},
 	} {
 		if got := leftIn(tt.saved, tt.backend); len(got) != tt.want {
 			t.Errorf("%s: %q, want %d lines", tt.backend, got, tt.want)

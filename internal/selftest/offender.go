@@ -93,8 +93,10 @@ func parseName(name string) (sent time.Time, label string, ok bool) {
 type way struct{ family, transport, server string }
 
 var ways = []way{
-	{"ipv4", "udp", "127.0.0.1"}, {"ipv4", "tcp", "127.0.0.1"},
-	{"ipv6", "udp", "::1"}, {"ipv6", "tcp", "::1"},
+	{"ipv4", "udp", "127.0.0.1"},
+	{"ipv4", "tcp", "127.0.0.1"},
+	{"ipv6", "udp", "::1"},
+	{"ipv6", "tcp", "::1"},
 }
 
 // A sent query.
