@@ -187,21 +187,22 @@ func fillRule(r *Rule) {
 }
 
 // fillLevels lets each level inherit what it leaves out from the one before it,
-// the first from the default's first.
-func fillLevels(levels []Level) {
+// the first from the default's first. A zero that is written is none left out: it is
+// refused later, as nobody who writes "processes: 0" means five.
+func fillLevels(levels []Level, written func(level int, key string) bool) {
 	prev := Default().Capture.Levels[0]
 	for i := range levels {
 		l := &levels[i]
-		if l.Hits == 0 && i == 0 {
+		if l.Hits == 0 && i == 0 && !written(i, "hits") {
 			l.Hits = prev.Hits
 		}
-		if l.Processes == 0 {
+		if l.Processes == 0 && !written(i, "processes") {
 			l.Processes = prev.Processes
 		}
-		if l.Window == 0 {
+		if l.Window == 0 && !written(i, "window") {
 			l.Window = prev.Window
 		}
-		if l.Strings == 0 {
+		if l.Strings == 0 && !written(i, "strings") {
 			l.Strings = prev.Strings
 		}
 		prev = *l

@@ -86,7 +86,15 @@ func Parse(path string, text []byte) (*Config, error) {
 	for i := range c.Rules {
 		fillRule(&c.Rules[i])
 	}
-	fillLevels(c.Capture.Levels)
+	section, _ := v.Get("capture").(map[string]any)
+	levels, _ := section["levels"].([]any)
+	fillLevels(c.Capture.Levels, func(level int, key string) bool {
+		if level >= len(levels) {
+			return false
+		}
+		keys, _ := levels[level].(map[string]any)
+		return keys[key] != nil
+	})
 
 	// A key that could not be read has its problem already, and so has its section.
 	unread := problems
