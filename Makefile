@@ -27,7 +27,7 @@ export GO
 
 .PHONY: help
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: build
 build: go ## build bin/culprit, one static binary
@@ -37,23 +37,44 @@ build: go ## build bin/culprit, one static binary
 run: deps-run build ## install what is missing, build, run the daemon on config.example.yaml
 	$(ASROOT) bin/culprit run -c $(CONFIG)
 
-# The tests of ./test/ drive the whole program and wait for it, so they come last
-# and one package at a time, when nothing else loads the machine. So does report,
-# whose browser takes all of it.
-.PHONY: test
-test: deps-test build offenders check ## install what is missing, build, run every check and test
-	@$(ASROOT) true # a password is asked for once, not by every package
-	@packages=$$($(GO) list $(PKG)) || exit; \
-	units=$$(echo "$$packages" | grep -vE '/(test|report|selftest)(/|$$)'); \
-	blackbox=$$(echo "$$packages" | grep -E '/(test|report|selftest)(/|$$)'); \
-	[ -z "$$units" ] || $(GOTEST) $(TESTFLAGS) $$units || exit; \
-	[ -z "$$blackbox" ] || $(GOTEST) -p 1 $(TESTFLAGS) $$blackbox
+# One phase after the other: most of what the tests wait for is timing, so nothing runs
+# beside them.
+PHASES ?= lint units blackbox
 
-.PHONY: check
-check: go ## go vet and gofmt
-	$(GO) vet ./...
-	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .); \
-	[ -z "$$unformatted" ] || { echo "not formatted, run gofmt -w on:" $$unformatted; exit 1; }
+.PHONY: test
+test: deps-test build offenders ## install what is missing, build, run every check and test
+	@$(ASROOT) true # a password is asked for once, not by every package
+	@for phase in $(PHASES); do \
+		echo "== $$phase"; start=$$(date +%s); \
+		$(MAKE) --no-print-directory $$phase || exit; \
+		echo "== $$phase took $$(($$(date +%s) - start)) s"; \
+	done
+
+# Not in go.mod: what they need would be among what culprit needs.
+GOFUMPT     := mvdan.cc/gofumpt@v0.9.2
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+.PHONY: lint
+lint: go ## gofumpt, go vet, staticcheck, shellcheck
+	@unformatted=$$($(GO) run $(GOFUMPT) -l .) || exit; \
+	[ -z "$$unformatted" ] || { echo "not formatted, run: $(GO) run $(GOFUMPT) -w" $$unformatted; exit 1; }
+	@$(GO) vet ./...
+	@$(GO) run $(STATICCHECK) ./...
+	@command -v shellcheck >/dev/null || { echo "error: no shellcheck here: make deps-test installs it"; exit 1; }
+	@shellcheck .ci/run scripts/*.sh packaging/*.sh packaging/scripts/*.sh
+
+# The packages whose tests run side by side, and those that drive the whole program and
+# wait for it: one at a time, when nothing else loads the machine. One of them is
+# report, whose browser takes all of it.
+BLACKBOX := /(test|report|selftest)(/|$$)
+units    = $(GO) list $(PKG) | { grep -vE '$(BLACKBOX)' || true; }
+blackbox = $(GO) list $(PKG) | { grep -E '$(BLACKBOX)' || true; }
+
+.PHONY: units blackbox
+units: go ## run the tests of the packages (PKG, TESTFLAGS as for test)
+	@packages=$$($(units)); [ -z "$$packages" ] || $(GOTEST) $(TESTFLAGS) $$packages
+blackbox: build offenders ## run the tests of the whole program (PKG, TESTFLAGS)
+	@packages=$$($(blackbox)); [ -z "$$packages" ] || $(GOTEST) -p 1 $(TESTFLAGS) $$packages
 
 .PHONY: bench
 bench: deps-test build offenders ## run the benchmarks (BENCH=pattern)
@@ -97,4 +118,4 @@ deb rpm: build
 
 .PHONY: packages-test
 packages-test: packages ## install, run, upgrade, remove and purge the packages on a copy of this machine
-	$(ASROOT) packaging/test.sh
+	@$(ASROOT) packaging/test.sh

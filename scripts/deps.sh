@@ -41,6 +41,7 @@ wanted() {
 		capinfos|reads the packets that the tests write|wireshark-common|wireshark-cli|wireshark-common|wireshark-cli|wireshark
 		chromium|shows the reports that the tests write|chromium|chromium|chromium|chromium|chromium
 		zstd|reads the traces that the tests compress|zstd|zstd|zstd|zstd|zstd
+		shellcheck|checks the scripts|shellcheck|ShellCheck|shellcheck|shellcheck|ShellCheck
 		static-cc|compiles the tests' static C program|gcc libc6-dev|gcc glibc-static|gcc musl-dev|gcc|gcc glibc-devel-static
 	END
 }
