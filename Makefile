@@ -37,9 +37,14 @@ build: go ## build bin/culprit, one static binary
 run: deps-run build ## install what is missing, build, run the daemon on config.example.yaml
 	$(ASROOT) bin/culprit run -c $(CONFIG)
 
-# One phase after the other: most of what the tests wait for is timing, so nothing runs
-# beside them.
+# What make test does, one phase after the other: most of what the tests wait for is
+# timing, so nothing runs beside them. Of a choice of tests (PKG, TESTFLAGS) the rest is
+# left out.
+ifeq ($(PKG)$(TESTFLAGS),./...)
+PHASES ?= lint units blackbox race
+else
 PHASES ?= lint units blackbox
+endif
 
 .PHONY: test
 test: deps-test build offenders ## install what is missing, build, run every check and test
@@ -75,6 +80,26 @@ units: go ## run the tests of the packages (PKG, TESTFLAGS as for test)
 	@packages=$$($(units)); [ -z "$$packages" ] || $(GOTEST) $(TESTFLAGS) $$packages
 blackbox: build offenders ## run the tests of the whole program (PKG, TESTFLAGS)
 	@packages=$$($(blackbox)); [ -z "$$packages" ] || $(GOTEST) -p 1 $(TESTFLAGS) $$packages
+
+# Those tests of the whole program between which every goroutine of the daemon has
+# something to do. Not TestGate…: with the race detector the gate may miss its deadlines.
+RACE_TESTS ?= ^Test(Hunt|Proof|Resolver|Intensify|Concurrent|TraceBytes|NeverExecutables|ProcessScope|Matching|Heal|Reload|MinFree|Stop|SecondSignal|EndWhileAttaching|Lists|TraceCommand)$$
+
+# Tests of packages that fill a catalogue on one goroutine, where nothing can race: with
+# the detector SQLite takes minutes for that.
+RACE_SKIP ?= ^TestSweepShrinks
+
+# By default every program with the detector sleeps for a second before it ends.
+.PHONY: race
+race: build-race offenders ## look for data races: the tests of the packages, and daemons that hunt
+	@packages=$$($(units)); [ -z "$$packages" ] || \
+		CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GOTEST) -race -skip '$(RACE_SKIP)' $(TESTFLAGS) $$packages
+	@CULPRIT_BIN=$(CURDIR)/bin/culprit-race GORACE='atexit_sleep_ms=0 halt_on_error=1 exitcode=66' \
+		$(GOTEST) -run '$(RACE_TESTS)' $(TESTFLAGS) ./test
+
+.PHONY: build-race
+build-race: go
+	CGO_ENABLED=1 $(GO) build -race -buildvcs=false -o bin/culprit-race ./cmd/culprit
 
 .PHONY: bench
 bench: deps-test build offenders ## run the benchmarks (BENCH=pattern)

@@ -220,6 +220,7 @@ func (h *host) command(cmd *exec.Cmd) result {
 	if err != nil && !errors.As(err, new(*exec.ExitError)) {
 		h.t.Fatalf("%v: %v", cmd.Args, err)
 	}
+	noRaces(h.t, cmd, errs.String())
 	return result{code(cmd), out.String(), errs.String()}
 }
 
@@ -281,6 +282,9 @@ func (h *host) startCommand(uid uint32, cmd *exec.Cmd) *process {
 	if cmd.Env == nil {
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	}
+	if options, set := os.LookupEnv("GORACE"); set {
+		cmd.Env = append(cmd.Env, "GORACE="+options)
+	}
 	cmd.Stdout, cmd.Stderr = p.output, p.output
 	cmd.WaitDelay = time.Second // children may hold the output open
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -303,8 +307,18 @@ func (h *host) startCommand(uid uint32, cmd *exec.Cmd) *process {
 	h.t.Cleanup(func() {
 		syscall.Kill(-p.pid, syscall.SIGKILL) // its children too
 		<-p.done
+		noRaces(h.t, cmd, p.output.String())
 	})
 	return p
+}
+
+// noRaces fails the test if a culprit that was built with the race detector (make
+// race) found one. Its gate writes to the standard error of the daemon, too.
+func noRaces(t testing.TB, cmd *exec.Cmd, output string) {
+	t.Helper()
+	if strings.Contains(output, "WARNING: DATA RACE") {
+		t.Errorf("%v has a data race:\n%s", cmd.Args, output)
+	}
 }
 
 func (p *process) ended() bool {
