@@ -41,7 +41,7 @@ run: deps-run build ## install what is missing, build, run the daemon on config.
 # timing, so nothing runs beside them. Of a choice of tests (PKG, TESTFLAGS) the rest is
 # left out.
 ifeq ($(PKG)$(TESTFLAGS),./...)
-PHASES ?= lint units blackbox race
+PHASES ?= lint units blackbox race fuzz-short
 else
 PHASES ?= lint units blackbox
 endif
@@ -109,9 +109,11 @@ bench: deps-test build offenders ## run the benchmarks (BENCH=pattern)
 bench-catch: deps-test build offenders ## count which short-lived programs are traced (CATCH_N=2000 of them)
 	CATCH_N=$(or $(CATCH_N),2000) $(GOTEST) -run '^$$' -bench Catch -benchtime 1x -timeout 30m $(TESTFLAGS) ./test/bench
 
-.PHONY: fuzz
+.PHONY: fuzz fuzz-short
 fuzz: go ## run every fuzz test, FUZZTIME=30s each
 	scripts/fuzz.sh $(FUZZTIME)
+fuzz-short: go ## run every fuzz test for a second
+	@scripts/fuzz.sh 1s
 
 .PHONY: offenders
 offenders: go bin/offender-c ## build the programs that send DNS queries in tests
