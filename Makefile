@@ -41,7 +41,7 @@ run: deps-run build ## install what is missing, build, run the daemon on config.
 # timing, so nothing runs beside them. Of a choice of tests (PKG, TESTFLAGS) the rest is
 # left out.
 ifeq ($(PKG)$(TESTFLAGS),./...)
-PHASES ?= lint units blackbox race fuzz-short
+PHASES ?= lint units blackbox race fuzz-short packages-test
 else
 PHASES ?= lint units blackbox
 endif

@@ -42,6 +42,8 @@ wanted() {
 		chromium|shows the reports that the tests write|chromium|chromium|chromium|chromium|chromium
 		zstd|reads the traces that the tests compress|zstd|zstd|zstd|zstd|zstd
 		shellcheck|checks the scripts|shellcheck|ShellCheck|shellcheck|shellcheck|ShellCheck
+		rpm|installs the rpm package in a test|rpm|-|-|-|-
+		systemd-analyze|checks the unit in a test|systemd|-|-|-|-
 		static-cc|compiles the tests' static C program|gcc libc6-dev|gcc glibc-static|gcc musl-dev|gcc|gcc glibc-devel-static
 	END
 }
@@ -59,6 +61,8 @@ have() {
 		rm -rf "$dir"
 		return $status
 		;;
+	# Only the test of the packages needs these, which runs where packages are dpkg's.
+	rpm | systemd-analyze) command -v "$1" >/dev/null || ! dpkg --status dpkg >/dev/null 2>&1 ;;
 	chromium)
 		for browser in chromium chromium-browser google-chrome; do
 			! command -v $browser >/dev/null || return 0
