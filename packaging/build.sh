@@ -1,7 +1,8 @@
 #!/bin/sh
 # build.sh VERSION deb|rpm...: make packages of bin/culprit in bin/packages.
 #
-# The same commit gives the same bytes: every time in them is the commit's.
+# The same commit gives the same bytes: every time in them is the commit's. MAINTAINER="name
+# <address>" says who stands for the packages: by default the author of the commit.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -24,7 +25,8 @@ v[0-9]*)
 	;;
 *) PACKAGE_VERSION="0~$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S)+$(echo "$version" | tr -c 'A-Za-z0-9\n' .)" ;;
 esac
-export ARCH PACKAGE_VERSION
+: "${MAINTAINER:=$(git log -1 --format='%an <%ae>' 2>/dev/null || echo 'the culprit authors <root@localhost>')}"
+export ARCH PACKAGE_VERSION MAINTAINER
 
 stage=bin/packages/stage
 rm -rf "$stage"

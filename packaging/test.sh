@@ -81,12 +81,15 @@ is "an install starts and enables nothing" "$(systemctl_did)" daemon-reload
 for file in /usr/bin/culprit /usr/lib/systemd/system/culprit.service /etc/culprit/config.yaml \
 	/usr/share/man/man1/culprit.1.gz /usr/share/man/man1/culprit-rules-remove.1.gz \
 	/usr/share/bash-completion/completions/culprit /usr/share/zsh/vendor-completions/_culprit \
-	/usr/share/fish/vendor_completions.d/culprit.fish; do
+	/usr/share/fish/vendor_completions.d/culprit.fish /usr/share/doc/culprit/CHANGELOG.md \
+	/usr/share/doc/culprit/config.md /usr/share/doc/culprit/troubleshooting.md; do
 	[ -s "$root$file" ] || grep -q 'path-exclude' /etc/dpkg/dpkg.cfg.d/* 2>/dev/null || fail "$file is not there"
 done
 in_root dpkg --verify culprit | grep -v /usr/share/ && fail "files are not as packed"
 is "the configuration is root's" "$(stat -c '%a %U' "$root/etc/culprit/config.yaml" "$root/etc/culprit")" "600 root
 700 root"
+# shellcheck disable=SC2016 # dpkg-query expands it
+in_root dpkg-query --show --showformat='${Maintainer}' culprit | grep -q '^..* <..*@..*>$' || fail "nobody stands for the package"
 in_root culprit check >/dev/null
 if command -v systemd-analyze >/dev/null; then
 	in_root systemd-analyze verify --man=no /usr/lib/systemd/system/culprit.service 2>"$work/out" ||
