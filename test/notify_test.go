@@ -3,6 +3,8 @@ package test
 import (
 	"net"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -40,6 +42,24 @@ func TestWatchdog(t *testing.T) {
 		told(want)
 	}
 	d.stop()
+}
+
+// A daemon that systemd's watchdog ends is started again: it does not end with the status
+// of a wrong configuration.
+func TestAbort(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "")
+	before := h.firewall()
+	d := h.hunt("")
+	d.signal(syscall.SIGABRT)
+	if got, want := d.wait(), 128+int(syscall.SIGABRT); got != want {
+		t.Errorf("it ended with %d, want %d", got, want)
+	}
+	if log := d.output.String(); !strings.Contains(log, "goroutine ") {
+		t.Errorf("it does not say where it was stuck:\n%s", log)
+	}
+	h.culprit("rules", "remove").must(t)
+	h.unchanged(before, "after the daemon and culprit rules remove")
 }
 
 // systemd is told when the daemon is ready, and when it stops.

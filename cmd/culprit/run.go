@@ -11,6 +11,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"culprit/capture"
 	"culprit/evidence"
@@ -57,6 +58,13 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger, control *logC
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
+	}
+	// A panic, or the SIGABRT of systemd's watchdog, ends us by a signal. By default it is
+	// with status 2, which says that the configuration is wrong: nobody would start us again.
+	// A core would hold what others wrote.
+	debug.SetTraceback("crash")
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("forbid core dumps: %w", err)
 	}
 	for _, w := range c.Warnings() {
 		log.Warn(w)
