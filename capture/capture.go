@@ -245,21 +245,22 @@ func (c *capture) snapshot() event.Capture {
 	return doc
 }
 
-// refuses says why a process that was found is not traced now, or "". A process that
+// refuses says why a process that was found is not traced now, in words and for the
+// Meter, or "". A process that
 // is known to have sent a packet is what we are here for: it is traced although the
 // level's processes are used up.
-func (c *capture) refuses(id proc.ID, running, concurrent int) string {
+func (c *capture) refuses(id proc.ID, running, concurrent int) (reason string, why Untraced) {
 	switch {
 	case c.doc.Culprit.State != event.StateRunning:
-		return "the capture took no more: " + c.doc.Culprit.EndedBecause
+		return "the capture took no more: " + c.doc.Culprit.EndedBecause, UntracedEnded
 	case c.usedUp() && c.senders[id] == nil:
-		return fmt.Sprintf("level %d allows %d processes", c.level+1, c.levels[c.level].Processes)
+		return fmt.Sprintf("level %d allows %d processes", c.level+1, c.levels[c.level].Processes), UntracedLevel
 	// One capture leaves a quarter to others.
 	case running >= concurrent, len(c.tracing) >= concurrent-concurrent/4:
 		c.starved = true
-		return fmt.Sprintf("capture.concurrent allows %d straces at once", concurrent)
+		return fmt.Sprintf("capture.concurrent allows %d straces at once", concurrent), UntracedConcurrent
 	}
-	return ""
+	return "", ""
 }
 
 // rescan decides whether to look again for processes that found no free strace.

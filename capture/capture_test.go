@@ -109,22 +109,22 @@ func TestUsedUp(t *testing.T) {
 	if c.doc.Culprit.State != event.StateRunning {
 		t.Errorf("used up at level 1: %s", c.doc.Culprit.State)
 	}
-	if why := c.refuses(proc.ID{}, 0, 10); why != "level 1 allows 2 processes" {
+	if why, _ := c.refuses(proc.ID{}, 0, 10); why != "level 1 allows 2 processes" {
 		t.Errorf("refused because %q", why)
 	}
 	c.hit(aHit(), nil, at(2))
 	c.hit(aHit(), nil, at(2))
-	if why := c.refuses(proc.ID{}, 0, 10); why != "" {
+	if why, _ := c.refuses(proc.ID{}, 0, 10); why != "" {
 		t.Errorf("level 2 refuses: %s", why)
 	}
 	c.started = 4
 	sender := proc.ID{PID: 7}
 	c.senders[sender] = aHit()
-	if why := c.refuses(sender, 0, 10); why != "" {
+	if why, _ := c.refuses(sender, 0, 10); why != "" {
 		t.Errorf("a known sender is refused: %s", why)
 	}
 	c.started = 3
-	if why := c.refuses(proc.ID{}, 10, 10); !strings.Contains(why, "capture.concurrent") {
+	if why, _ := c.refuses(proc.ID{}, 10, 10); !strings.Contains(why, "capture.concurrent") {
 		t.Errorf("refused because %q", why)
 	}
 	c.started = 4
@@ -224,7 +224,7 @@ func TestRescan(t *testing.T) {
 	for i := range 3 {
 		c.tracing[&tracer{held: i > 5}] = new(tracing)
 	}
-	if why := c.refuses(proc.ID{}, 3, 4); why == "" {
+	if why, _ := c.refuses(proc.ID{}, 3, 4); why == "" {
 		t.Error("a capture takes the last quarter")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"culprit/capture/gate"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/proc"
@@ -17,6 +18,9 @@ import (
 // Controller owns all captures. Make one with [New], give it hits, and let
 // [Controller.Run] run.
 type Controller struct {
+	// Meter is told what is measured. Set it before Run; nil: nobody is.
+	Meter Meter
+
 	cfg      config.Capture
 	guard    *atomic.Pointer[guard] // replaced as a whole, by Run; others only read it
 	strace   strace.Program
@@ -127,11 +131,14 @@ func (k *Controller) Run(ctx context.Context) {
 	// The spawner's thread outlives the context: straces end in order only while
 	// it lives. Tracers end by being told to.
 	background := context.WithoutCancel(ctx)
+	if k.Meter == nil {
+		k.Meter = noMeter{}
+	}
 	spawnerCtx, stopSpawner := context.WithCancel(background)
 	var helpers sync.WaitGroup
 	helpers.Go(func() { k.finder.run(ctx) })
 	helpers.Go(func() { k.spawner.run(spawnerCtx) })
-	helpers.Go(func() { k.gate.Run(ctx, gateOutput{k, new(uint64), new(atomic.Bool)}) })
+	helpers.Go(func() { k.gate.Run(ctx, gateOutput{k, new(gate.Counts), new(atomic.Bool)}) })
 	defer func() {
 		close(k.done)
 		k.tracers.Wait()
@@ -194,6 +201,9 @@ func (k *Controller) handle(ctx context.Context, message any) {
 			c.dirty = true
 		}
 	case scanned:
+		if m.overrun {
+			k.Meter.Overrun()
+		}
 		for _, c := range k.captures {
 			c.onlyAlive(m.alive, m.at)
 			if m.overrun {
@@ -258,6 +268,7 @@ func (k *Controller) settle(now time.Time) (next time.Time) {
 	if changed {
 		k.watch()
 	}
+	k.Meter.Running(len(k.captures), k.running)
 	return next
 }
 
@@ -282,6 +293,7 @@ func (k *Controller) hit(h *event.Hit, now time.Time) {
 	switch {
 	case isNew:
 		k.recorder.Capture(c.snapshot()) // before the hit, which names it
+		k.Meter.Started()
 		k.log.Info("capture started", c.logAttrs(), slog.String("rule", h.Rule.Name))
 	case raised:
 		k.log.Info("capture intensified", c.logAttrs())

@@ -23,16 +23,22 @@ func (k *Controller) found(ctx context.Context, f found) {
 		k.foundAgain(c, f)
 		return
 	}
-	reason := f.refused
+	reason, why := f.refused, UntracedGuard
 	switch {
 	case reason != "":
+		if f.foreign {
+			why = UntracedForeign
+		}
 	case f.gone:
-		reason = "gone before it could be looked at"
+		reason, why = "gone before it could be looked at", UntracedGone
 	default:
-		reason = c.refuses(f.id, k.running, k.cfg.Concurrent)
+		reason, why = c.refuses(f.id, k.running, k.cfg.Concurrent)
 	}
 	if reason != "" {
 		k.letGo(f.hold)
+		if c.seen[f.id] == "" {
+			k.Meter.Untraced(why)
+		}
 		k.miss(c, f.id, event.Missed{PID: f.id.PID, CommandLine: f.commandLine, Reason: reason})
 		return
 	}
@@ -161,6 +167,7 @@ func (k *Controller) attached(m traceAttached) {
 	d.AttachMS = milliseconds(m.at.Sub(tr.found))
 	d.AgeMS = max(0, milliseconds(m.at.Sub(tr.doc.Process.Start)))
 	k.fromStart(tr)
+	k.measure(tr, m)
 	c.doc.Culprit.Traces++
 	c.traced(m.t.id, tr.doc.Event.ID)
 	c.dirty = true
@@ -211,6 +218,7 @@ func (k *Controller) ended(m traceEnded) {
 	if m.refused != nil {
 		c.started-- // another process may have its place
 		delete(c.known, m.t.id)
+		k.Meter.AttachFailed(failure(m.refused.Reason))
 		k.miss(c, m.t.id, *m.refused)
 		return
 	}

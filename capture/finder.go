@@ -36,6 +36,7 @@ type (
 		comm, executable, commandLine string
 		parent                        *event.Process
 		refused                       string // why a guard forbids to trace it
+		foreign                       bool   // because somebody else traces it
 		tracer                        int    // who traces it already
 		ours                          bool   // that is a strace of ours
 		hold                          uint64 // the gate holds it under this number; 0: it does not
@@ -339,7 +340,7 @@ func (f *finder) describe(st proc.Stat, status proc.Status, uid uint32, how stri
 	who, ours := f.guard.Load().tracedBy(status)
 	p.ours = ours
 	if p.refused == "" && !ours {
-		p.refused = who
+		p.refused, p.foreign = who, who != ""
 	}
 	return p
 }

@@ -60,7 +60,7 @@ type gateUnheld struct{ count int }
 // gateOutput passes on what the gate tells. The keeper's goroutine calls it.
 type gateOutput struct {
 	*Controller
-	busy    *uint64      // of the last counts
+	last    *gate.Counts
 	reading *atomic.Bool // the memory of a process
 }
 
@@ -116,7 +116,8 @@ func (o gateOutput) execArgs(pid int) ([]string, error) {
 
 // Down tells the controller that the gate failed.
 func (o gateOutput) Down(err error) {
-	*o.busy = 0 // the next one begins to count anew
+	*o.last = gate.Counts{} // the next one begins to count anew
+	o.Meter.GateFailed()
 	o.send(gateDown{err})
 }
 
@@ -131,8 +132,15 @@ func (o gateOutput) Marked(trouble string) {
 
 // Counted passes on what is not noted with a trace: who was not held.
 func (o gateOutput) Counted(c gate.Counts) {
-	if c.Busy > *o.busy {
-		o.send(gateUnheld{int(c.Busy - *o.busy)})
+	if c.Busy > o.last.Busy {
+		o.send(gateUnheld{int(c.Busy - o.last.Busy)})
+		o.Meter.GateUnheld(c.Busy - o.last.Busy)
 	}
-	*o.busy = c.Busy
+	if c.Expired > o.last.Expired {
+		o.Meter.GateExpired(c.Expired - o.last.Expired)
+	}
+	*o.last = c
 }
+
+// Gone passes on how long a process was held.
+func (o gateOutput) Gone(after time.Duration) { o.Meter.Held(after) }

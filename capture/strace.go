@@ -44,13 +44,13 @@ func refusal(stderr string) (reason, detail string) {
 	first, _, _ := strings.Cut(strings.TrimPrefix(stderr, "strace: "), "\n")
 	switch {
 	case strings.Contains(stderr, "No such process"):
-		return "gone before strace was on it", ""
+		return missGone, ""
 	case strings.Contains(stderr, "Operation not permitted"):
-		return "refused: it was just ending, or is traced by somebody else, or a security module forbids it", first
+		return missRefused, first
 	case first == "":
-		return "strace ended without a word", ""
+		return missSilent, ""
 	}
-	return "strace could not attach", first
+	return missOther, first
 }
 
 // exitLine is how strace tells the end of a process: "812 1700000000.1 +++ exited

@@ -84,12 +84,12 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 	}
 
 	if err := c.recorder.Room(); err != nil {
-		miss("no trace file", err.Error())
+		miss(missNoFile, err.Error())
 		return
 	}
 	st, err := t.start(ctx, c.strace.Path, c.spawner)
 	if err != nil {
-		miss("strace could not be started", err.Error())
+		miss(missNotStarted, err.Error())
 		return
 	}
 	defer st.close()
@@ -131,7 +131,7 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 		io.Copy(io.Discard, st.output)
 		<-messages
 		<-waited
-		miss("no trace file", err.Error())
+		miss(missNoFile, err.Error())
 		return
 	}
 	defer file.Close()
@@ -165,7 +165,7 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 	}
 	if !said.told {
 		if reason != "" {
-			miss("strace was stopped before it was on the process", reason)
+			miss(missStopped, reason)
 		} else {
 			miss(refusal(said.text))
 		}

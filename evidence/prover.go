@@ -23,6 +23,7 @@ type prover struct {
 	facts  chan any // of captures, traces and programs: few, and quickly taken
 	news   chan any // hits and sends, or lost
 	lost   atomic.Uint64
+	counts proverCounts
 	done   chan struct{}
 	record func(any) // must not wait
 	log    *slog.Logger
@@ -172,6 +173,7 @@ func (p *prover) capture(id string) *proving {
 func (p *prover) found(c *proving, matches []proof.Match) {
 	for _, m := range matches {
 		pr := newProof(c.traces[m.Trace], m)
+		p.counts.found(m.Probable)
 		if tid := pr.Culprit.TID; tid != pr.Process.PID && !name(&pr, c.programs[tid]) && !p.describe(&pr) && len(c.unnamed) < maxNamed && len(c.unnamed[tid]) < maxOfThread {
 			c.unnamed[tid] = append(c.unnamed[tid], pr)
 		}
@@ -280,6 +282,7 @@ func (p *prover) ended(c event.Capture) {
 // tellLost records what was not compared.
 func (p *prover) tellLost() {
 	if n := p.lost.Swap(0); n > 0 {
+		p.counts.uncompared.Add(n)
 		p.record(event.NewLoss("hits and system calls not compared with each other: too long, or too many at once; culprit prove can", n))
 	}
 }

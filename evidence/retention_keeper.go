@@ -18,6 +18,9 @@ import (
 
 // A Keeper keeps one evidence directory within its bounds.
 type Keeper struct {
+	// Swept is told of each sweep of Run, and what went wrong. Set it before; nil: nobody is.
+	Swept func(Report, error)
+
 	dir    *Directory
 	db     *sql.DB
 	bounds *atomic.Pointer[Bounds] // replaced as a whole by SetBounds
@@ -56,6 +59,9 @@ func (k *Keeper) Run(ctx context.Context) {
 		begin := time.Now()
 		r, err := k.sweep(ctx)
 		took := time.Since(begin)
+		if k.Swept != nil {
+			k.Swept(r, err)
+		}
 		if err != nil && ctx.Err() == nil {
 			k.log.Error("the evidence could not be kept within its bounds", "error", err)
 		}

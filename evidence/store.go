@@ -45,6 +45,7 @@ type Store struct {
 	feed    *feed
 	queue   chan any
 	dropped atomic.Uint64 // hits and proofs that found the queue full
+	counts  storeCounts
 	written chan struct{} // closed when the writer has ended
 }
 
@@ -170,6 +171,7 @@ func (s *Store) offer(change any) {
 	case s.queue <- change:
 	default:
 		s.dropped.Add(1)
+		s.counts.dropped.Add(1)
 	}
 }
 
@@ -279,6 +281,8 @@ func (s *Store) writeBatch(b *batch) error {
 	if err != nil {
 		b.losses = losses
 		s.dropped.Add(lost + b.unkept())
+		s.counts.dropped.Add(b.unkept())
+		s.counts.failures.Add(1)
 	}
 	return err
 }

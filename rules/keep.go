@@ -24,8 +24,9 @@ type Gap struct {
 
 // Keep looks until the context ends whether the rules are still there: others flush
 // the firewall, or load one of their own. If not it installs them again and tells
-// healed. Nobody else may use the Firewall meanwhile.
-func (f *Firewall) Keep(ctx context.Context, healed func(Gap)) {
+// healed, or failed, each time that it could not. Nobody else may use the Firewall
+// meanwhile.
+func (f *Firewall) Keep(ctx context.Context, healed func(Gap), failed func()) {
 	ticker := time.NewTicker(keepEvery)
 	defer ticker.Stop()
 	legacy := slices.ContainsFunc(f.tools, func(t tool) bool { return t.backend == backendLegacy })
@@ -48,6 +49,7 @@ func (f *Firewall) Keep(ctx context.Context, healed func(Gap)) {
 		}
 		broken, err := f.heal()
 		if err != nil {
+			failed()
 			if err.Error() != said { // once, until something else is wrong
 				said = err.Error()
 				f.log.Error("the firewall rules are not what they should be, and cannot be installed: packets are missed", "error", err)

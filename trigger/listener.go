@@ -136,6 +136,9 @@ func (l *Listener) SetRules(ctx context.Context, rules []config.Rule) error {
 	}
 }
 
+// Waiting is how many packets wait to be looked at.
+func (l *Listener) Waiting() int { return len(l.queue) }
+
 // Turns waits until the loop of [Listener.Run] has come round, which shows that it is
 // not stuck.
 func (l *Listener) Turns(ctx context.Context) error {

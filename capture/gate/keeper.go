@@ -22,6 +22,7 @@ import (
 type Keeper struct {
 	args  []string
 	stop  bool
+	limit time.Duration // of a hold
 	start func(*exec.Cmd) error
 
 	watches chan []uint32 // the latest set that was not taken yet
@@ -38,7 +39,7 @@ func NewKeeper(c Config) *Keeper {
 		args = append(args, "--exempt", file)
 	}
 	return &Keeper{
-		args: args, stop: c.Stop, start: (*exec.Cmd).Start,
+		args: args, stop: c.Stop, limit: c.Deadline, start: (*exec.Cmd).Start,
 		watches: make(chan []uint32, 1), gos: make(chan uint64, 1024),
 	}
 }
@@ -65,6 +66,8 @@ func (k *Keeper) Go(number uint64) {
 type Output interface {
 	// Held is told of each held process. Somebody must call Go for it soon.
 	Held(Held)
+	// Gone is told of the end of each hold, and how long it took: its deadline at most.
+	Gone(after time.Duration)
 	// Down is told when the gate failed: from now until the next Marked programs
 	// are started unseen by it.
 	Down(error)
@@ -98,7 +101,8 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 	if err != nil {
 		return fmt.Errorf("start the gate: %w", err)
 	}
-	held := map[uint64]proc.ID{} // and not told to go on
+	held := map[uint64]Held{} // and not told to go on
+	gone := func(h Held) { out.Gone(min(time.Since(h.Began()), k.limit)) }
 	in := make(chan []byte, 64)
 	go receive(conn, in)
 	defer func() {
@@ -109,9 +113,10 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 		timer.Stop()
 		for range in {
 		}
-		if k.stop {
-			for _, id := range held { // those it could not let go itself
-				resume(proc.Default, id)
+		for _, h := range held {
+			gone(h)
+			if k.stop { // it could not let go itself
+				resume(proc.Default, h.ID)
 			}
 		}
 	}()
@@ -145,7 +150,10 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 				pings.Reset(pingEvery)
 			}
 		case number := <-k.gos:
-			delete(held, number)
+			if h, ok := held[number]; ok {
+				gone(h)
+				delete(held, number)
+			}
 			if err := send(encodeGo(number)); err != nil {
 				return err
 			}
@@ -171,7 +179,7 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 					return fmt.Errorf("read from the gate: %w", err)
 				}
 				if h.Number != 0 {
-					held[h.Number] = h.ID
+					held[h.Number] = h
 				}
 				out.Held(h)
 			case kindMarks:

@@ -19,12 +19,14 @@ import (
 // told is an Output that keeps what it is told.
 type told struct {
 	held   chan Held
+	gone   chan time.Duration
 	down   chan error
 	marked chan string
 	counts chan Counts
 }
 
 func (o told) Held(h Held)           { o.held <- h }
+func (o told) Gone(d time.Duration)  { o.gone <- d }
 func (o told) Down(err error)        { o.down <- err }
 func (o told) Marked(trouble string) { o.marked <- trouble }
 func (o told) Counted(c Counts) {
@@ -54,7 +56,7 @@ func keepGate(t *testing.T, c Config) *kept {
 	_, loader := dynamic(t)
 	k := &kept{
 		t: t, pid: new(atomic.Int64),
-		told: told{make(chan Held, 1000), make(chan error, 100), make(chan string, 100), make(chan Counts, 1)},
+		told: told{make(chan Held, 1000), make(chan time.Duration, 1000), make(chan error, 100), make(chan string, 100), make(chan Counts, 1)},
 	}
 	c.Exempt = []string{loader}
 	k.Keeper = NewKeeper(c)
@@ -100,6 +102,9 @@ func (k *kept) holds(r *runner) {
 	}
 	k.Go(h.Number)
 	r.end()
+	if d := await(k.t, k.gone, "the end of the hold is told"); d <= 0 || d > k.limit {
+		k.t.Errorf("it was held for %v, of %v at most", d, k.limit)
+	}
 }
 
 func TestKeeper(t *testing.T) {

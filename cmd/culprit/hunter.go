@@ -27,11 +27,12 @@ type hunter struct {
 	limit      *rate.Limiter // of log lines about hits
 	unlogged   int
 	stamp      event.Capture // what each capture says of us and the machine
+	numbers    numbers
 }
 
-func newHunter(store *evidence.Store, keeper *evidence.Keeper, log *slog.Logger, stamp event.Capture) *hunter {
+func newHunter(store *evidence.Store, keeper *evidence.Keeper, log *slog.Logger, stamp event.Capture, n numbers) *hunter {
 	const perSecond = 20
-	return &hunter{Store: store, keeper: keeper, log: log, limit: rate.NewLimiter(perSecond, perSecond), stamp: stamp}
+	return &hunter{Store: store, keeper: keeper, log: log, limit: rate.NewLimiter(perSecond, perSecond), stamp: stamp, numbers: n}
 }
 
 // obtained says how what is captured was obtained.
@@ -63,6 +64,7 @@ func (h fromTrigger) Hit(hit *event.Hit) { h.controller.Hit(hit) }
 
 // Hit records and logs a hit. The controller calls it, on its one goroutine.
 func (h *hunter) Hit(hit *event.Hit) {
+	h.numbers.Hit(hit.Rule.Name, hit.Culprit.Origin.Grade)
 	h.Store.Hit(hit)
 	if !h.limit.Allow() {
 		h.unlogged++
@@ -103,6 +105,7 @@ func (h *hunter) Room() error { return h.keeper.Room() }
 
 // Lost records and logs a loss.
 func (h *hunter) Lost(l event.Loss) {
+	h.numbers.lost(l)
 	h.Store.Lost(l)
 	level := slog.LevelWarn
 	if l.Culprit.What == trigger.LostUnverified {

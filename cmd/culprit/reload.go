@@ -71,7 +71,9 @@ func (f *inForce) serve(ctx context.Context, failed <-chan struct{}) {
 				return
 			}
 			daemon.SdNotify(false, reloading())
-			if err := f.reload(ctx); err != nil {
+			err := f.reload(ctx)
+			f.out.numbers.Reloaded(err == nil)
+			if err != nil {
 				f.log.Error("the configuration was not reloaded, the one in force stays", "error", err)
 			} else {
 				f.log.Info("reloaded", "config", f.config.Path, "rules", len(f.config.Rules))
@@ -107,7 +109,8 @@ func (f *inForce) keep(ctx context.Context) {
 		defer close(kept)
 		f.firewall.Keep(ctx, func(gap rules.Gap) {
 			f.out.Lost(event.NewLoss(fmt.Sprintf("packets of up to %s without our firewall rules: others changed the firewall", gap.Until.Sub(gap.Since).Round(time.Millisecond)), 1))
-		})
+			f.out.numbers.Repaired(gap.Until.Sub(gap.Since))
+		}, f.out.numbers.RepairFailed)
 	}()
 	f.unkeep = func() {
 		stop()
@@ -147,6 +150,7 @@ func (f *inForce) reload(ctx context.Context) error {
 	f.keeper.SetBounds(bounds(c.Evidence))
 	f.logControl.set(c)
 	f.out.Redact(c.Capture.Redaction())
+	f.out.numbers.inForce(c)
 	f.config = c
 	return f.listener.SetRules(ctx, c.Rules)
 }

@@ -104,10 +104,16 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger, control *logC
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	store.Redact(c.Capture.Redaction())
+	numbers, readers, err := newNumbers(ctx, c, store, listener)
+	if err != nil {
+		return err
+	}
 
 	keeper := store.Keeper(bounds(c.Evidence))
-	out := newHunter(store, keeper, log, obtained(c, program))
+	keeper.Swept = numbers.swept
+	out := newHunter(store, keeper, log, obtained(c, program), numbers)
 	controller := capture.New(c, program, out, log, firewall.Programs()...)
+	controller.Meter = numbers
 	out.controller = controller
 	controllerCtx, stopController := context.WithCancel(context.WithoutCancel(ctx))
 	listenerCtx, stopListener := context.WithCancel(context.WithoutCancel(ctx))
@@ -122,6 +128,12 @@ func hunt(ctx context.Context, c *config.Config, log *slog.Logger, control *logC
 		keeper.Run(controllerCtx)
 		return nil
 	})
+	if readers != nil {
+		g.Go(func() error {
+			numbers.Serve(controllerCtx, readers, log, loops(listener, controller)...)
+			return nil
+		})
+	}
 	failed := make(chan struct{})
 	g.Go(func() error {
 		defer close(failed)

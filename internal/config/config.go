@@ -25,6 +25,7 @@ type Config struct {
 	Guard    Guard    `mapstructure:"guard"`
 	Evidence Evidence `mapstructure:"evidence"`
 	Events   Events   `mapstructure:"events"`
+	Metrics  Metrics  `mapstructure:"metrics"`
 	Log      Log      `mapstructure:"log"`
 }
 

@@ -165,8 +165,8 @@ func TestNeedsRestart(t *testing.T) {
 	}
 	for yaml, want := range map[string]string{
 		"": "",
-		"capture: {scope: process, levels: [{hits: 1, processes: 1}], concurrent: 5}\nguard: {never_users: [nobody]}\nevidence: {keep: 1d}\nlog: {level: debug}": "",
-		"firewall: {table: mangle}\nnflog: {rate: 5}\ncapture: {gate: off, gate_deadline: 1s}\nevidence: {dir: /e}\nlog: {format: json}":                         "capture.gate capture.gate_deadline evidence.dir firewall log.format nflog",
+		"capture: {scope: process, levels: [{hits: 1, processes: 1}], concurrent: 5}\nguard: {never_users: [nobody]}\nevidence: {keep: 1d}\nlog: {level: debug}":             "",
+		"firewall: {table: mangle}\nnflog: {rate: 5}\ncapture: {gate: off, gate_deadline: 1s}\nevidence: {dir: /e}\nmetrics: {listen: \"127.0.0.1:1\"}\nlog: {format: json}": "capture.gate capture.gate_deadline evidence.dir firewall log.format metrics nflog",
 	} {
 		c, err := Parse("f", []byte(rule+yaml))
 		if err != nil {

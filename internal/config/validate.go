@@ -96,6 +96,7 @@ func (c *Config) validate() problems {
 	}
 	c.Evidence.validate(&ps)
 	c.Events.validate(&ps)
+	c.Metrics.validate(&ps)
 	ps.oneOf("log.format", c.Log.Format, "text", "json")
 	ps.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	return ps
@@ -258,6 +259,7 @@ func (c *Config) NeedsRestart(inForce *Config) (keys []string) {
 		"capture.gate_deadline": c.Capture.GateDeadline == inForce.Capture.GateDeadline,
 		"evidence.dir":          c.Evidence.Dir == inForce.Evidence.Dir,
 		"events":                c.Events.same(inForce.Events),
+		"metrics":               c.Metrics == inForce.Metrics,
 		"log.format":            c.Log.Format == inForce.Log.Format,
 	} {
 		if !same {
@@ -276,7 +278,7 @@ func (c *Config) Warnings() []string {
 			ws = append(ws, fmt.Sprintf("rule %s: names in DNS packets have no dots, so the string %q will not match a lookup; use domain: %s", r.Name, r.String, r.String))
 		}
 	}
-	return ws
+	return append(ws, c.Metrics.warnings()...)
 }
 
 // ParseNet reads an address or a network in CIDR notation.

@@ -1,0 +1,60 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+)
+
+// Metrics says where Prometheus reads our numbers.
+type Metrics struct {
+	// Listen is "" (nowhere), "unix:" and the path of a socket, or a loopback address
+	// with a port.
+	Listen string `mapstructure:"listen"`
+}
+
+// maxSocketPath is how long the path of a socket may be, in bytes (man 7 unix).
+const maxSocketPath = 107
+
+// Address is what to listen on, as package net has it: network "unix" or "tcp", or ""
+// for nothing. Other than to root and to this machine nothing is offered: the numbers
+// say what is looked for, and how well that goes.
+func (m Metrics) Address() (network, address string, err error) {
+	if m.Listen == "" {
+		return "", "", nil
+	}
+	if path, ok := strings.CutPrefix(m.Listen, "unix:"); ok {
+		switch {
+		case !filepath.IsAbs(path), filepath.Clean(path) != path, path == "/":
+			return "", "", fmt.Errorf("%q is not the absolute path of a socket; write unix:/run/culprit/metrics.sock", path)
+		case len(path) > maxSocketPath:
+			return "", "", fmt.Errorf("%q is longer than the kernel allows for a socket (%d bytes)", path, maxSocketPath)
+		}
+		return "unix", path, nil
+	}
+	a, err := netip.ParseAddrPort(m.Listen)
+	switch {
+	case err != nil || a.Addr().Zone() != "":
+		return "", "", fmt.Errorf("%q is not an address to listen on; write unix:/run/culprit/metrics.sock, 127.0.0.1:9357 or \"[::1]:9357\"", m.Listen)
+	case !a.Addr().IsLoopback():
+		return "", "", fmt.Errorf("%q can be reached from elsewhere, and would tell who is hunted; allowed: a unix: socket, 127.0.0.1, [::1]: put a proxy that asks for a password before it", m.Listen)
+	case a.Port() == 0:
+		return "", "", fmt.Errorf("%q has no port; write 127.0.0.1:9357", m.Listen)
+	}
+	return "tcp", a.String(), nil
+}
+
+func (m Metrics) validate(ps *problems) {
+	if _, _, err := m.Address(); err != nil {
+		ps.add("metrics.listen", "%v", err)
+	}
+}
+
+// warnings says who can read the numbers beside root.
+func (m Metrics) warnings() []string {
+	if network, _, err := m.Address(); err != nil || network != "tcp" {
+		return nil
+	}
+	return []string{fmt.Sprintf("metrics.listen %s: every user of this machine can read there that a hunt is on, and for what, also the hunted one; a unix: socket is root's alone", m.Listen)}
+}

@@ -1,0 +1,49 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// daemon counts what the daemon does about itself and its firewall rules.
+type daemon struct {
+	repairs, repairFailures prometheus.Counter
+	gap                     prometheus.Counter
+	reloaded, reloadedAt    prometheus.Gauge
+	turned                  *prometheus.GaugeVec
+}
+
+func newDaemon(r maker) daemon {
+	d := daemon{
+		repairs:        r.counter("culprit_firewall_repairs_total", "Times that others changed the firewall and our rules were put in place again."),
+		repairFailures: r.counter("culprit_firewall_repair_failures_total", "Times that they could not be; it is tried every second."),
+		gap:            r.counter("culprit_firewall_gap_seconds_total", "For how long, at most, packets were missed by that."),
+		reloaded:       r.gauge("culprit_config_last_reload_successful", "1, or 0 if the configuration was refused when it was last reloaded."),
+		reloadedAt:     r.gauge("culprit_config_last_reload_success_timestamp_seconds", "When the configuration in force was read."),
+	}
+	d.turned = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "culprit_loop_last_turn_timestamp_seconds", Help: "When a loop that has to turn was last seen to: every five seconds.",
+	}, []string{"loop"})
+	r.MustRegister(d.turned)
+	return d
+}
+
+// Repaired counts a gap in which our rules were not as they should be.
+func (d *daemon) Repaired(gap time.Duration) {
+	d.repairs.Inc()
+	d.gap.Add(gap.Seconds())
+}
+
+// RepairFailed counts that they could not be put in place.
+func (d *daemon) RepairFailed() { d.repairFailures.Inc() }
+
+// Reloaded says whether the configuration was read and put into force.
+func (d *daemon) Reloaded(ok bool) {
+	if !ok {
+		d.reloaded.Set(0)
+		return
+	}
+	d.reloaded.Set(1)
+	d.reloadedAt.SetToCurrentTime()
+}

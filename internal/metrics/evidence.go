@@ -1,0 +1,94 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Catalogue is what the store has done so far.
+type Catalogue struct {
+	Waiting                      int
+	Dropped, Failures            uint64
+	Proofs, Probable, Uncompared uint64
+}
+
+// A Sweep is what came of looking through the evidence once.
+type Sweep struct {
+	Bytes, Free int64             // after it: of the evidence, and free on its disk
+	Evictions   map[[2]string]int // files that were removed, by what and why, see [Words]
+	Expired     map[string]int64  // rows that were, by table
+}
+
+// evidence counts what is kept and removed.
+type evidence struct {
+	r             maker
+	bytes, limit  prometheus.Gauge
+	free, minFree prometheus.Gauge
+	swept         prometheus.Gauge
+	sweepFailures prometheus.Counter
+	evictions     *prometheus.CounterVec
+	expired       *prometheus.CounterVec
+}
+
+func newEvidence(r maker, w Words) evidence {
+	evictions := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "culprit_evidence_evictions_total", Help: "Files of the evidence that were removed, by the key of the configuration that wants it.",
+	}, []string{"file", "reason"})
+	r.MustRegister(evictions)
+	for _, what := range w.Evictions {
+		for _, why := range w.Reasons {
+			evictions.WithLabelValues(what, why)
+		}
+	}
+	return evidence{
+		r:             r,
+		bytes:         r.gauge("culprit_evidence_bytes", "Bytes of the evidence on the disk, at the last sweep."),
+		limit:         r.gauge("culprit_evidence_limit_bytes", "What it may be: evidence.max_bytes."),
+		free:          r.gauge("culprit_evidence_free_bytes", "Bytes that were free on the disk of the evidence, at the last sweep."),
+		minFree:       r.gauge("culprit_evidence_min_free_bytes", "What has to stay free: evidence.min_free."),
+		swept:         r.gauge("culprit_evidence_last_sweep_timestamp_seconds", "When the evidence was last compared with its bounds."),
+		sweepFailures: r.counter("culprit_evidence_sweep_failures_total", "Times that something went wrong with that."),
+		evictions:     evictions,
+		expired:       r.counters("culprit_catalogue_expired_rows_total", "Rows that were removed from the catalogue, too old or too many.", "table", w.Tables),
+	}
+}
+
+// Bounds are those in force, in bytes.
+func (e *evidence) Bounds(maxBytes, minFree int64) {
+	e.limit.Set(float64(maxBytes))
+	e.minFree.Set(float64(minFree))
+}
+
+// Swept takes in a sweep, which went wrong in parts if there is an error.
+func (e *evidence) Swept(s Sweep, err error) {
+	if err != nil {
+		e.sweepFailures.Inc()
+	}
+	for words, n := range s.Evictions {
+		e.evictions.WithLabelValues(words[0], words[1]).Add(float64(n))
+	}
+	for table, n := range s.Expired {
+		e.expired.WithLabelValues(table).Add(float64(n))
+	}
+	if s.Bytes == 0 && err != nil {
+		return // it did not get as far as looking
+	}
+	e.bytes.Set(float64(s.Bytes))
+	e.free.Set(float64(s.Free))
+	e.swept.SetToCurrentTime()
+}
+
+// Store has read asked what the store has done. Call it once.
+func (e *evidence) Store(read func() Catalogue) {
+	count := func(name, help string, labels prometheus.Labels, of func(Catalogue) uint64) {
+		e.r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(of(read())) }))
+	}
+	const proofs, proofsHelp = "culprit_proofs_total", "Packets whose sending line was found, by how sure that is."
+	count(proofs, proofsHelp, prometheus.Labels{"certainty": "certain"}, func(c Catalogue) uint64 { return c.Proofs })
+	count(proofs, proofsHelp, prometheus.Labels{"certainty": "probable"}, func(c Catalogue) uint64 { return c.Probable })
+	count("culprit_proof_uncompared_total", "Hits and system calls that were not compared with each other; culprit prove can.", nil, func(c Catalogue) uint64 { return c.Uncompared })
+	count("culprit_catalogue_dropped_total", "Hits, proofs and programs that could not be written to the catalogue, or not in time.", nil, func(c Catalogue) uint64 { return c.Dropped })
+	count("culprit_catalogue_write_failures_total", "Transactions of the catalogue that failed.", nil, func(c Catalogue) uint64 { return c.Failures })
+	e.r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "culprit_catalogue_waiting", Help: "Changes that wait to be written to the catalogue.",
+	}, func() float64 { return float64(read().Waiting) }))
+}

@@ -1,0 +1,102 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Listen listens where [config.Metrics.Address] says. A socket is for its owner alone,
+// in a directory that nobody else can write to; one that a daemon left that was killed
+// is replaced. It goes when the listener is closed.
+func Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	if network == "unix" {
+		if err := prepare(address); err != nil {
+			return nil, fmt.Errorf("metrics.listen: %w", err)
+		}
+		// The file gets the mode that its socket has before it is bound (unix_bind_bsd in
+		// net/unix/af_unix.c): there is no moment in which others can connect.
+		lc.Control = func(_, _ string, c syscall.RawConn) (err error) {
+			if controlErr := c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }); controlErr != nil {
+				return controlErr
+			}
+			return err
+		}
+	}
+	l, err := lc.Listen(ctx, network, address)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, fmt.Errorf("metrics.listen: %s is in use by another program: choose another port (who it is: ss -ltnp)", address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("metrics.listen: %w", err)
+	}
+	return l, nil
+}
+
+// prepare makes the directory of a socket, if only that is missing, makes sure that it
+// is ours alone, and removes the socket of somebody who died.
+func prepare(path string) error {
+	dir := filepath.Dir(path)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make the directory of the socket: %w", err)
+	}
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return fmt.Errorf("look for the directory of the socket: %w", err)
+	}
+	if err := oursAlone(real); err != nil {
+		return err
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look at the socket: %w", err)
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s is there, and no socket: move it away, or name another path", path)
+	}
+	// Only nobody refuses a connection. One whose queue is full answers EAGAIN.
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		c.Close()
+	}
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		return fmt.Errorf("another program listens on %s: stop that one, or name another path", path)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("remove the socket of a daemon that is gone: %w", err)
+	}
+	return nil
+}
+
+// oursAlone makes sure that nobody else can put something of theirs into a directory,
+// or put another in its place.
+func oursAlone(dir string) error {
+	for at, here := dir, true; ; at, here = filepath.Dir(at), false {
+		info, err := os.Lstat(at)
+		if err != nil {
+			return fmt.Errorf("look at the directory of the socket: %w", err)
+		}
+		owner := int(info.Sys().(*syscall.Stat_t).Uid)
+		switch {
+		case owner != 0 && owner != os.Geteuid():
+			return fmt.Errorf("%s belongs to user %d, who could put another socket in place of ours: name a path in a directory of root's, such as /run/culprit", at, owner)
+		// In one that is sticky nobody can move what is not theirs.
+		case info.Mode().Perm()&0o022 != 0 && (here || info.Mode()&fs.ModeSticky == 0):
+			return fmt.Errorf("%s can be written to by others, who could put another socket in place of ours: chmod go-w it, or name a path in another directory, such as /run/culprit", at)
+		}
+		if at == "/" {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,93 @@
+// Package metrics counts what the daemon does, and lets Prometheus read it.
+//
+// Everything is counted always, as that costs next to nothing; it is read only where
+// the configuration says where. Labels have only values that the configuration or the
+// code knows: never what others wrote, and no process.
+package metrics
+
+import (
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	dto "github.com/prometheus/client_model/go"
+
+	"culprit/internal/event"
+)
+
+// Words are all the values of labels that other packages choose. Each series is there
+// from the beginning: one that began with its first event would hide that from
+// PromQL's increase().
+type Words struct {
+	Failures  []string // why straces did not get onto their process
+	Untraced  []string // why processes were not tried
+	Tables    []string // of the catalogue
+	Evictions []string // what is removed
+	Reasons   []string // … and why
+}
+
+// Metrics are all numbers. Its methods are safe for concurrent use and wait for nothing.
+type Metrics struct {
+	registry *prometheus.Registry
+	packets
+	captures
+	traces
+	evidence
+	daemon
+}
+
+// A maker makes the numbers of one registry.
+type maker struct{ *prometheus.Registry }
+
+func (r maker) counter(name, help string) prometheus.Counter {
+	c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	r.MustRegister(c)
+	return c
+}
+
+func (r maker) gauge(name, help string) prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	r.MustRegister(g)
+	return g
+}
+
+// counters makes a counter with one label, and a series for each of the values.
+func (r maker) counters(name, help, label string, values []string) *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+	r.MustRegister(v)
+	for _, value := range values {
+		v.WithLabelValues(value)
+	}
+	return v
+}
+
+func (r maker) histogram(name, help string, seconds ...float64) prometheus.Histogram {
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: seconds})
+	r.MustRegister(h)
+	return h
+}
+
+// New makes the numbers of a daemon of that version, built from that commit.
+func New(version, commit string, w Words) *Metrics {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	r := maker{registry}
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "culprit_build_info", Help: "What runs: always 1.",
+	}, []string{"version", "revision", "goversion"})
+	r.MustRegister(build)
+	build.WithLabelValues(version, commit, runtime.Version()).Set(1)
+	return &Metrics{
+		registry: registry,
+		packets:  newPackets(r), captures: newCaptures(r, w), traces: newTraces(r), evidence: newEvidence(r, w), daemon: newDaemon(r),
+	}
+}
+
+// Gather returns what Prometheus would read.
+func (m *Metrics) Gather() ([]*dto.MetricFamily, error) { return m.registry.Gather() }
+
+// grades are the origins that a new hit can have. That it is proven is known later.
+var grades = [...]event.Grade{event.GradeSocket, event.GradeCandidates, event.GradeNone}

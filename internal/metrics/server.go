@@ -1,0 +1,68 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
+)
+
+// What readers may take: they are few, and what they ask for is small. Who reads
+// slowly, or asks slowly, is cut off.
+const (
+	maxConnections = 16
+	maxScrapes     = 4
+	requestTimeout = 5 * time.Second
+	answerTimeout  = 5 * time.Second
+	idleTimeout    = 2 * time.Minute
+	maxHeader      = 16 << 10
+	stopTimeout    = time.Second
+)
+
+// Serve answers on the listener, which it closes, until the context ends: /metrics,
+// and /healthz, which says whether the loops turn. All of an answer is gathered before
+// any of it is sent, so whoever reads it slowly holds nobody up.
+func (m *Metrics) Serve(ctx context.Context, l net.Listener, log *slog.Logger, loops ...Loop) {
+	h := newHealth(loops, func(loop string, at time.Time) {
+		m.turned.WithLabelValues(loop).Set(float64(at.UnixNano()) / 1e9)
+	})
+	turning := make(chan struct{})
+	go func() {
+		defer close(turning)
+		h.run(ctx)
+	}()
+	defer func() { <-turning }()
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, DisableCompression: true}))
+	mux.Handle("GET /healthz", h)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "culprit: /metrics, /healthz") })
+	server := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: requestTimeout, ReadTimeout: requestTimeout,
+		WriteTimeout: answerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-ctx.Done()
+		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		if server.Shutdown(patience) != nil {
+			server.Close()
+		}
+	}()
+	err := server.Serve(netutil.LimitListener(l, maxConnections))
+	if !errors.Is(err, http.ErrServerClosed) {
+		log.Error("the metrics cannot be read any more: restart culprit when it has nothing to do", "error", err)
+		<-ctx.Done()
+	}
+	<-stopped
+}

@@ -1,0 +1,34 @@
+package metrics
+
+import (
+	"io"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// traces counts the bytes of traces.
+type traces struct{ written, dropped prometheus.Counter }
+
+func newTraces(r maker) traces {
+	return traces{
+		written: r.counter("culprit_trace_written_bytes_total", "Bytes written to trace files, before they are compressed."),
+		dropped: r.counter("culprit_trace_dropped_bytes_total", "Bytes of strace output that were not kept: capture.trace_bytes, or a disk that was full."),
+	}
+}
+
+// TraceFile counts what is written to a trace file.
+func (t *traces) TraceFile(f io.WriteCloser) io.WriteCloser { return countedFile{f, t.written} }
+
+// TraceDropped counts what a trace that has ended does not have.
+func (t *traces) TraceDropped(bytes int64) { t.dropped.Add(float64(bytes)) }
+
+type countedFile struct {
+	io.WriteCloser
+	written prometheus.Counter
+}
+
+func (f countedFile) Write(b []byte) (int, error) {
+	n, err := f.WriteCloser.Write(b)
+	f.written.Add(float64(n))
+	return n, err
+}
