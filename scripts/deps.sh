@@ -7,7 +7,7 @@
 set -eu
 
 # Some of what we look for is only in root's PATH.
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+PATH=$PATH:/usr/local/bin:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
 
 usage() {
@@ -16,7 +16,8 @@ usage() {
 }
 
 # wanted prints one line for each thing: what|what for|package with apt|dnf|apk|pacman|zypper.
-# A package may be several, and "-" where no package of its own has it.
+# A package may be several, and "-" where no package of its own has it. With apt
+# package=/path is that one file of the package, put into /usr/local/bin.
 wanted() {
 	cat <<-'END'
 		iptables|puts the rules into the firewall|iptables|iptables-nft|iptables|iptables|iptables
@@ -25,6 +26,7 @@ wanted() {
 	END
 	[ "$1" = test ] || return 0
 	# On Debian only dnsmasq-base: the package dnsmasq starts a service on port 53.
+	# The same goes for prometheus, on port 9090: of that only one file is taken.
 	# On Alpine PHP's package has the version in its name; cmd: finds the current one.
 	cat <<-'END'
 		xtables-nft-multi|tests with the nftables backend|iptables|iptables-nft|iptables|iptables|iptables
@@ -40,6 +42,7 @@ wanted() {
 		tshark|reads the packets that the tests write|tshark|wireshark-cli|tshark|wireshark-cli|wireshark
 		capinfos|reads the packets that the tests write|wireshark-common|wireshark-cli|wireshark-common|wireshark-cli|wireshark
 		chromium|shows the reports that the tests write|chromium|chromium|chromium|chromium|chromium
+		promtool|checks the metrics and alerts|prometheus=/usr/bin/promtool|golang-github-prometheus|prometheus|prometheus|golang-github-prometheus-prometheus
 		zstd|reads the traces that the tests compress|zstd|zstd|zstd|zstd|zstd
 		shellcheck|checks the scripts|shellcheck|ShellCheck|shellcheck|shellcheck|ShellCheck
 		rpm|installs the rpm package in a test|rpm|-|-|-|-
@@ -101,7 +104,15 @@ install_with() {
 	case $m in
 	apt-get)
 		as_root apt-get update -qq
-		as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends "$@"
+		whole=
+		for p in "$@"; do
+			case $p in
+			*=/*) take "${p%%=*}" "${p#*=}" || return ;;
+			*) whole="$whole $p" ;;
+			esac
+		done
+		# shellcheck disable=SC2086 # a list of package names
+		[ -z "$whole" ] || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends $whole
 		;;
 	dnf) as_root dnf install -y --setopt=install_weak_deps=False "$@" ;;
 	apk) as_root apk add "$@" ;;
@@ -110,12 +121,32 @@ install_with() {
 	esac
 }
 
+# take puts one file of a Debian package into /usr/local/bin, and installs nothing else.
+take() {
+	dir=$(mktemp -d)
+	(cd "$dir" && apt-get download -qq -o APT::Sandbox::User=root "$1" && dpkg-deb --extract ./*.deb .) &&
+		as_root install -m 755 "$dir$2" /usr/local/bin/
+	status=$?
+	rm -rf "$dir"
+	return $status
+}
+
 # by_hand prints the command that a person would type.
 by_hand() {
 	m=$1
 	shift
 	case $m in
-	apt-get) echo "apt-get update && apt-get install --no-install-recommends $*" ;;
+	apt-get)
+		printf 'apt-get update && apt-get install --no-install-recommends'
+		files=
+		for p in "$@"; do
+			case $p in
+			*=/*) files="$files, and ${p#*=} of the package ${p%%=*} into /usr/local/bin" ;;
+			*) printf ' %s' "$p" ;;
+			esac
+		done
+		echo "$files"
+		;;
 	dnf) echo "dnf install $*" ;;
 	apk) echo "apk add $*" ;;
 	pacman) echo "pacman -S $*" ;;
