@@ -18,7 +18,7 @@ import (
 // Controller owns all captures. Make one with [New], give it hits, and let
 // [Controller.Run] run.
 type Controller struct {
-	// Meter is told what is measured. Set it before Run; nil: nobody is.
+	// Meter is told what is measured: nobody, unless it is set before Run.
 	Meter Meter
 
 	cfg      config.Capture
@@ -48,7 +48,8 @@ type Controller struct {
 // paths of those that we start beside strace, see [gate.Exempt].
 func New(c *config.Config, program strace.Program, recorder Recorder, log *slog.Logger, programs ...string) *Controller {
 	k := &Controller{
-		cfg: c.Capture, guard: new(atomic.Pointer[guard]), strace: program, recorder: recorder, log: log,
+		Meter: noMeter{},
+		cfg:   c.Capture, guard: new(atomic.Pointer[guard]), strace: program, recorder: recorder, log: log,
 		fs: proc.Default, users: new(proc.Users), spawner: newSpawner(),
 		inbox: make(chan any, 1024), done: make(chan struct{}),
 		captures: map[uint32]*capture{}, of: map[*tracer]*capture{}, forwards: forwards{},
@@ -131,9 +132,6 @@ func (k *Controller) Run(ctx context.Context) {
 	// The spawner's thread outlives the context: straces end in order only while
 	// it lives. Tracers end by being told to.
 	background := context.WithoutCancel(ctx)
-	if k.Meter == nil {
-		k.Meter = noMeter{}
-	}
 	spawnerCtx, stopSpawner := context.WithCancel(background)
 	var helpers sync.WaitGroup
 	helpers.Go(func() { k.finder.run(ctx) })

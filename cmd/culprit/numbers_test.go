@@ -1,17 +1,21 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"go.yaml.in/yaml/v3"
 
+	"culprit/evidence"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/metrics"
@@ -210,13 +214,9 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// Every loss of the trigger has its number, and no number has two.
-func TestLossesAreCounted(t *testing.T) {
-	t.Parallel()
-	n := numbers{metrics.New(version, commit, words())}
-	for i, what := range []string{trigger.LostKernel, trigger.LostQueue, trigger.LostRate, trigger.LostUnverified, trigger.LostForeign, trigger.LostOverruns} {
-		n.lost(event.NewLoss(what, uint64(i+1)))
-	}
+// counters are the values of all counters, by name and the values of their labels.
+func counters(t *testing.T, n numbers) map[string]float64 {
+	t.Helper()
 	families, err := n.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -231,6 +231,17 @@ func TestLossesAreCounted(t *testing.T) {
 			got[key] = m.GetCounter().GetValue()
 		}
 	}
+	return got
+}
+
+// Every loss of the trigger has its number, and no number has two.
+func TestLossesAreCounted(t *testing.T) {
+	t.Parallel()
+	n := numbers{metrics.New(version, commit, words())}
+	for i, what := range []string{trigger.LostKernel, trigger.LostQueue, trigger.LostRate, trigger.LostUnverified, trigger.LostForeign, trigger.LostOverruns} {
+		n.lost(event.NewLoss(what, uint64(i+1)))
+	}
+	got := counters(t, n)
 	for key, want := range map[string]float64{
 		"culprit_packets_lost_total kernel": 1, "culprit_packets_lost_total queue": 2, "culprit_packets_lost_total rate": 3,
 		"culprit_packets_ignored_total unverified": 4, "culprit_packets_ignored_total foreign": 5, "culprit_nflog_overruns_total": 6,
@@ -238,6 +249,62 @@ func TestLossesAreCounted(t *testing.T) {
 		if got[key] != want {
 			t.Errorf("%s is %v, want %v", key, got[key], want)
 		}
+	}
+}
+
+// What the daemon's keeper removes is counted, in series that were there before.
+func TestRemovalsAreCounted(t *testing.T) {
+	t.Parallel()
+	n := numbers{metrics.New(version, commit, words())}
+	dir := t.TempDir()
+	open := func() *evidence.Store {
+		store, err := evidence.Open(dir, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return store
+	}
+	store := open()
+	before := counters(t, n)
+	capture := event.Capture{Event: event.Meta{ID: event.NewID()}, User: event.User{ID: "64200"}}
+	capture.Culprit.State = event.StateEnded
+	trace := event.Trace{Event: event.Meta{ID: event.NewID()}, User: capture.User, Process: event.Process{PID: 1, Name: "sh"}}
+	trace.Culprit.Capture.ID, trace.Culprit.State = capture.Event.ID, event.StateEnded
+	f, err := store.Create(&trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	store.Capture(capture)
+	store.Trace(trace)
+	if err := store.Close(); err != nil { // which writes
+		t.Fatal(err)
+	}
+	store = open()
+	defer store.Close()
+	keeper := store.Keeper(evidence.Bounds{Keep: time.Hour, MaxBytes: 512 << 10})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	keeper.Swept = func(r evidence.Report, err error) {
+		n.swept(r, err)
+		if err != nil {
+			t.Error(err)
+		}
+		if len(r.Removed) > 0 {
+			cancel()
+		}
+	}
+	keeper.Run(ctx)
+	got := counters(t, n)
+	const key = "culprit_evidence_evictions_total trace max_bytes"
+	if _, there := before[key]; !there || got[key] != 1 {
+		t.Errorf("%s is %v (before: %v), want 1", key, got[key], before[key])
+	}
+	if len(got) != len(before) {
+		t.Errorf("%d series, %d before", len(got), len(before))
 	}
 }
 
