@@ -174,6 +174,9 @@ func (h *hunt) gates() Check {
 	case "no gate", "the gate failed":
 		return failed(seeDoctor+" of the gate: without it programs are traced from some milliseconds after their start", "%s", h.gate)
 	}
+	if len(h.queries) == 0 { // it was interrupted before
+		return skipped("no program was started")
+	}
 	var holds []time.Duration
 	pids := map[int]bool{}
 	for _, q := range h.queries {

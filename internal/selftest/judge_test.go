@@ -88,6 +88,7 @@ func TestJudge(t *testing.T) {
 		{"sender not traced", func(h *hunt) { h.traces = nil }, "attach", Failed, "strace was not on the first sender"},
 		{"no gate", func(h *hunt) { h.gate = "no gate" }, "gate", Failed, "no gate"},
 		{"gate silent", func(h *hunt) { h.gate = "" }, "gate", Failed, "no gate within"},
+		{"interrupted after the first packet", func(h *hunt) { h.queries = nil }, "gate", Skipped, "no program was started"},
 		{"one too late", func(h *hunt) { h.traces[2].Culprit.FromStart = false }, "gate", Failed, "of 4 programs only 3"},
 		{"one held for long", func(h *hunt) { h.traces[2].Culprit.AttachMS = 101 }, "gate", OK, "101 ms at most; longer than capture.gate_deadline"},
 		{"one not proven", func(h *hunt) { h.proofs = h.proofs[1:] }, "proof", Failed, "of 4 hits only 3"},
