@@ -46,7 +46,8 @@ func TestPrivateFiles(t *testing.T) {
 	}
 	d.stop()
 	for _, args := range [][]string{
-		{"prune"}, {"prove"},
+		{"prune"},
+		{"prove"},
 		{"report", capture, "--output", filepath.Join(dir, "report.html")},
 		{"export", capture, "--output", filepath.Join(dir, "export.tar.gz")},
 	} {

@@ -55,11 +55,11 @@ func (n numbers) inForce(c *config.Config) {
 func (n numbers) lost(l event.Loss) {
 	switch count := l.Culprit.Count; l.Culprit.What {
 	case trigger.LostKernel:
-		n.Lost(metrics.LostKernel, count)
+		n.Lost(metrics.ByKernel, count)
 	case trigger.LostQueue:
-		n.Lost(metrics.LostQueue, count)
+		n.Lost(metrics.ByQueue, count)
 	case trigger.LostRate:
-		n.Lost(metrics.LostRate, count)
+		n.Lost(metrics.ByRate, count)
 	case trigger.LostUnverified:
 		n.Ignored(metrics.IgnoredUnverified, count)
 	case trigger.LostForeign:

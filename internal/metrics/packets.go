@@ -8,9 +8,9 @@ import (
 
 // Why packets are lost or no hits.
 const (
-	LostKernel = "kernel" // the netlink buffer was full
-	LostQueue  = "queue"  // nflog.queue was
-	LostRate   = "rate"   // nflog.rate was reached
+	ByKernel = "kernel" // the netlink buffer was full
+	ByQueue  = "queue"  // nflog.queue was
+	ByRate   = "rate"   // nflog.rate was reached
 
 	IgnoredUnverified = "unverified" // no question in the rule's domain
 	IgnoredForeign    = "foreign"    // of no rule of ours
@@ -35,7 +35,7 @@ func newPackets(r maker) packets {
 		r:        r,
 		hits:     hits,
 		repeats:  r.counter("culprit_hit_repeats_total", "Packets that said the same as a hit within a second, and are counted with it."),
-		lost:     r.counters("culprit_packets_lost_total", "Packets that matched a rule and are not kept.", "reason", []string{LostKernel, LostQueue, LostRate}),
+		lost:     r.counters("culprit_packets_lost_total", "Packets that matched a rule and are not kept.", "reason", []string{ByKernel, ByQueue, ByRate}),
 		ignored:  r.counters("culprit_packets_ignored_total", "Packets of our NFLOG group that are no hits.", "reason", []string{IgnoredUnverified, IgnoredForeign}),
 		overruns: r.counter("culprit_nflog_overruns_total", "Overruns of the netlink buffer that packets come by."),
 	}

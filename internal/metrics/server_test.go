@@ -173,7 +173,7 @@ func TestCounts(t *testing.T) {
 	t.Parallel()
 	m := all()
 	m.Repeated(5)
-	m.Lost(LostRate, 7)
+	m.Lost(ByRate, 7)
 	m.Ignored(IgnoredForeign, 8)
 	m.Overruns(9)
 	m.Started()
