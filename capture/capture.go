@@ -38,12 +38,16 @@ type Recorder interface {
 
 // maxExamples bounds the missed processes a capture describes, maxSeen those it
 // remembers in order to count each only once, and maxSenders the processes whose
-// first hit it remembers.
+// first hit it remembers. maxReasons bounds the reasons: some name a process.
 const (
 	maxExamples = 20
 	maxSeen     = 10_000
 	maxSenders  = 1000
+	maxReasons  = 100
 )
+
+// otherReasons stands for all reasons beyond maxReasons.
+const otherReasons = "other reasons, too many to be listed"
 
 // rescanEvery is how often at most a capture looks for processes that found no
 // free strace.
@@ -62,6 +66,7 @@ type capture struct {
 	known     map[proc.ID]bool
 	past      []proc.ID          // of the known and others, those that have ended last
 	seen      map[proc.ID]string // missed and counted, and the reason
+	told      map[string]bool    // the reasons that were logged
 	tracing   map[*tracer]*tracing
 	programs  programs
 	lastHit   *event.Hit
@@ -94,7 +99,7 @@ type tracing struct {
 func newCapture(uid uint32, user event.User, scope string, levels []config.Level, linger time.Duration, now time.Time) *capture {
 	c := &capture{
 		uid: uid, levels: levels, linger: linger,
-		known: map[proc.ID]bool{}, seen: map[proc.ID]string{}, tracing: map[*tracer]*tracing{}, senders: map[proc.ID]*event.Hit{},
+		known: map[proc.ID]bool{}, seen: map[proc.ID]string{}, told: map[string]bool{}, tracing: map[*tracer]*tracing{}, senders: map[proc.ID]*event.Hit{},
 		programs: programs{alive: map[int]*life{}},
 		deadline: now.Add(levels[0].Window),
 	}
@@ -290,6 +295,9 @@ func (c *capture) unmiss(id proc.ID) {
 // miss counts a process that is not traced, once, and reports whether it is the
 // first with that reason.
 func (c *capture) miss(id proc.ID, m event.Missed) (first bool) {
+	if _, known := c.doc.Culprit.Missed[m.Reason]; !known && len(c.doc.Culprit.Missed) >= maxReasons {
+		m.Reason = otherReasons
+	}
 	if p := c.programs.alive[id.PID]; p != nil && p.id == id {
 		p.doc.Culprit.Reason = m.Reason
 	}
@@ -305,5 +313,9 @@ func (c *capture) miss(id proc.ID, m event.Missed) (first bool) {
 	if len(d.Examples) < maxExamples {
 		d.Examples = append(d.Examples, m)
 	}
-	return d.Missed[m.Reason] == 1
+	first = !c.told[m.Reason] && len(c.told) <= maxReasons
+	if first {
+		c.told[m.Reason] = true // it may be missed, unmissed, and missed again
+	}
+	return first
 }

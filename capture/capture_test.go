@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -174,6 +175,28 @@ func TestMissed(t *testing.T) {
 	}
 	if d.Missed["why"] != 2*maxExamples {
 		t.Error("a snapshot changed")
+	}
+}
+
+// Reasons can name processes, of which a user can make many: only so many are listed.
+func TestMissedForManyReasons(t *testing.T) {
+	t.Parallel()
+	c := aCapture()
+	const count = 3 * maxReasons
+	told := 0
+	for i := range count {
+		if c.miss(proc.ID{PID: i}, event.Missed{PID: i, Reason: fmt.Sprint("traced by ", i)}) {
+			told++
+		}
+	}
+	d := c.snapshot().Culprit
+	if len(d.Missed) != maxReasons+1 || told != maxReasons+1 || d.Missed[otherReasons] != count-maxReasons {
+		t.Errorf("%d reasons, %d of them told, %d for other reasons", len(d.Missed), told, d.Missed[otherReasons])
+	}
+	// What was told is not told again when its number was zero in between.
+	c.unmiss(proc.ID{PID: 1})
+	if c.miss(proc.ID{PID: 1}, event.Missed{PID: 1, Reason: "traced by 2"}) || c.snapshot().Culprit.Missed["traced by 2"] != 2 {
+		t.Error("the same reason is told twice, or not counted")
 	}
 }
 

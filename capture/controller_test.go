@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -229,6 +230,10 @@ func TestPollingFindsNewProcesses(t *testing.T) {
 			}
 		}
 		return false
+	})
+	syscall.Kill(comes, syscall.SIGKILL)
+	m.eventually(t, "its end is found by polling", func() bool {
+		return slices.ContainsFunc(m.programs, func(p event.Program) bool { return p.Process.PID == comes && p.Event.End != nil })
 	})
 }
 

@@ -176,11 +176,7 @@ func (f *finder) scan(wanted func(uint32) bool, overrun bool) {
 			f.look(pid, event.FoundScan, wanted)
 		}
 	}
-	for pid := range f.known {
-		if !done.alive[pid] {
-			delete(f.known, pid)
-		}
-	}
+	f.forget(done.alive)
 	f.send(done)
 }
 

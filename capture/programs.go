@@ -78,12 +78,6 @@ func (c *capture) exited(e exited) {
 	if p := c.programs.alive[e.pid]; p != nil {
 		code := e.code
 		c.gone(p, e.at, &code)
-		// News of it may still be on their way: it is not to be found anew by them.
-		c.past = append(c.past, p.id)
-		if len(c.past) > maxPast {
-			delete(c.known, c.past[0])
-			c.past = c.past[1:]
-		}
 	}
 }
 
@@ -102,6 +96,12 @@ func (c *capture) gone(p *life, at time.Time, code *int) {
 	p.doc.Process.ExitCode = code
 	c.programs.changed = append(c.programs.changed, p.doc)
 	delete(c.programs.alive, p.id.PID)
+	// News of it may still be on their way: it is not to be found anew by them.
+	c.past = append(c.past, p.id)
+	if len(c.past) > maxPast {
+		delete(c.known, c.past[0])
+		c.past = c.past[1:]
+	}
 }
 
 // leave notes those that are still alive when the capture ends.

@@ -107,8 +107,9 @@ func (s *source) close() {
 }
 
 // poll looks at processes that were not there the last time, and now and then at
-// all of them.
+// all of them. That a known one has ended shows by its absence.
 func (f *finder) poll(s *source) {
+	now := scanned{alive: map[int]bool{}, at: time.Now()}
 	pids, err := f.fs.PIDs()
 	if err != nil {
 		f.log.Error("processes cannot be listed", "error", err)
@@ -116,12 +117,25 @@ func (f *finder) poll(s *source) {
 	}
 	s.polled++
 	all := s.polled%pollAllEach == 0
-	seen := make(map[int]bool, len(pids))
 	for _, pid := range pids {
-		seen[pid] = true
+		now.alive[pid] = true
 		if all || !s.seen[pid] {
 			f.look(pid, event.FoundPoll, anyUID)
 		}
 	}
-	s.seen = seen
+	s.seen = now.alive
+	if f.forget(now.alive) > 0 {
+		f.send(now)
+	}
+}
+
+// forget drops the known processes that are not alive, and returns how many.
+func (f *finder) forget(alive map[int]bool) (gone int) {
+	for pid := range f.known {
+		if !alive[pid] {
+			delete(f.known, pid)
+			gone++
+		}
+	}
+	return gone
 }

@@ -24,6 +24,9 @@ import (
 // killed, and the kernel detaches what it traced.
 const detachPatience = 3 * time.Second
 
+// pulseEvery is how often a strace is looked at, whether somebody stopped it.
+const pulseEvery = time.Second
+
 // tracer runs one strace on one process. Its goroutines own its trace; the
 // controller sends to stop, and hears of it by messages.
 type tracer struct {
@@ -106,7 +109,7 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 	}()
 	finished := make(chan struct{})
 	stopped := make(chan string, 1)
-	go func() { stopped <- t.awaitStop(st.cmd, finished) }()
+	go func() { stopped <- t.awaitStop(c.fs, st.cmd, finished) }()
 	waited := make(chan error, 1)
 	go func() {
 		waited <- st.wait()
@@ -304,17 +307,33 @@ func (t *tracer) readMessages(run running, c *Controller, on func()) (text strin
 
 // awaitStop ends strace when the tracer is told to, and returns the reason; "" if
 // strace finished by itself. SIGTERM makes strace detach in good order.
-func (t *tracer) awaitStop(cmd *exec.Cmd, finished <-chan struct{}) string {
-	select {
-	case <-finished:
-		return ""
-	case reason := <-t.stop:
-		cmd.Process.Signal(syscall.SIGTERM)
+//
+// A strace that somebody stopped holds up its process, at the next system call at
+// the latest, for as long as it is stopped. It is killed: then the kernel detaches.
+func (t *tracer) awaitStop(fs proc.FS, cmd *exec.Cmd, finished <-chan struct{}) string {
+	pulse := time.NewTicker(pulseEvery)
+	defer pulse.Stop()
+	for {
 		select {
 		case <-finished:
-		case <-time.After(detachPatience):
-			cmd.Process.Kill()
+			return ""
+		case <-pulse.C:
+			if st, err := fs.Stat(cmd.Process.Pid); err != nil || st.State != stoppedState || cmd.Process.Kill() != nil {
+				continue
+			}
+			<-finished
+			return "strace was stopped by a signal, and then killed so that the process goes on"
+		case reason := <-t.stop:
+			cmd.Process.Signal(syscall.SIGTERM)
+			select {
+			case <-finished:
+			case <-time.After(detachPatience):
+				cmd.Process.Kill()
+			}
+			return reason
 		}
-		return reason
 	}
 }
+
+// stoppedState is the state of a process that a signal stopped (man 5 proc).
+const stoppedState = 'T'

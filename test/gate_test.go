@@ -542,13 +542,15 @@ func TestGateWithoutStrace(t *testing.T) {
 	for name, breaks := range map[string]string{
 		"gone":  "rm %s",
 		"hangs": "touch %s.hangs",
+		"stops": "touch %s.stops",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHost(t, "")
 			wrapper := filepath.Join(h.dir, "strace")
 			h.write("strace", fmt.Sprintf(`#!/bin/sh
-[ -e %s.hangs ] && sleep 10
+[ -e %[1]s.hangs ] && sleep 10
+[ -e %[1]s.stops ] && kill -STOP $$
 PATH=/usr/bin
 exec strace "$@"
 `, wrapper))

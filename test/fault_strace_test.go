@@ -1,0 +1,136 @@
+package test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"culprit/internal/event"
+)
+
+// A strace that is killed, or stopped, in the middle of its work does no harm: its
+// processes go on untraced, its trace says why it ended and is kept, and the capture
+// goes on.
+func TestStraceFails(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		signal  syscall.Signal
+		because string
+	}{
+		{"killed", syscall.SIGKILL, "strace was killed (killed)"},
+		// It holds up its processes until that is noticed.
+		{"stopped", syscall.SIGSTOP, "detached: strace was stopped by a signal, and then killed so that the process goes on"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t, "")
+			d := h.hunt(gated)
+			uid := newUID()
+			other := d.captured(uid)
+			s := h.sender(uid)
+			child := s.spawn("sleep 1000")
+			s.ask("before.badzone.test")
+			d.trace(s.pid, "is there", nil)
+			tracedPID(t, child)
+			s.say("chat") // system calls without end
+			_, strace := status(s.pid)
+			if err := syscall.Kill(strace, c.signal); err != nil {
+				t.Fatal(err)
+			}
+
+			tr := d.trace(s.pid, "has ended", ended)
+			if tr.Culprit.EndedBecause != c.because || tr.Process.ExitCode != nil {
+				t.Errorf("the trace ended because %q with the exit code %v, want %q and none", tr.Culprit.EndedBecause, tr.Process.ExitCode, c.because)
+			}
+			free(t, s.process)
+			eventually(t, "the child goes on untraced", func() error { return isFree(child) })
+			head, foot, body := readTrace(t, tr.File.Path)
+			if head["hit"] == "" || foot["ended"] != c.because || foot["exit status"] != "not seen" || !strings.Contains(body, `before\7badzone`) {
+				t.Errorf("the trace has the header %v, the footer %v and ends with\n%s", head, foot, tail(body))
+			}
+			if shown := h.culprit("show", "--evidence", d.evidence, tr.Event.ID).must(t); !strings.Contains(shown, c.because) {
+				t.Errorf("culprit show does not say why the trace ended:\n%s", shown)
+			}
+
+			traced(t, other.process) // whose strace is another
+			other.ask("after.badzone.test")
+			d.hit("after.badzone.test")
+			d.nextWhole(t, uid)
+			d.lean()
+			d.stop()
+			h.unharmed(uid)
+			d.proven(t, "before.badzone.test")
+			d.proven(t, "after.badzone.test")
+		})
+	}
+}
+
+// A strace that is removed while we hunt: what starts is missed with that reason, once
+// each, and does not wait for the gate's deadline. When strace is back, so is tracing.
+func TestStraceMissing(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "")
+	wrapper := h.write("strace", "#!/bin/sh\nPATH=/usr/bin\nexec strace \"$@\"\n")
+	config, evidence := h.configure(gated)
+	d := h.huntWith(config, evidence, "PATH="+h.dir+":"+os.Getenv("PATH"))
+	uid := newUID()
+	d.captured(uid)
+	if err := os.Rename(wrapper, wrapper+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	const count = 10
+	for _, r := range h.stream(uid, count, 2, programs.offenderC, "-n", "LABEL.badzone.test").await() {
+		if r.took > 4*time.Second {
+			t.Errorf("%s took %v: it waited for the gate's deadline of 5 s", r.label, r.took)
+		}
+	}
+	const reason = "strace could not be started"
+	c := d.capture(uid, "has missed the programs", func(c event.Capture) bool { return c.Culprit.Missed[reason] == count })
+	if e := c.Culprit.Examples; len(e) == 0 || e[0].Reason != reason || !strings.Contains(e[0].Detail, "no such file") {
+		t.Errorf("the missed programs are described as %+v, want a detail that says that the file is missing", e)
+	}
+	if len(c.Culprit.Missed) != 1 || c.Culprit.Traces != 1 {
+		t.Errorf("the capture is %+v, want one trace and %d missed", c.Culprit, count)
+	}
+	// A process that stays is not tried again and again.
+	h.idle(uid)
+	d.capture(uid, "has missed one more", func(c event.Capture) bool { return c.Culprit.Missed[reason] == count+1 })
+	before := cpu(t, d.pid)
+	time.Sleep(2 * time.Second)
+	if used := cpu(t, d.pid) - before; used > 500*time.Millisecond {
+		t.Errorf("the daemon used %v of CPU within two seconds in which nothing happened", used)
+	}
+	if n := strings.Count(d.output.String(), `"because":"`+reason); n != 1 {
+		t.Errorf("the log says %d times that strace could not be started, want once", n)
+	}
+
+	if err := os.Rename(wrapper+".gone", wrapper); err != nil {
+		t.Fatal(err)
+	}
+	d.nextWhole(t, uid)
+	d.lean()
+	d.stop()
+	h.unharmed(uid)
+}
+
+// cpu is the CPU time that a process has used.
+func cpu(t testing.TB, pid int) time.Duration {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(pid), "stat"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(text), ") ")
+	var skip string
+	var user, system int64
+	if _, err := fmt.Sscan(rest, &skip, &skip, &skip, &skip, &skip, &skip, &skip, &skip, &skip, &skip, &skip, &user, &system); err != nil || !ok {
+		t.Fatal(errors.Join(err, fmt.Errorf("read %q", text)))
+	}
+	const tick = 10 * time.Millisecond // USER_HZ
+	return time.Duration(user+system) * tick
+}
