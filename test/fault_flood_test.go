@@ -1,0 +1,173 @@
+package test
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"culprit/internal/event"
+	"culprit/trigger"
+)
+
+// The tests of this file load the whole machine, so they do not run in parallel.
+
+// More packets than anybody can look at: each that the firewall matched is a hit, or
+// counted as lost, and the hunt goes on.
+func TestPacketFlood(t *testing.T) {
+	const count = 300_000
+	h := newHost(t, "")
+	// Nothing answers, and nothing is said to the sender.
+	h.Must(t, "iptables", "-A", "INPUT", "-d", "127.0.0.2", "-j", "DROP")
+	// The flood is not slowed down by a strace.
+	d := h.hunt(gated + "guard: {never_executables: [" + h.villain() + "]}\n")
+	p := h.start(newUID(), h.villain(), "flood", fmt.Sprint(count))
+	if got := p.wait(); got != 0 {
+		t.Fatalf("the flood ended with %d: %s", got, p.output)
+	}
+	var n int
+	var seconds float64
+	if _, err := fmt.Sscanf(p.output.String(), "sent %d in %f s", &n, &seconds); err != nil || n != count {
+		t.Fatalf("the flood said %q", p.output)
+	}
+
+	// While its buffer is full the kernel drops what comes. How much it dropped last
+	// shows only when one more packet gets through.
+	uid := newUID()
+	s := h.sender(uid)
+	asked := 0
+	eventually(t, "a new hit gets through", func() error {
+		asked++
+		s.ask(fmt.Sprintf("after%d.badzone.test", asked))
+		if len(d.captures("--user", fmt.Sprint(uid))) == 0 {
+			return fmt.Errorf("%d did not", asked)
+		}
+		return nil
+	})
+	d.trace(s.pid, "is there", nil)
+	asked++
+	s.ask("last.badzone.test")
+	d.hit("last.badzone.test")
+	matched := h.matched()
+	d.lean()
+	d.nextWhole(t, uid)
+	d.stop()
+	d.proven(t, "last.badzone.test")
+
+	// What is not compared with the traces is a hit all the same, and the packets of an
+	// overrun are counted by themselves.
+	hits := 0
+	for _, hit := range d.hits() {
+		hits += hit.Culprit.Count
+	}
+	lost := map[string]int{}
+	packets := 0
+	for _, l := range list[event.Loss](d, "losses") {
+		lost[l.Culprit.What] += int(l.Culprit.Count)
+		switch what := l.Culprit.What; {
+		case what == trigger.LostKernel, what == trigger.LostQueue, what == trigger.LostRate, strings.HasPrefix(what, "hits, proofs and programs not recorded"):
+			packets += int(l.Culprit.Count)
+		}
+	}
+	t.Logf("%.0f packets a second; %d hits, lost %v", count/seconds, hits, lost)
+	if matched != count+asked {
+		t.Errorf("the firewall matched %d packets, want %d", matched, count+asked)
+	}
+	if hits+packets != matched {
+		t.Errorf("%d hits and %d lost packets are %d, the firewall matched %d", hits, packets, hits+packets, matched)
+	}
+}
+
+// matched is how many packets the rules of our chain matched for IPv4.
+func (h *host) matched() (n int) {
+	h.t.Helper()
+	for line := range strings.Lines(h.Must(h.t, "iptables", "-t", "raw", "-nvxL", "CULPRIT")) {
+		if fields := strings.Fields(line); len(fields) > 3 && fields[2] == "NFLOG" {
+			packets, err := strconv.Atoi(fields[0])
+			if err != nil {
+				h.t.Fatal(err)
+			}
+			n += packets
+		}
+	}
+	return n
+}
+
+// Process events come faster than they are read: that is counted, and what started
+// meanwhile is found all the same.
+func TestForkStorm(t *testing.T) {
+	h := newHost(t, "")
+	d := h.hunt(quick)
+	uid := newUID()
+	d.captured(uid)
+	// While the daemon stands still nobody reads. The kernel has room for 20,000
+	// events, and each fork makes two.
+	d.signal(syscall.SIGSTOP)
+	t.Cleanup(func() { syscall.Kill(d.pid, syscall.SIGCONT) })
+	if p := h.start(newUID(), h.villain(), "forks", "25000"); p.wait() != 0 {
+		t.Fatalf("the storm ended with %d: %s", p.wait(), p.output)
+	}
+	// Nobody was told of this one.
+	late := h.idle(uid)
+	d.signal(syscall.SIGCONT)
+	d.awaitLog("process events were lost, scanning /proc")
+	traced(t, late)
+	c := d.capture(uid, "counts the overrun", func(c event.Capture) bool { return c.Culprit.Overruns > 0 })
+	t.Logf("%d overruns", c.Culprit.Overruns)
+	if shown := h.culprit("show", "--evidence", d.evidence, c.Event.ID).must(t); !strings.Contains(shown, "process events were lost") {
+		t.Errorf("culprit show does not say that events were lost:\n%s", shown)
+	}
+	d.nextWhole(t, uid)
+	d.lean()
+	d.stop()
+	h.unharmed(uid)
+}
+
+// A user whose processes fork without end: the bounds hold, the machine lives on, and
+// the capture ends when it is told to.
+func TestForkBomb(t *testing.T) {
+	const processes, concurrent, most = 20, 8, 40
+	h := newHost(t, "")
+	d := h.hunt(fmt.Sprintf("capture: {levels: [{hits: 1, processes: %d, window: 10m}], concurrent: %d, trace_bytes: 1MiB}\n", processes, concurrent))
+	uid := newUID()
+	s := h.sender(uid)
+	s.ask("x.badzone.test")
+	d.trace(s.pid, "is there", nil)
+	d.inPlace(1)
+	p := h.start(0, h.villain(), "limit", fmt.Sprint(most), "setuid", fmt.Sprint(uid), "exec", h.villain(), "bomb")
+	straces := 0
+	eventually(t, "the bomb has made thousands of processes", func() error {
+		straces = max(straces, len(d.straces()))
+		if c := d.captures("--user", fmt.Sprint(uid)); len(c) != 1 || c[0].Culprit.Programs+c[0].Culprit.Unseen < 2000 {
+			return fmt.Errorf("the capture is %+v", c)
+		}
+		return nil
+	})
+	// Others start programs as before.
+	h.unharmed()
+	if err := syscall.Kill(-p.pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	p.wait()
+	d.lean()
+	d.stop()
+	h.unharmed(uid)
+	c := d.capture(uid, "has ended", func(c event.Capture) bool { return c.Culprit.State == event.StateEnded })
+	t.Logf("%d straces at once, capture %+v", straces, c.Culprit)
+	if straces > concurrent || c.Culprit.Traces > processes {
+		t.Errorf("%d straces at once and %d in all, want %d and %d at the most", straces, c.Culprit.Traces, concurrent, processes)
+	}
+	missed := 0
+	for _, n := range c.Culprit.Missed {
+		missed += n
+	}
+	if missed == 0 || c.Culprit.Traces < 2 {
+		t.Errorf("%d processes were traced and %d missed, want some of both: %+v", c.Culprit.Traces, missed, c.Culprit)
+	}
+	for _, tr := range d.traces() {
+		if tr.File.Size > 1<<20+64<<10 {
+			t.Errorf("the trace of %d has %d bytes, more than capture.trace_bytes", tr.Process.PID, tr.File.Size)
+		}
+	}
+}
