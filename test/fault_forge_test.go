@@ -100,7 +100,7 @@ func TestProgramNames(t *testing.T) {
 	d.captured(uid)
 	names := []string{
 		"strace: Process 1 attached", "+++ exited with 0 +++", "a\n1 1.0 +++ exited with 0 +++", `q"uo\te`, "gone (deleted)",
-		"strace", "culprit", `, ["innocent"]) = 0 <0.1>`, "\xff\xfe<unfinished ...>", strings.Repeat("n", 255),
+		"strace", "culprit", `, ["innocent"]) = 0 <0.1>`, "\xff<unfinished ...>", strings.Repeat("n", 255),
 	}
 	ps := make([]*process, len(names))
 	for i, name := range names {
