@@ -158,6 +158,7 @@ func TestForkBomb(t *testing.T) {
 		return nil
 	})
 	// Others start programs as before.
+	h.stream(newUID(), 20, 1, programs.offenderC, "-n", "LABEL.goodzone.test").await()
 	h.unharmed()
 	if err := syscall.Kill(-p.pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -301,3 +301,76 @@ func stays(t *testing.T, s *sender) {
 		t.Fatalf("the stopped process answers: %s", s.output)
 	}
 }
+
+// leaderScript is a process whose first thread ends when it is told to, while another
+// one sends what it is told to ask for, and ends the process in the end.
+const leaderScript = `
+import ctypes, os, socket, sys, threading
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(("127.0.0.1", 53))
+ready = threading.Event()
+def work():
+    ready.wait()
+    for line in sys.stdin:
+        if line == "exec\n":
+            os.execv(sys.argv[1], [sys.argv[1], "packet", "becomes.badzone.test", "send", "exit", "5"])
+        labels = b"".join(bytes([len(l)]) + l.encode() for l in line.strip().split("."))
+        s.send(os.urandom(2) + b"\x01\0\0\x01\0\0\0\0\0\0" + labels + b"\0\0\x01\0\x01")
+    os._exit(5)
+threading.Thread(target=work).start()
+print("wait", flush=True)
+sys.stdin.readline()
+ready.set()
+ctypes.CDLL(None).syscall(60 if os.uname().machine == "x86_64" else 93, 0) # exit, of this thread
+`
+
+// The first thread of a process ends before the others: those stay in the trace, and
+// what they send is still the process's.
+func TestFirstThreadEnds(t *testing.T) {
+	for _, end := range []string{"ends", "executes a program"} {
+		t.Run(end, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t, "")
+			d := h.hunt(gated)
+			uid := newUID()
+			d.captured(uid)
+			p := h.start(uid, "python3", "-I", "-S", "-c", leaderScript, h.villain())
+			p.said("wait", 1)
+			traced(t, p)
+			p.say("")
+			eventually(t, "the first thread has ended", func() error {
+				if state, _ := status(p.pid); state != 'Z' {
+					return fmt.Errorf("its state is %c", state)
+				}
+				return nil
+			})
+			p.say("thread.badzone.test")
+			d.hit("thread.badzone.test")
+			names := []string{"thread.badzone.test"}
+			if tr := d.trace(p.pid, "is there", nil); ended(tr) {
+				t.Errorf("the trace has ended with the first thread: %q", tr.Culprit.EndedBecause)
+			}
+			if end == "ends" {
+				p.stdin.Close()
+			} else {
+				p.say("exec")
+				names = append(names, "becomes.badzone.test")
+			}
+			if got := p.wait(); got != 5 {
+				t.Errorf("it ended with %d: %s", got, p.output)
+			}
+			tr := d.trace(p.pid, "has ended", ended)
+			if c := tr.Process.ExitCode; c == nil || *c != 5 {
+				t.Errorf("the trace ended because %q, with the exit code %v, want 5", tr.Culprit.EndedBecause, c)
+			}
+			d.lean()
+			d.stop()
+			h.unharmed(uid)
+			for _, name := range names {
+				if hit := d.proven(t, name); hit.Process == nil || hit.Process.PID != p.pid {
+					t.Errorf("%s is of process %+v, want %d", name, hit.Process, p.pid)
+				}
+			}
+		})
+	}
+}
