@@ -33,8 +33,8 @@ var firewalls = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("download ufw and firewalld: %w\n%s", err, out)
 	}
 	packages, err := filepath.Glob(archives + "/*.deb")
-	if err != nil || len(packages) == 0 {
-		return "", fmt.Errorf("download ufw and firewalld: no packages came: are they installed here?\n%s", out)
+	if err != nil {
+		return "", err
 	}
 	for _, p := range packages {
 		if out, err := exec.Command("dpkg", "-x", p, dir).CombinedOutput(); err != nil {
@@ -45,6 +45,12 @@ var firewalls = sync.OnceValues(func() (string, error) {
 	out, err = exec.Command("sh", "-c", "cd "+dir+" && for d in lib sbin bin; do [ ! -d $d ] || cp -a $d usr/; done").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("unpack: %w\n%s", err, out)
+	}
+	for _, program := range []string{"/usr/sbin/ufw", "/usr/sbin/firewalld", "/usr/bin/dbus-daemon"} {
+		_, unpacked := os.Stat(dir + program)
+		if _, installed := os.Stat(program); unpacked != nil && installed != nil {
+			return "", fmt.Errorf("download ufw and firewalld: there is no %s in %v", program, packages)
+		}
 	}
 	return dir, nil
 })

@@ -33,11 +33,10 @@ func TestStraceFails(t *testing.T) {
 			uid := newUID()
 			other := d.captured(uid)
 			s := h.sender(uid)
-			child := s.spawn("sleep 1000")
+			child := s.spawn(`python3 -I -S -c "while 1: __import__('os').getppid()"`) // system calls without end
 			s.ask("before.badzone.test")
 			d.trace(s.pid, "is there", nil)
 			tracedPID(t, child)
-			s.say("chat") // system calls without end
 			_, strace := status(s.pid)
 			if err := syscall.Kill(strace, c.signal); err != nil {
 				t.Fatal(err)
@@ -57,6 +56,8 @@ func TestStraceFails(t *testing.T) {
 				t.Errorf("culprit show does not say why the trace ended:\n%s", shown)
 			}
 
+			tracedPID(t, s.spawn("sleep 1000"))
+			free(t, s.process)
 			traced(t, other.process) // whose strace is another
 			other.ask("after.badzone.test")
 			d.hit("after.badzone.test")
