@@ -142,6 +142,70 @@ func TestTraceInNamespaces(t *testing.T) {
 	}
 }
 
+// A child that strace is not to follow (CLONE_UNTRACED) gets a strace of its own.
+func TestUntracedChild(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "")
+	d := h.hunt(gated)
+	uid := newUID()
+	d.captured(uid)
+	p := h.start(uid, h.villain(), "untraced", "say", "a", "wait", "packet", "hidden.badzone.test", "send", "exit", "8")
+	p.said("wait", 1)
+	child := onlyChild(t, p.pid)
+	tracedPID(t, child)
+	p.say("")
+	if got := p.wait(); got != 8 {
+		t.Errorf("it ended with %d: %s", got, p.output)
+	}
+	tr := d.trace(child, "has ended", ended)
+	if c := tr.Process.ExitCode; c == nil || *c != 8 || tr.Culprit.FoundBy != event.FoundFork {
+		t.Errorf("the child was found by %s, and has the exit code %v, want %s and 8", tr.Culprit.FoundBy, c, event.FoundFork)
+	}
+	d.lean()
+	d.stop()
+	h.unharmed(uid)
+	if hit := d.proven(t, "hidden.badzone.test"); hit.Process == nil || hit.Process.PID != child {
+		t.Errorf("the packet is of process %+v, want %d", hit.Process, child)
+	}
+}
+
+// A process that no signal and no tracer can stop for now (it waits for its vfork)
+// holds nobody up: not the daemon, nor does anybody hold up the process.
+func TestUnstoppableProcess(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "")
+	d := h.hunt(gated)
+	uid := newUID()
+	var ps []*process
+	for range 2 {
+		p := h.start(uid, h.villain(), "vfork", "packet", "x.goodzone.test", "send", "exit", "6")
+		p.said("wait", 1)
+		if state, _ := status(p.pid); state != 'D' {
+			t.Fatalf("its state is %c, want D", state)
+		}
+		ps = append(ps, p)
+	}
+	d.captured(uid)
+	traced(t, ps...)
+	ps[0].say("")
+	if got := ps[0].wait(); got != 6 {
+		t.Errorf("the traced process ended with %d: %s", got, ps[0].output)
+	}
+	tr := d.trace(ps[0].pid, "has ended", ended)
+	if c := tr.Process.ExitCode; c == nil || *c != 6 {
+		t.Errorf("the trace ended because %q, with the exit code %v", tr.Culprit.EndedBecause, c)
+	}
+	d.nextWhole(t, uid)
+	d.lean()
+	d.stop()
+	free(t, ps[1])
+	ps[1].say("")
+	if got := ps[1].wait(); got != 6 {
+		t.Errorf("the process that was traced ended with %d: %s", got, ps[1].output)
+	}
+	h.unharmed(uid)
+}
+
 // A process that is traced goes through another network namespace and comes back.
 func TestTraceThroughNetworks(t *testing.T) {
 	t.Parallel()

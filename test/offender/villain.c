@@ -23,6 +23,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -193,15 +194,36 @@ static void bomb(void)
 }
 
 /* fork: a child takes the next steps; its parent ends as the child does */
-static void fork_child(void)
+static void child(pid_t pid)
 {
 	int status;
-	pid_t pid = fork();
 	if (pid == 0)
 		return;
 	if (pid < 0 || waitpid(pid, &status, 0) < 0)
 		fail("fork");
 	exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+}
+
+static void fork_child(void) { child(fork()); }
+
+/* untraced: the same with a child that no tracer of the parent's is to follow */
+static void untraced(void)
+{
+	child(syscall(SYS_clone, CLONE_UNTRACED | SIGCHLD, 0, 0, 0, 0));
+}
+
+/* vfork: stand still, for signals too, until a child has read a line ("wait") */
+static void stand_still(void)
+{
+	char c;
+	pid_t pid = vfork();
+	if (pid == 0) {
+		if (write(1, "wait\n", 5) != 5 || read(0, &c, 1) != 1)
+			_exit(1);
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, NULL, 0) < 0)
+		fail("vfork");
 }
 
 /* wait: until there is a line on standard input; "wait" is printed before */
@@ -278,7 +300,7 @@ static const struct {
 	{"flood", flood}, {"fork", fork_child}, {"forks", forks}, {"ids", ids}, {"limit", limit},
 	{"name", name}, {"packet", packet}, {"say", say}, {"send", send_packet}, {"setns", enter},
 	{"setuid", set_uid}, {"signal", raise_signal}, {"sleep", sleep_ms}, {"unshare", unshare_what},
-	{"wait", wait_line}, {"write", write_file},
+	{"untraced", untraced}, {"vfork", stand_still}, {"wait", wait_line}, {"write", write_file},
 };
 
 int main(int argc, char **argv)
