@@ -61,7 +61,7 @@ func TestStraceFails(t *testing.T) {
 			traced(t, other.process) // whose strace is another
 			other.ask("after.badzone.test")
 			d.hit("after.badzone.test")
-			d.nextWhole(t, uid)
+			d.tracesOn(t, uid)
 			d.lean()
 			d.stop()
 			h.unharmed(uid)
@@ -85,7 +85,7 @@ func TestStraceMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	const count = 10
-	for _, r := range h.stream(uid, count, 2, programs.offenderC, "-n", "LABEL.badzone.test").await() {
+	for _, r := range h.stream(uid, count, 5, programs.offenderC, "-n", "LABEL.badzone.test", "-a", "500").await() {
 		if r.took > 4*time.Second {
 			t.Errorf("%s took %v: it waited for the gate's deadline of 5 s", r.label, r.took)
 		}
@@ -113,7 +113,7 @@ func TestStraceMissing(t *testing.T) {
 	if err := os.Rename(wrapper+".gone", wrapper); err != nil {
 		t.Fatal(err)
 	}
-	d.nextWhole(t, uid)
+	d.tracesOn(t, uid)
 	d.lean()
 	d.stop()
 	h.unharmed(uid)

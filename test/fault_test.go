@@ -67,6 +67,17 @@ func (d *daemon) lean() {
 	}
 }
 
+// tracesOn checks that programs that start now are traced, on a busy machine a little
+// after their start.
+func (d *daemon) tracesOn(t *testing.T, uid uint32) {
+	t.Helper()
+	for _, r := range d.host.stream(uid, 2, 2, programs.offenderC, "-b", "500", "-n", "LABEL.nextzone.test").await() {
+		if _, _, body := readTrace(t, d.trace(r.pid, "has ended", ended).File.Path); !asks(body, r.label) {
+			t.Errorf("the trace of %s does not hold its query:\n%s", r.label, tail(body))
+		}
+	}
+}
+
 // tracedPID waits until somebody traces a process that is not ours to wait for.
 func tracedPID(t testing.TB, pid int) {
 	t.Helper()
