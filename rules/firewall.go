@@ -66,8 +66,9 @@ func (f *Firewall) doWithout(family string, err error) error {
 }
 
 // Install puts the rules into the firewall, and heals what is there of them
-// already: afterwards our chain holds exactly the rules, and exactly one jump, at
-// position 1 of OUTPUT, enters it. Rules that are right stay with their counters.
+// already: afterwards our chain holds exactly the rules, and exactly one jump enters
+// it, at the top of OUTPUT: before it are at most the jumps of other culprits, whose
+// chains take no packet away. Rules that are right stay with their counters.
 // What an earlier configuration left in another table goes.
 //
 // It is all or nothing: on an error everything of ours is removed again. A chain

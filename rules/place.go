@@ -53,12 +53,13 @@ func (p place) explain(err error, format string, args ...any) error {
 
 // A found is what of ours is at a place.
 type found struct {
-	chain bool
-	rules []string // in our chain, as iptables -S prints them
-	jumps []string // the notes of our jumps in OUTPUT, in their order
-	first bool     // a jump of ours is the first rule of OUTPUT
-	alone bool     // OUTPUT holds nothing but our jumps, and its policy is ACCEPT
-	nft   nftTable // what nf_tables has, looked at before all the rest
+	chain  bool
+	rules  []string // in our chain, as iptables -S prints them
+	jumps  []string // the notes of our jumps in OUTPUT, in their order
+	first  bool     // nothing in OUTPUT can take a packet away before a jump of ours
+	alone  bool     // OUTPUT holds nothing but our jumps, and its policy is ACCEPT
+	beside string   // the note of another culprit's jump, see others
+	nft    nftTable // what nf_tables has, looked at before all the rest
 }
 
 // nflogRule is a rule as it may stand in our chain. The target is the last thing
@@ -104,7 +105,7 @@ func (p place) look() (found, error) {
 	if lines, err = p.ipt.List(p.table, hook); err != nil {
 		return f, p.explain(err, "list chain %s/%s of %s", p.table, hook, p.family)
 	}
-	f.readHook(lines, p.chain)
+	p.readOthers(&f, lines, f.readHook(lines, p.chain))
 	return f, nil
 }
 
@@ -121,37 +122,42 @@ func (p place) hasChain(f *found) (bool, error) {
 	return slices.Contains(f.nft.chains, p.chain), err
 }
 
-// readHook finds our jumps in what iptables -S OUTPUT printed.
-func (f *found) readHook(lines []string, chain string) {
-	position := 0
+// readHook finds our jumps in what iptables -S OUTPUT printed. It returns the rules
+// before the first.
+func (f *found) readHook(lines []string, chain string) (before []string) {
 	for _, line := range lines {
 		if !strings.HasPrefix(line, "-A ") {
 			f.alone = f.alone || line == "-P "+hook+" ACCEPT"
 			continue
 		}
-		position++
-		i := slices.IndexFunc(notes[:], func(note string) bool {
-			if note != "" {
-				note = fmt.Sprintf("-m comment --comment %q ", note)
-			}
-			return line == fmt.Sprintf("-A %s %s-j %s", hook, note, chain)
-		})
-		if i < 0 {
+		note, to, ok := readJump(line)
+		if !ok || to != chain {
 			f.alone = false
+			if len(f.jumps) == 0 {
+				before = append(before, line)
+			}
 			continue
 		}
-		f.jumps = append(f.jumps, notes[i])
-		f.first = f.first || position == 1
+		f.jumps = append(f.jumps, note)
 	}
+	f.first = len(f.jumps) > 0 && len(before) == 0
+	return before
 }
 
 // install makes the chain hold exactly the given rules, and one jump at the top
-// of OUTPUT enter it. What is right already stays, with its counters. If it
+// of OUTPUT, among those of other culprits, enter it. What is right already stays, with its counters. If it
 // fails, what is left is for remove.
 func (p place) install(rules []Rule) error {
 	f, err := p.look()
 	if err != nil {
 		return err
+	}
+	if !f.chain && slices.Contains(f.nft.chains, hook) {
+		lines, err := p.ipt.List(p.table, hook)
+		if err != nil {
+			return p.explain(err, "list chain %s/%s of %s", p.table, hook, p.family)
+		}
+		p.readOthers(&f, lines, nil)
 	}
 	same, err := p.holds(f, rules)
 	if err != nil {
@@ -202,9 +208,9 @@ func (p place) noteFor(f found) string {
 	case p.backend == backendLegacy:
 		// Its tables stay for as long as their module does: nothing to remember.
 		return ""
-	case slices.Contains(f.jumps, madeTable):
+	case slices.Contains(f.jumps, madeTable), f.beside == madeTable:
 		return madeTable
-	case slices.Contains(f.jumps, madeChain):
+	case slices.Contains(f.jumps, madeChain), f.beside == madeChain:
 		return madeChain
 	case !f.nft.exists, f.chain && f.nft.holdsOnly(p.chain):
 		// The second is what a daemon leaves that is killed while it installs.

@@ -26,10 +26,10 @@ type FamilyStatus struct {
 	Backend string // nft or legacy
 	Chain   bool   // our chain is there
 	Jumps   int    // how many jumps in OUTPUT enter it; one is right
-	First   bool   // one of them is at position 1
+	First   bool   // before one of them no rule can take packets away
 	Rules   []RuleStatus
 	// Healthy: the chain holds exactly the rules of the configuration, and one
-	// jump at position 1 enters it; or the configuration has no rules for this
+	// jump enters it before all rules that count; or the configuration has no rules for this
 	// family, and there is nothing.
 	Healthy bool
 }

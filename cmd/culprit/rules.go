@@ -130,7 +130,7 @@ func printStatus(w io.Writer, s rules.Status) {
 		case f.Jumps == 0:
 			fmt.Fprintf(w, "%s, but no jump in OUTPUT enters it\n", place)
 		case f.Jumps > 1 || !f.First:
-			fmt.Fprintf(w, "%s, entered by %s in OUTPUT, at position 1: %t\n", place, text.Plural(f.Jumps, "jump"), f.First)
+			fmt.Fprintf(w, "%s, entered by %s in OUTPUT, before all rules of others: %t\n", place, text.Plural(f.Jumps, "jump"), f.First)
 		default:
 			fmt.Fprintf(w, "%s, entered first in OUTPUT\n", place)
 		}

@@ -1,0 +1,69 @@
+package rules
+
+import (
+	"testing"
+)
+
+// chainFor is a configuration of another culprit's.
+func chainFor(chain string) string {
+	return twoRules + "firewall: {chain: " + chain + "}\nnflog: {group: 77}\n"
+}
+
+// Two culprits: whoever comes second is first, the first is content with that, and what
+// both make goes with the last, whichever that is.
+func TestTwoCulprits(t *testing.T) {
+	eachBackend(t, func(t *testing.T, e *env) {
+		for _, beside := range []string{"nothing", "others"} {
+			if beside == "others" {
+				e.foreign(t)
+			}
+			e.touch(t)
+			before := e.saved(t)
+			one, two := e.open(t, parse(t, twoRules), nil), e.open(t, parse(t, chainFor("OTHER")), nil)
+			for name, last := range map[string]*Firewall{"the first": one, "the second": two} {
+				e.installs(t, one)
+				e.installs(t, two)
+				both := e.saved(t)
+				for _, f := range []*Firewall{one, two, one} {
+					e.installs(t, f)
+					e.same(t, both, "after Install of one that is there already")
+				}
+				e.Must(t, "ip6tables", "-t", "raw", "-I", "OUTPUT", "2", "-j", "ACCEPT")
+				if !e.status(t, two).Healthy() || e.status(t, one).Healthy() {
+					t.Error("with a rule of theirs between the jumps only the upper one is right")
+				}
+				e.installs(t, one)
+				e.installs(t, two)
+				e.Must(t, "ip6tables", "-t", "raw", "-D", "OUTPUT", "-j", "ACCEPT")
+				for _, f := range []*Firewall{one, two} {
+					if f != last {
+						e.ok(t, f.Remove)
+					}
+				}
+				e.installs(t, last)
+				e.ok(t, last.Remove)
+				e.same(t, before, "beside "+beside+" after Remove, last of "+name)
+			}
+		}
+	})
+}
+
+// Only jumps to chains that do nothing but log may be before ours.
+func TestFirst(t *testing.T) {
+	eachBackend(t, func(t *testing.T, e *env) {
+		for rule, first := range map[string]bool{
+			"-j LOGS": true, `-m comment --comment "` + madeTable + `" -j LOGS`: true, "-j EMPTY": true,
+			"-j ACCEPTS": false, "-j ACCEPT": false, "-j RETURN": false, "-j NFLOG": false,
+			"-p udp -j LOGS": false, "-g LOGS": false, "-m comment --comment other -j LOGS": false,
+		} {
+			e := newEnv(t, e.backend)
+			f := e.open(t, parse(t, twoRules), nil)
+			e.installs(t, f)
+			e.restore(t, "raw", ":LOGS - [0:0]\n:EMPTY - [0:0]\n:ACCEPTS - [0:0]\n-A LOGS -p udp -j NFLOG --nflog-group 3\n"+
+				"-A ACCEPTS -p udp -j NFLOG --nflog-group 3\n-A ACCEPTS -j ACCEPT\n-I OUTPUT 1 "+rule)
+			if s := e.status(t, f); s.Healthy() != first {
+				t.Errorf("behind %s: healthy %t, want %t", rule, s.Healthy(), first)
+			}
+		}
+	})
+}
