@@ -304,11 +304,11 @@ func (c *capture) miss(id proc.ID, m event.Missed) (first bool) {
 	if c.seen[id] != "" {
 		return false
 	}
+	d := &c.doc.Culprit
 	if len(c.seen) < maxSeen {
 		c.seen[id] = m.Reason
 	}
 	c.dirty = true
-	d := &c.doc.Culprit
 	d.Missed[m.Reason]++
 	if len(d.Examples) < maxExamples {
 		d.Examples = append(d.Examples, m)

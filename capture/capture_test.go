@@ -2,6 +2,7 @@ package capture
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/proc"
+	"culprit/internal/strace"
 )
 
 var ladder = []config.Level{
@@ -197,6 +199,54 @@ func TestMissedForManyReasons(t *testing.T) {
 	c.unmiss(proc.ID{PID: 1})
 	if c.miss(proc.ID{PID: 1}, event.Missed{PID: 1, Reason: "traced by 2"}) || c.snapshot().Culprit.Missed["traced by 2"] != 2 {
 		t.Error("the same reason is told twice, or not counted")
+	}
+}
+
+// A PID that is used again is another process: it is found, listed and counted anew, and
+// what is known of the first one says nothing about it.
+func TestPIDReused(t *testing.T) {
+	t.Parallel()
+	c := aCapture()
+	old, young := proc.ID{PID: 7, Start: 1}, proc.ID{PID: 7, Start: 2}
+	c.hit(aHit(), []proc.ID{old}, epoch)
+	c.known[old] = true
+	c.program(found{id: old, at: epoch, executable: "/old", commandLine: "old"})
+	c.miss(old, event.Missed{PID: 7, Reason: "why"})
+	c.program(found{id: young, at: epoch.Add(time.Second), executable: "/young", commandLine: "young"})
+	c.traced(old, "OLD") // late news
+	if len(c.programs.changed) != 1 || c.programs.changed[0].Process.CommandLine != "old" || c.programs.changed[0].Event.End == nil {
+		t.Fatalf("ended: %+v, want the old one", c.programs.changed)
+	}
+	if p := c.programs.alive[7]; p.id != young || p.doc.Culprit.Traced || p.doc.Culprit.Reason != "" || p.doc.Process.CommandLine != "young" {
+		t.Errorf("alive: %+v, want the young one, of which nothing is known", p)
+	}
+	if c.known[young] || c.doc.Culprit.Programs != 2 || c.senders[young] != nil {
+		t.Error("the young one was taken for the old one")
+	}
+	if !c.miss(young, event.Missed{PID: 7, Reason: "another"}) || c.doc.Culprit.Missed["why"] != 1 || c.doc.Culprit.Missed["another"] != 1 {
+		t.Errorf("missed: %v, want both", c.doc.Culprit.Missed)
+	}
+}
+
+// However many users there are, so many captures run at once, and the hits of the others
+// say why they have none.
+func TestCapturesAreBounded(t *testing.T) {
+	t.Parallel()
+	m := &memory{captures: map[string]event.Capture{}}
+	c := config.Default()
+	k := New(&c, strace.Program{}, m, slog.New(slog.DiscardHandler))
+	for i := range maxCaptures + 7 {
+		k.hit(&event.Hit{User: &event.User{ID: fmt.Sprint(64_000_000 + i)}}, epoch)
+	}
+	if len(k.captures) != maxCaptures || len(m.captures) != maxCaptures {
+		t.Errorf("%d captures, %d recorded", len(k.captures), len(m.captures))
+	}
+	if h := m.hits[len(m.hits)-1]; h.Culprit.Capture != nil || !strings.Contains(h.Culprit.NoCapture, "captures were running") {
+		t.Errorf("a hit beyond: %+v", h.Culprit)
+	}
+	k.hit(&event.Hit{User: &event.User{ID: "64000000"}}, epoch)
+	if h := m.hits[len(m.hits)-1]; h.Culprit.Capture == nil {
+		t.Errorf("a further hit of one that is captured: %+v", h.Culprit)
 	}
 }
 

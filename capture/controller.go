@@ -60,6 +60,10 @@ func New(c *config.Config, program strace.Program, recorder Recorder, log *slog.
 	return k
 }
 
+// maxCaptures bounds the captures that run at once. Whoever may use many UIDs (user
+// namespaces, man 5 subuid) must not make us hold one for each; the straces are far fewer.
+const maxCaptures = 500
+
 // reload is a configuration that replaces the one in force.
 type reload struct {
 	capture config.Capture
@@ -319,6 +323,9 @@ func (k *Controller) noCapture(h *event.Hit) string {
 	uid := h.User.UID()
 	if why := k.guard.Load().forbidsUser(uid); why != "" {
 		return why
+	}
+	if k.captures[uid] == nil && len(k.captures) >= maxCaptures {
+		return fmt.Sprintf("%d captures were running, which are as many as there can be", maxCaptures)
 	}
 	if k.captures[uid] == nil && k.guard.Load().scope(uid, k.cfg.Scope) == config.ScopeProcess && len(k.guard.Load().senders(h)) == 0 {
 		return "only the process itself would be captured, and it is not known, or not to be traced"

@@ -62,7 +62,8 @@ func (k *Controller) foundAgain(c *capture, f found) {
 	hold := f.hold
 	for t, tr := range c.tracing {
 		// A guard forbids it, now that we see what it has become.
-		if f.refused != "" && (f.ours && tr.doc.Culprit.Strace == f.tracer || f.tracer == 0 && t.id == f.id) {
+		its := t.id == f.id && (f.tracer == 0 || tr.attached.IsZero())
+		if f.refused != "" && (f.ours && tr.doc.Culprit.Strace == f.tracer || its) {
 			// What else is in the trace may be traced again by another strace, which
 			// does not follow the child that is forbidden.
 			tr.again = tr.again || t.id != f.id

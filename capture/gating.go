@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -70,9 +71,15 @@ func (o gateOutput) Held(h gate.Held) {
 	f := found{
 		commandLine: h.Path, // at least
 		id:          h.ID, uid: h.UID, how: event.FoundGate, at: h.Began(), hold: h.Number,
-		comm: filepath.Base(h.Path), executable: h.Path, ours: h.Number == 0,
+		comm: filepath.Base(h.Path), executable: h.Path, tracer: h.Tracer,
 	}
 	defer func() { o.send(f) }()
+	if h.Number == 0 { // it is traced
+		f.refused, f.ours = o.guard.Load().tracedBy(proc.Status{TracerPID: h.Tracer})
+		if f.ours = f.ours || f.refused == ""; f.ours { // a tracer that is gone was ours, most likely
+			f.refused = ""
+		}
+	}
 	st, err := o.fs.Stat(h.ID.PID)
 	if err != nil || st.ID != h.ID { // it was traced already, or its deadline was over
 		f.gone = true
@@ -85,7 +92,7 @@ func (o gateOutput) Held(h gate.Held) {
 	}
 	f.parent = parent(o.fs, st.PPID)
 	// Of a watched UID, so not root's.
-	f.refused = o.guard.Load().forbids(st, proc.Status{UID: proc.IDs{Real: h.UID}}, h.Path)
+	f.refused = cmp.Or(o.guard.Load().forbids(st, proc.Status{UID: proc.IDs{Real: h.UID}}, h.Path), f.refused)
 }
 
 // execArgs reads the arguments of an execve from the memory of its process. That can

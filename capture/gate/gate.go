@@ -63,8 +63,8 @@ type gate struct {
 	fanotify int
 	daemon   int // socket
 	deadline time.Duration
-	stop     bool     // hold by SIGSTOP outside of execve
-	stopped  *os.File // the list of those
+	stop     bool         // hold by SIGSTOP outside of execve
+	stopped  *stoppedList // those; nil without stop
 
 	uids    []uint32
 	holds   []hold // oldest first, so the first expires first
@@ -101,9 +101,9 @@ func Run(socket int, c Config) error {
 	if err := exempt(fd, c.Exempt); err != nil {
 		return err
 	}
-	var stopped *os.File
+	var stopped *stoppedList
 	if c.Stop {
-		if stopped, err = openStopped(stoppedFile); err != nil {
+		if stopped, err = openStopped(stoppedDir); err != nil {
 			return err
 		}
 	}
@@ -188,15 +188,15 @@ func (g *gate) events(buf []byte) error {
 
 // event decides about one execve: hold it, or answer at once.
 func (g *gate) event(e *unix.FanotifyEventMetadata) {
-	uid, traced, watched := g.watched(int(e.Pid))
+	uid, tracer, watched := g.watched(int(e.Pid))
 	if !watched || e.Mask&unix.FAN_OPEN_EXEC_PERM == 0 {
 		g.counts.Passed++
 		g.allow(e.Fd)
 		return
 	}
-	if traced {
+	if tracer != 0 {
 		g.counts.Passed++
-		g.tell(e, uid)
+		g.tell(e, uid, tracer)
 		g.allow(e.Fd)
 		return
 	}
@@ -214,7 +214,7 @@ func (g *gate) event(e *unix.FanotifyEventMetadata) {
 	if g.stop {
 		// It stops before its first instruction, on its way out of execve. On the
 		// list first: nobody shall stay stopped if we are killed.
-		if _, err := fmt.Fprintln(g.stopped, st.ID); err != nil || unix.Kill(st.PID, unix.SIGSTOP) != nil {
+		if err := g.stopped.add(st.ID); err != nil || unix.Kill(st.PID, unix.SIGSTOP) != nil {
 			g.counts.Busy++
 			g.allow(e.Fd)
 			return
@@ -234,40 +234,40 @@ func (g *gate) event(e *unix.FanotifyEventMetadata) {
 	g.holds = append(g.holds, held)
 }
 
-// watched returns the watched UID of a process, if it has one, and whether it is
-// traced already: by a strace of its parent, or because an execve opens its
-// interpreter too, when strace is on it.
+// watched returns the watched UID of a process, if it has one, and who traces it
+// already, 0 if nobody: a strace of its parent, its own strace, as an execve opens its
+// interpreter too, or somebody else's.
 //
 // Everybody's execve waits for this, so it asks first what is cheap to ask: the owner
 // of /proc/PID, which is the effective UID; root's are looked at. A process that is the user only
 // by its real UID is left to the proc connector.
-func (g *gate) watched(pid int) (uid uint32, traced, watched bool) {
+func (g *gate) watched(pid int) (uid uint32, tracer int, watched bool) {
 	if len(g.uids) == 0 {
-		return 0, false, false
+		return 0, 0, false
 	}
 	if owner, err := g.fs.Owner(pid); err != nil || owner != 0 && !slices.Contains(g.uids, owner) {
-		return 0, false, false
+		return 0, 0, false
 	}
 	s, err := g.fs.Status(pid)
 	if err != nil {
-		return 0, false, false
+		return 0, 0, false
 	}
 	for _, uid := range g.uids {
 		if s.Of(uid) {
-			return uid, s.TracerPID != 0, true
+			return uid, s.TracerPID, true
 		}
 	}
-	return 0, false, false
+	return 0, 0, false
 }
 
 // tell tells the daemon of an execve that nobody has to wait for, if it listens.
-func (g *gate) tell(e *unix.FanotifyEventMetadata, uid uint32) {
+func (g *gate) tell(e *unix.FanotifyEventMetadata, uid uint32, tracer int) {
 	st, err := g.fs.Stat(int(e.Pid))
 	if err != nil {
 		return
 	}
 	path, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(e.Fd)))
-	h := Held{ID: st.ID, Since: monotonic(), UID: uid, Path: path}
+	h := Held{ID: st.ID, Since: monotonic(), UID: uid, Tracer: tracer, Path: path}
 	_ = unix.Send(g.daemon, h.encode(), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 }
 
@@ -315,6 +315,9 @@ func (g *gate) expire(now time.Time) {
 		g.release(g.holds[0])
 		g.holds = g.holds[1:]
 	}
+	if g.stop && len(g.holds) == 0 {
+		g.stopped.clear()
+	}
 }
 
 func (g *gate) releaseAll() {
@@ -322,6 +325,9 @@ func (g *gate) releaseAll() {
 		g.release(h)
 	}
 	g.holds = nil
+	if g.stop {
+		g.stopped.close()
+	}
 }
 
 // release lets a held process go on.

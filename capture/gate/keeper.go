@@ -179,6 +179,9 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 					return fmt.Errorf("read from the gate: %w", err)
 				}
 				if h.Number != 0 {
+					if len(held) >= maxListed {
+						clear(held) // told to go on by a message that found no room, most of them
+					}
 					held[h.Number] = h
 				}
 				out.Held(h)

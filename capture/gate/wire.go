@@ -30,6 +30,7 @@ type Held struct {
 	ID     proc.ID
 	Since  int64  // when the hold began, in nanoseconds of CLOCK_MONOTONIC
 	UID    uint32 // the watched one that the process counts for
+	Tracer int    // the PID of who traces it already, or 0
 	Path   string // of the program it is about to become, as the gate sees it
 }
 
@@ -49,11 +50,12 @@ func (h Held) encode() []byte {
 	b = binary.LittleEndian.AppendUint64(b, h.ID.Start)
 	b = binary.LittleEndian.AppendUint32(b, h.UID)
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.Since))
+	b = binary.LittleEndian.AppendUint32(b, uint32(h.Tracer))
 	return append(b, h.Path...)
 }
 
 func decodeHeld(b []byte) (Held, error) {
-	if len(b) < 33 {
+	if len(b) < 37 {
 		return Held{}, fmt.Errorf("message of %d bytes", len(b))
 	}
 	return Held{
@@ -61,7 +63,8 @@ func decodeHeld(b []byte) (Held, error) {
 		ID:     proc.ID{PID: int(binary.LittleEndian.Uint32(b[9:])), Start: binary.LittleEndian.Uint64(b[13:])},
 		UID:    binary.LittleEndian.Uint32(b[21:]),
 		Since:  int64(binary.LittleEndian.Uint64(b[25:])),
-		Path:   string(b[33:]),
+		Tracer: int(binary.LittleEndian.Uint32(b[33:])),
+		Path:   string(b[37:]),
 	}, nil
 }
 

@@ -15,9 +15,9 @@ func TestHeldOnTheWire(t *testing.T) {
 	t.Parallel()
 	for _, h := range []Held{
 		{},
-		{1, proc.ID{PID: 2, Start: 3}, 10, 4, "/bin/true"},
-		{math.MaxUint64, proc.ID{PID: math.MaxInt32, Start: math.MaxUint64}, math.MaxInt64, math.MaxUint32 - 1, "/tmp/\xff\x00\n (deleted)"},
-		{5, proc.ID{PID: 6, Start: 7}, 9, 8, "/" + strings.Repeat("d/", 2000)},
+		{1, proc.ID{PID: 2, Start: 3}, 10, 4, 11, "/bin/true"},
+		{math.MaxUint64, proc.ID{PID: math.MaxInt32, Start: math.MaxUint64}, math.MaxInt64, math.MaxUint32 - 1, math.MaxInt32, "/tmp/\xff\x00\n (deleted)"},
+		{5, proc.ID{PID: 6, Start: 7}, 9, 8, 0, "/" + strings.Repeat("d/", 2000)},
 	} {
 		b := h.encode()
 		if b[0] != kindHeld || len(b) > maxMessage {
@@ -26,7 +26,7 @@ func TestHeldOnTheWire(t *testing.T) {
 		if got, err := decodeHeld(b); err != nil || got != h {
 			t.Errorf("%+v came back as %+v, %v", h, got, err)
 		}
-		for n := range min(len(b), 33) {
+		for n := range min(len(b), 37) {
 			if got, err := decodeHeld(b[:n]); err == nil {
 				t.Errorf("%d bytes became %+v", n, got)
 			}
@@ -71,7 +71,7 @@ func TestGoOnTheWire(t *testing.T) {
 }
 
 func FuzzDecodeHeld(f *testing.F) {
-	f.Add(Held{1, proc.ID{PID: 2, Start: 3}, 10, 4, "/bin/true"}.encode())
+	f.Add(Held{1, proc.ID{PID: 2, Start: 3}, 10, 4, 11, "/bin/true"}.encode())
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := decodeHeld(b)
