@@ -62,19 +62,28 @@ func (h *host) hunt(text string) *daemon {
 
 func (h *host) huntWith(config, evidence string, env ...string) *daemon {
 	h.t.Helper()
+	d := h.launch(config, evidence, env...)
+	d.awaitLog("ready")
+	return d
+}
+
+// launch starts a daemon.
+func (h *host) launch(config, evidence string, env ...string) *daemon {
+	h.t.Helper()
 	cmd := exec.Command(programs.culprit, "run", "-c", config)
 	mark := fmt.Sprintf("CULPRIT_TEST_DAEMON=%d-%d", os.Getpid(), newUID())
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), mark}, env...)
 	d := &daemon{process: h.startCommand(0, cmd), host: h, config: config, evidence: evidence, mark: mark}
 	h.t.Cleanup(func() {
-		for pid := range d.left() {
-			syscall.Kill(pid, syscall.SIGKILL)
+		if !d.buried.Load() {
+			for pid := range d.left() {
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
 		}
 		if h.t.Failed() {
 			h.t.Logf("log of the daemon %d:\n%s", d.pid, d.output)
 		}
 	})
-	d.awaitLog("ready")
 	return d
 }
 
@@ -111,7 +120,9 @@ func (d *daemon) stop() {
 	}
 	if left := d.left(); len(left) > 0 {
 		d.t.Errorf("these processes outlived the daemon: %v", left)
+		return
 	}
+	d.buried.Store(true)
 }
 
 // left lists what stems from the daemon and lives, the daemon included, by PID.

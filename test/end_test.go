@@ -92,12 +92,13 @@ func TestSecondSignal(t *testing.T) {
 // gone waits until nothing of the daemon lives.
 func (d *daemon) gone() {
 	d.t.Helper()
-	within(d.t, 2*time.Second, "the daemon's straces have ended", func() error {
+	within(d.t, held, "the daemon's straces have ended", func() error {
 		if left := d.left(); len(left) > 0 {
 			return fmt.Errorf("there are %v", left)
 		}
 		return nil
 	})
+	d.buried.Store(true)
 }
 
 // A daemon that is killed leaves nothing that holds anything up, and the next one

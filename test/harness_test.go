@@ -267,6 +267,7 @@ type process struct {
 	stdin  io.WriteCloser
 	output *buffer
 	done   chan struct{}
+	buried atomic.Bool // nothing of it lives any more: its PID may be another's
 }
 
 // start starts a program as a user. It dies with the test at the latest.
@@ -305,7 +306,9 @@ func (h *host) startCommand(uid uint32, cmd *exec.Cmd) *process {
 		cmd.Wait()
 	}()
 	h.t.Cleanup(func() {
-		syscall.Kill(-p.pid, syscall.SIGKILL) // its children too
+		if !p.buried.Load() {
+			syscall.Kill(-p.pid, syscall.SIGKILL) // its children too
+		}
 		<-p.done
 		noRaces(h.t, cmd, p.output.String())
 	})
