@@ -62,7 +62,7 @@ func (k *Controller) foundAgain(c *capture, f found) {
 	hold := f.hold
 	for t, tr := range c.tracing {
 		// A guard forbids it, now that we see what it has become.
-		its := t.id == f.id && (f.tracer == 0 || tr.attached.IsZero())
+		its := t.id == f.id && (f.tracer == 0 || f.ours && tr.attached.IsZero())
 		if f.refused != "" && (f.ours && tr.doc.Culprit.Strace == f.tracer || its) {
 			// What else is in the trace may be traced again by another strace, which
 			// does not follow the child that is forbidden.

@@ -170,7 +170,12 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 		if reason != "" {
 			miss(missStopped, reason)
 		} else {
-			miss(refusal(said.text))
+			why, detail := refusal(said.text)
+			if status, err := c.fs.Status(t.id.PID); err == nil {
+				who, _ := c.guard.Load().tracedBy(status) // who was quicker
+				why = cmp.Or(who, why)
+			}
+			miss(why, detail)
 		}
 		os.Remove(t.trace.File.Path)
 		return

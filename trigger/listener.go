@@ -90,7 +90,13 @@ func Listen(c *config.Config, log *slog.Logger) (*Listener, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	l.stop = stop
-	if err := l.nf.RegisterWithErrorFunc(ctx, l.receive, func(err error) int { return l.readError(ctx, err) }); err != nil {
+	hear, err := deaf(l.nf.Con)
+	if err == nil {
+		if err = l.nf.RegisterWithErrorFunc(ctx, l.receive, func(err error) int { return l.readError(ctx, err) }); err == nil {
+			err = hear()
+		}
+	}
+	if err != nil {
 		l.Close()
 		return nil, bindError(c.NFLog.Group, err)
 	}

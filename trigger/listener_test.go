@@ -72,6 +72,38 @@ func next(t *testing.T, out toChannel) *event.Hit {
 	}
 }
 
+// The rules of a daemon that was killed log on. The next one binds the group all the
+// same, and then hears what is sent.
+func TestListenInAFlood(t *testing.T) {
+	t.Parallel()
+	n := testkit.NewNet(t)
+	n.Must(t, "sh", "-c", logRule)
+	flood := exec.Command("/usr/bin/python3", "-c", "import socket; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\nwhile True: s.sendto(b'BadZone', ('127.0.0.1', 53))")
+	if err := n.Start(flood); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { flood.Process.Kill(); flood.Wait() }()
+	c, err := config.Parse("test", []byte(twoRules))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range 100 {
+		var l *Listener
+		n.Do(func() { l, err = Listen(c, slog.New(slog.DiscardHandler)) })
+		if err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		select {
+		case <-l.queue:
+		case <-time.After(10 * time.Second):
+			t.Errorf("round %d: nothing was heard", round)
+		}
+		if err := l.Close(); err != nil {
+			t.Errorf("round %d: %v", round, err)
+		}
+	}
+}
+
 // The sender is found while it lives: by its socket, whatever becomes of its UID.
 func TestOriginOfALiveProcess(t *testing.T) {
 	t.Parallel()
