@@ -56,12 +56,51 @@ func (b *batch) size() int {
 	return len(b.hits) + len(b.captures) + len(b.traces) + len(b.programs) + len(b.proofs) + len(b.losses) + len(b.repeats) + len(b.packets)
 }
 
+// maxKept bounds the captures and traces, and the captures whose packets are due, that
+// wait until the catalogue can be written again, and maxLosses the losses.
+const (
+	maxKept   = 10_000
+	maxLosses = 1000
+)
+
 // kept is what of a batch that could not be written is kept for the next: how captures
-// and traces ended must not be lost, and there are only so many.
+// and traces ended should not be lost. If it lasts too long, they are, and counted.
 func (b *batch) kept() *batch {
 	next := newBatch()
-	next.captures, next.traces, next.losses, next.packets = b.captures, b.traces, b.losses, b.packets
+	next.captures, next.traces, next.packets = b.captures, b.traces, b.packets
+	lose := func(what string, n int) {
+		next.add(event.NewLoss(what+" not recorded: the catalogue could not be written for too long", uint64(n)))
+	}
+	if n := len(next.captures) + len(next.traces); n > maxKept {
+		next.captures, next.traces = map[string]event.Capture{}, map[string]event.Trace{}
+		lose("captures and traces", n)
+	}
+	if n := len(next.packets); n > maxKept {
+		next.packets = nil
+		lose("packet files", n)
+	}
+	next.losses = sum(append(next.losses, b.losses...))
 	return next
+}
+
+// sum adds up losses of the same kind, and all that are of too many kinds.
+func sum(losses []event.Loss) []event.Loss {
+	var all []event.Loss
+	at := map[string]int{}
+	for _, l := range losses {
+		what := l.Culprit.What
+		if _, known := at[what]; !known && len(all) >= maxLosses {
+			what, l.Culprit.What = "other losses", "other losses"
+		}
+		i, known := at[what]
+		if !known {
+			at[what] = len(all)
+			all = append(all, l)
+			continue
+		}
+		all[i].Culprit.Count += l.Culprit.Count
+	}
+	return all
 }
 
 // unkept counts the rest.

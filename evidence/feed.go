@@ -73,7 +73,8 @@ func (s *Store) feedTo(o outlet.Outlet) error {
 	if err != nil {
 		return err
 	}
-	if s.feed != nil { // of a catalogue that was damaged
+	from.SetConnMaxLifetime(time.Second) // another catalogue may take its place
+	if s.feed != nil {                   // of a catalogue that was damaged
 		s.feed.from.Close()
 	}
 	s.writer.out = box

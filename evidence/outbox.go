@@ -23,6 +23,10 @@ type outbox struct {
 // maxWaiting bounds the events that wait to be sent out, of 1 to 2 KB each.
 const maxWaiting = 100_000
 
+// eventsLost is the loss of events that had no room, or were in a catalogue that had to
+// be given up.
+const eventsLost = "events not sent out: more than 100,000 waited, or their catalogue was damaged"
+
 // outgoing is an event to be sent out: a document, and of captures and traces in which
 // state they are, as they are told anew only with a new one.
 type outgoing struct{ id, action, state, doc string }
@@ -71,6 +75,13 @@ func (o *outbox) overflow() uint64 {
 		return 0
 	}
 	return o.dropped
+}
+
+// givenUp counts the events of a catalogue that was given up.
+func (o *outbox) givenUp() {
+	if o != nil {
+		o.dropped += uint64(o.waiting.Swap(0))
+	}
 }
 
 // put writes events with consecutive sequence numbers. Those for which there is no

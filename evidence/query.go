@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -20,6 +21,9 @@ import (
 type Reader struct {
 	db  *sql.DB
 	dir string // where the evidence is now; it may have been moved or copied
+	// outside says that it is not the daemon that reads: of what is said to be running it
+	// has to be asked whether the daemon does.
+	outside bool
 }
 
 // OpenReader opens the catalogue in dir for reading. The caller closes it.
@@ -38,7 +42,7 @@ func OpenReader(dir string) (*Reader, error) {
 		db.Close()
 		return nil, err
 	}
-	return &Reader{db, dir}, nil
+	return &Reader{db: db, dir: dir, outside: true}, nil
 }
 
 // Close closes the reader.
@@ -122,11 +126,25 @@ func (r *Reader) Hits(f Filter) iter.Seq2[event.Hit, error] {
 // Captures yields captures, oldest first, until there are no more or one error.
 func (r *Reader) Captures(f Filter) iter.Seq2[event.Capture, error] {
 	q, args := f.query("captures", "id, doc")
-	return rows(r.db, q, args, fromDocument[event.Capture])
+	killed := r.killed()
+	return rows(r.db, q, args, func(c *event.Capture, scan func(...any) error) error {
+		err := fromDocument(c, scan)
+		if d := &c.Culprit; (d.State == event.StateRunning || d.State == event.StateDraining) && killed() {
+			d.State, d.EndedBecause = event.StateLost, becauseKilled
+		}
+		return err
+	})
+}
+
+// killed returns whether the daemon that left something running was killed. It is found
+// out when it is asked for, once.
+func (r *Reader) killed() func() bool {
+	return sync.OnceValue(func() bool { return r.outside && wasKilled(r.dir) })
 }
 
 // Traces yields traces, oldest first, until there are no more or one error.
 func (r *Reader) Traces(f Filter) iter.Seq2[event.Trace, error] {
+	killed := r.killed()
 	q, args := f.query("traces", "id, doc, (SELECT json_group_array(json_extract(doc, '$.culprit')) FROM proofs WHERE trace = traces.id) AS proofs")
 	return rows(r.db, q, args, func(t *event.Trace, scan func(...any) error) error {
 		var id, doc, proofs string
@@ -135,6 +153,9 @@ func (r *Reader) Traces(f Filter) iter.Seq2[event.Trace, error] {
 		}
 		err := json.Unmarshal([]byte(doc), t)
 		t.File.Path = r.path(t.Culprit.Capture.ID, t.File.Path)
+		if d := &t.Culprit; d.State == event.StateRunning && killed() {
+			d.State, d.EndedBecause = event.StateLost, becauseKilled
+		}
 		if proofs != "[]" && err == nil {
 			err = json.Unmarshal([]byte(proofs), &t.Culprit.Proofs)
 		}

@@ -51,13 +51,17 @@ func isCorrupt(err error) bool {
 	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
 }
 
+// damaged is the loss of a catalogue that was damaged, or somehow replaced.
+func damaged(aside string, cause error) event.Loss {
+	if errors.Is(cause, errReplaced) {
+		return event.NewLoss(cause.Error()+" while culprit ran, with its hits and captures", 1)
+	}
+	return event.NewLoss("the catalogue was damaged, its hits and captures are in "+aside, 1)
+}
+
 // setAside renames a damaged catalogue and returns its new name. Trace files stay; the
 // next catalogue lists them.
 func (s *Store) setAside() (aside string, err error) {
-	if s.db != nil {
-		s.db.Close()
-		s.db = nil
-	}
 	aside = catalogueName + ".damaged-" + time.Now().UTC().Format("20060102T150405.000")
 	for _, suffix := range catalogueFiles {
 		err := s.dir.root.Rename(catalogueName+suffix, aside+suffix)
@@ -79,7 +83,7 @@ func (s *Store) markLock() error {
 // unclean says that an earlier culprit did not end in good order, and since when
 // nothing was watched: "" if it did.
 func (d *Directory) unclean() string {
-	info, err := d.root.Stat("lock")
+	info, err := d.root.Stat(lockName)
 	if err != nil || info.Size() == 0 {
 		return ""
 	}
@@ -89,11 +93,11 @@ func (d *Directory) unclean() string {
 			last = info.ModTime()
 		}
 	}
-	return fmt.Sprintf("%s, or the machine went down: nothing was watched from then until now; the last sign of it was at %s", killed, text.Time(last))
+	return fmt.Sprintf("%s, or the machine went down: nothing was watched from then until now; the last sign of it was at %s", becauseKilled, text.Time(last))
 }
 
-// killed is why what markLost finds has ended.
-const killed = "culprit was killed"
+// becauseKilled is why what markLost finds has ended.
+const becauseKilled = "culprit was killed"
 
 // markLost marks captures and traces that no daemon is running any more, and returns
 // the captures.
@@ -104,7 +108,7 @@ func (s *Store) markLost() (lost []event.Capture, err error) {
 		if err != nil {
 			return nil, err
 		}
-		c.Culprit.State, c.Culprit.EndedBecause = event.StateLost, killed
+		c.Culprit.State, c.Culprit.EndedBecause = event.StateLost, becauseKilled
 		batch.add(c)
 		lost = append(lost, c)
 	}
@@ -112,8 +116,8 @@ func (s *Store) markLost() (lost []event.Capture, err error) {
 		if err != nil {
 			return nil, err
 		}
-		t.Culprit.State, t.Culprit.EndedBecause, t.Culprit.Proofs = event.StateLost, killed, nil
-		if size, err := s.dir.markPartial(t.File.Path, killed); err == nil {
+		t.Culprit.State, t.Culprit.EndedBecause, t.Culprit.Proofs = event.StateLost, becauseKilled, nil
+		if size, err := s.dir.markPartial(t.File.Path, becauseKilled); err == nil {
 			t.File.Size = size
 		}
 		batch.add(t)
@@ -155,8 +159,8 @@ func (s *Store) adoptOrphans() error {
 		file, because := filepath.Join(s.dir.Path(), plain), "its catalogue was damaged"
 		var size int64
 		if !compressed { // one that is had ended
-			because = killed
-			if size, err = s.dir.markPartial(file, killed); err != nil {
+			because = becauseKilled
+			if size, err = s.dir.markPartial(file, becauseKilled); err != nil {
 				return nil
 			}
 		}

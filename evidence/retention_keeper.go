@@ -57,7 +57,7 @@ const (
 func (k *Keeper) Run(ctx context.Context) {
 	for wasShort := false; ; {
 		begin := time.Now()
-		r, err := k.sweep(ctx)
+		r, err := k.sweepThere(ctx)
 		took := time.Since(begin)
 		if k.Swept != nil {
 			k.Swept(r, err)
@@ -70,7 +70,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		}
 		roomErr := k.room()
 		if roomErr != nil && !wasShort {
-			k.log.Error("no new traces are written, hits are still recorded", "error", roomErr)
+			k.log.Error("no new traces are written", "error", roomErr)
 		}
 		wasShort = roomErr != nil
 		select {
@@ -87,8 +87,16 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// Room returns an error if there is too little free disk for a new trace. Run then
-// looks for what can be removed. Safe for concurrent use.
+// sweepThere is sweep where the directory is in its place. That it is not is told by room.
+func (k *Keeper) sweepThere(ctx context.Context) (Report, error) {
+	if k.dir.there() != nil {
+		return Report{}, nil
+	}
+	return k.sweep(ctx)
+}
+
+// Room returns an error if there is too little free disk for a new trace, or the directory
+// is not in its place. Run then looks for what can be removed. Safe for concurrent use.
 func (k *Keeper) Room() error {
 	err := k.room()
 	if err != nil {
@@ -101,6 +109,9 @@ func (k *Keeper) Room() error {
 }
 
 func (k *Keeper) room() error {
+	if err := k.dir.there(); err != nil {
+		return err
+	}
 	free, err := k.free()
 	if err != nil || free >= k.bounds.Load().MinFree {
 		return err

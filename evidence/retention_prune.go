@@ -5,11 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Prune brings the evidence in dir within the bounds, once. It refuses while a daemon
@@ -29,8 +25,10 @@ func Prune(ctx context.Context, dir string, b Bounds, dryRun bool, log *slog.Log
 		defer d.Close()
 		return newKeeper(d, reader.db, b, log).preview()
 	}
-	if busy(dir) {
-		return Report{}, fmt.Errorf("a culprit runs with %s: it removes what is too much itself, within minutes; look at that with --dry-run, or stop it first", dir)
+	if pid, err := Holder(dir); err != nil {
+		return Report{}, err
+	} else if pid != 0 {
+		return Report{}, fmt.Errorf("a culprit (PID %d) runs with %s: it removes what is too much itself, within minutes; look at that with --dry-run, or stop it first", pid, dir)
 	}
 	s, err := Open(dir, log)
 	if err != nil {
@@ -62,14 +60,4 @@ func (k *Keeper) preview() (Report, error) {
 		r.Expired, err = k.expirable(horizon)
 	}
 	return r, err
-}
-
-// busy reports whether a daemon has the directory.
-func busy(dir string) bool {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
 }

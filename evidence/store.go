@@ -39,6 +39,8 @@ type Store struct {
 	db      *sql.DB
 	writer  *writer // of the writing goroutine
 	lock    *os.File
+	file    os.FileInfo // of the catalogue, while it is ours
+	renewed time.Time   // when another one was begun; the writing goroutine's
 	log     *slog.Logger
 	prover  *prover
 	outlet  outlet.Outlet // nil: events are not sent out
@@ -88,15 +90,22 @@ func Open(dir string, log *slog.Logger, options ...Option) (_ *Store, err error)
 	}
 	gap := s.dir.unclean()
 	lost, err := s.openCatalogue()
-	if isCorrupt(err) {
+	if cause := err; isCorrupt(cause) {
+		if s.db != nil {
+			s.db.Close()
+			s.db = nil
+		}
 		aside, moveErr := s.setAside()
 		if moveErr != nil {
 			return nil, errors.Join(err, moveErr)
 		}
 		log.Error("the catalogue was damaged: it is kept aside, and a new one begins", "aside", aside, "error", err)
 		if lost, err = s.openCatalogue(); err == nil {
-			s.queue <- event.NewLoss("the catalogue was damaged, its hits and captures are in "+aside, 1)
+			s.queue <- damaged(aside, cause)
 		}
+	}
+	if err == nil {
+		s.file, err = s.dir.root.Lstat(catalogueName)
 	}
 	if err != nil {
 		return nil, err
@@ -140,9 +149,12 @@ func (s *Store) release() error {
 	return errors.Join(append(errs, s.dir.Close())...)
 }
 
+// lockName is the file that the culprit has locked that runs with the evidence.
+const lockName = "lock"
+
 // lock takes the directory for us until the file is closed, however we end.
 func lock(d *Directory) (*os.File, error) {
-	f, err := d.root.OpenFile("lock", os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := d.root.OpenFile(lockName, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the evidence directory: %w", err)
 	}
@@ -257,6 +269,9 @@ func (s *Store) write() {
 		}
 		batch = newBatch()
 	}
+	if n := s.dropped.Load() + uint64(batch.size()); n > 0 {
+		s.log.Error("culprit ends, and this could not be recorded", "count", n)
+	}
 }
 
 // retryEvery is how soon what could not be written is tried again though nothing new
@@ -272,9 +287,9 @@ func (s *Store) writeBatch(b *batch) error {
 	}
 	unsent := s.writer.out.overflow()
 	if unsent > 0 {
-		b.add(event.NewLoss("events not sent out: more than 100,000 waited, see events in the configuration", unsent))
+		b.add(event.NewLoss(eventsLost, unsent))
 	}
-	err := b.write(s.writer)
+	err := s.writeOnce(b)
 	if err == nil && unsent > 0 {
 		s.writer.out.dropped -= unsent
 	}
@@ -285,4 +300,25 @@ func (s *Store) writeBatch(b *batch) error {
 		s.counts.failures.Add(1)
 	}
 	return err
+}
+
+// writeOnce writes a batch into the catalogue if it is where it should be, or into a new
+// one if it is damaged.
+func (s *Store) writeOnce(b *batch) error {
+	if err := s.dir.there(); err != nil {
+		return err
+	}
+	err := s.catalogueThere()
+	if err == nil {
+		err = b.write(s.writer)
+	}
+	if err == nil || !isCorrupt(err) && !errors.Is(err, errReplaced) {
+		return err
+	}
+	aside, failed := s.renew(err)
+	if failed != nil {
+		return failed
+	}
+	b.add(damaged(aside, err))
+	return b.write(s.writer)
 }

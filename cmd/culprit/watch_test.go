@@ -350,28 +350,6 @@ func BenchmarkLook(b *testing.B) {
 	b.ReportMetric(100*float64(b.Elapsed())/float64(b.N)/float64(lookEvery), "%CPU")
 }
 
-func TestLockHolder(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "lock")
-	holder := func(want int) {
-		t.Helper()
-		if pid, err := lockHolder(path); pid != want || err != nil {
-			t.Errorf("got %d, %v, want %d", pid, err, want)
-		}
-	}
-	holder(0)
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	holder(0)
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	holder(os.Getpid())
-}
-
 // watchDir names the evidence to the process that TestWatchScreen starts.
 const watchDir = "CULPRIT_TEST_WATCH"
 

@@ -1,14 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
 	"culprit/evidence"
@@ -291,7 +286,7 @@ func traceLine(t *event.Trace) string {
 
 // daemonState says for people whether a culprit runs with the evidence in dir.
 func daemonState(dir string) string {
-	switch pid, err := lockHolder(filepath.Join(dir, "lock")); {
+	switch pid, err := evidence.Holder(dir); {
 	case err != nil:
 		return "it cannot be told whether culprit runs: " + err.Error()
 	case pid == 0:
@@ -299,42 +294,4 @@ func daemonState(dir string) string {
 	default:
 		return fmt.Sprintf("culprit runs (PID %d)", pid)
 	}
-}
-
-// lockHolder returns the PID of who holds a file with flock, or 0. It asks
-// /proc/locks (man 5 proc): to try the lock would for a moment keep out a daemon
-// that is starting.
-func lockHolder(path string) (int, error) {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return 0, nil // nobody ever held it
-	}
-	inode := strconv.FormatUint(info.Sys().(*syscall.Stat_t).Ino, 10)
-	f, err := os.Open("/proc/locks")
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		// "1: FLOCK  ADVISORY  WRITE 812 08:01:4711 0 EOF"
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 6 || fields[1] != "FLOCK" || fields[3] != "WRITE" || !strings.HasSuffix(fields[5], ":"+inode) {
-			continue
-		}
-		if pid, err := strconv.Atoi(fields[4]); err == nil && hasOpen(pid, info) {
-			return pid, nil
-		}
-	}
-	return 0, lines.Err()
-}
-
-// hasOpen reports whether a process has a file open. Another file system may have
-// the same inode number, and the device in /proc/locks is not always that of stat.
-func hasOpen(pid int, file os.FileInfo) bool {
-	open, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
-	return slices.ContainsFunc(open, func(fd string) bool {
-		info, err := os.Stat(fd)
-		return err == nil && os.SameFile(info, file)
-	})
 }

@@ -1,0 +1,253 @@
+package evidence
+
+import (
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"culprit/internal/event"
+)
+
+func eventually(t *testing.T, what string, ok func() error) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for err := ok(); err != nil; err = ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 30 s: %v", what, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// has waits until the catalogue has a hit that is recorded meanwhile.
+func has(t *testing.T, s *Store, dir string) {
+	t.Helper()
+	h := aHit("7", "a")
+	eventually(t, "a hit is recorded", func() error {
+		s.Hit(h)
+		r, err := OpenReader(dir)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		for got, err := range r.Hits(Filter{id: h.Event.ID}) {
+			if err == nil && got.Event.ID == h.Event.ID {
+				return nil
+			}
+		}
+		h.Event.ID = event.NewID()
+		return fmt.Errorf("%s is not", h.Event.ID)
+	})
+}
+
+func losses(t *testing.T, dir string) (text string) {
+	t.Helper()
+	for _, l := range all(t, reader(t, dir).Losses(Filter{})) {
+		text += fmt.Sprintf("%d %s\n", l.Culprit.Count, l.Culprit.What)
+	}
+	return text
+}
+
+// An evidence directory that is moved is not written to until it is back, nor is another
+// one in its place; what could not be recorded meanwhile is counted.
+func TestMoved(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "evidence")
+	s := open(t, dir)
+	k := s.Keeper(Bounds{Keep: time.Hour, MaxBytes: 1 << 30})
+	has(t, s, dir)
+	if err := k.Room(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir, dir+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	refused := func(says string) {
+		t.Helper()
+		before := s.dropped.Load()
+		const hits = 5
+		for range hits {
+			s.Hit(aHit("7", "a"))
+		}
+		eventually(t, "the hits are counted as lost", func() error {
+			if n := s.dropped.Load() - before; n < hits {
+				return fmt.Errorf("%d are", n)
+			}
+			return nil
+		})
+		if err := k.Room(); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("room for a trace: %v, want %q", err, says)
+		}
+	}
+	refused("was moved or removed")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	refused("another directory is in the place")
+	if made, _ := os.ReadDir(dir); len(made) > 0 {
+		t.Errorf("the directory in its place holds %v", made)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir+".moved", dir); err != nil {
+		t.Fatal(err)
+	}
+	has(t, s, dir)
+	if err := k.Room(); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if l := losses(t, dir); !strings.Contains(l, "hits, proofs and programs not recorded") {
+		t.Errorf("the losses are %q", l)
+	}
+	if n := len(all(t, reader(t, dir).Hits(Filter{}))); n < 2 {
+		t.Errorf("%d hits", n)
+	}
+}
+
+// A catalogue that is damaged, removed or replaced while we run is kept aside, and a new
+// one begins; what was to be written then is in it.
+func TestRenew(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		harm func(file string) error
+		says string
+	}{
+		"damaged": {func(file string) error {
+			f, err := os.OpenFile(file, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			garbage := make([]byte, 8<<20)
+			rand.Read(garbage)
+			_, err = f.WriteAt(garbage, 4096)
+			return err
+		}, "was damaged"},
+		"removed": {os.Remove, "removed or replaced"},
+		"replaced": {func(file string) error {
+			if err := os.WriteFile(file+".new", []byte("somebody else's"), 0o600); err != nil {
+				return err
+			}
+			return os.Rename(file+".new", file)
+		}, "removed or replaced"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := open(t, dir)
+			// More than SQLite keeps in memory.
+			var first string
+			for i := range 8000 {
+				h := aHit("7", "a")
+				h.Packet = make([]byte, 2000)
+				if i == 0 {
+					first = h.Event.ID
+				}
+				s.Hit(h)
+			}
+			eventually(t, "all is written", func() error {
+				if n := len(all(t, reader(t, dir).Hits(Filter{}))); n != 8000 {
+					return fmt.Errorf("%d hits", n)
+				}
+				return nil
+			})
+			if _, err := s.db.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+				t.Fatal(err)
+			}
+			c2 := aCapture(event.StateRunning)
+			if err := c.harm(filepath.Join(dir, catalogueName)); err != nil {
+				t.Fatal(err)
+			}
+			s.Repeated(first, 3) // which reads the page of that hit
+			s.Capture(c2)
+			has(t, s, dir)
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			if l := losses(t, dir); !strings.Contains(l, c.says) {
+				t.Errorf("the losses are %q, want %q", l, c.says)
+			}
+			if cs := all(t, reader(t, dir).Captures(Filter{})); len(cs) != 1 || cs[0].Event.ID != c2.Event.ID {
+				t.Errorf("the captures are %+v", cs)
+			}
+			aside, _ := filepath.Glob(filepath.Join(dir, catalogueName+".damaged-*"))
+			if name != "removed" && len(aside) == 0 {
+				t.Error("nothing is kept aside")
+			}
+			// The next culprit finds nothing wrong.
+			s = open(t, dir)
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			if again, _ := filepath.Glob(filepath.Join(dir, catalogueName+".damaged-*")); len(again) != len(aside) {
+				t.Errorf("after another start there are %v", again)
+			}
+		})
+	}
+}
+
+// What waits for a catalogue that cannot be written does not grow for ever.
+func TestKeptIsBounded(t *testing.T) {
+	t.Parallel()
+	b := newBatch()
+	const rounds, each = 50, 1000
+	for range rounds {
+		for i := range each {
+			c, tr := aCapture(event.StateEnded), event.Trace{Event: event.Meta{ID: event.NewID()}}
+			b.add(c)
+			b.add(tr)
+			b.add(packetsDue{c})
+			b.add(event.NewLoss(fmt.Sprint("of kind ", i%7), 1))
+			b.add(event.NewLoss(event.NewID(), 1))
+			b.add(aHit("7", "a"))
+		}
+		b = b.kept()
+		if size := b.size(); size > 2*maxKept+maxLosses+3 {
+			t.Fatalf("%d changes are kept", size)
+		}
+	}
+	count := map[string]uint64{}
+	var sum uint64
+	for _, l := range b.losses {
+		count[l.Culprit.What] += l.Culprit.Count
+		sum += l.Culprit.Count
+	}
+	lost := count["captures and traces not recorded: the catalogue could not be written for too long"] + uint64(len(b.captures)+len(b.traces))
+	packets := count["packet files not recorded: the catalogue could not be written for too long"] + uint64(len(b.packets))
+	if lost != rounds*each*2 || packets != rounds*each || count["of kind 3"] < rounds*each/7-rounds {
+		t.Errorf("%d captures and traces, %d packet files, %d losses of one kind", lost, packets, count["of kind 3"])
+	}
+	if others := sum - lost - packets + uint64(len(b.captures)+len(b.traces)+len(b.packets)); others != rounds*each*2 {
+		t.Errorf("%d other losses, want %d", others, rounds*each*2)
+	}
+}
+
+// Beside a directory that is gone for good the store ends in good order, and the next one
+// begins anew.
+func TestRemoved(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "evidence")
+	s := open(t, dir)
+	has(t, s, dir)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	s.Hit(aHit("7", "a"))
+	s.Close()
+	if _, err := os.Stat(dir); err == nil || !os.IsNotExist(err) {
+		t.Errorf("the directory is there again: %v", err)
+	}
+	s = open(t, dir)
+	has(t, s, dir)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
