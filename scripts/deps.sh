@@ -47,6 +47,7 @@ wanted() {
 		shellcheck|checks the scripts|shellcheck|ShellCheck|shellcheck|shellcheck|ShellCheck
 		rpm|installs the rpm package in a test|rpm|-|-|-|-
 		systemd-analyze|checks the unit in a test|systemd|-|-|-|-
+		mkfs.ext4|makes the disk that breaks in the tests|e2fsprogs|e2fsprogs|e2fsprogs|e2fsprogs|e2fsprogs
 		static-cc|compiles the tests' static C program|gcc libc6-dev|gcc glibc-static|gcc musl-dev|gcc|gcc glibc-devel-static
 	END
 }
