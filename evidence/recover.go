@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,10 +36,26 @@ func (s *Store) openCatalogue() (lost []event.Capture, err error) {
 			return nil, err
 		}
 	}
+	if err := s.passLatest(); err != nil {
+		return nil, err
+	}
 	if lost, err = s.markLost(); err != nil {
 		return nil, fmt.Errorf("mark what an earlier culprit left running: %w", err)
 	}
 	return lost, nil
+}
+
+// passLatest sees to it that new ids come after those that are there: the clock may have
+// been set back since they were made.
+func (s *Store) passLatest() error {
+	for _, table := range expiring {
+		var id sql.NullString
+		if err := s.db.QueryRow("SELECT max(id) FROM " + table).Scan(&id); err != nil {
+			return fmt.Errorf("look for the latest in the catalogue: %w", err)
+		}
+		event.NewIDsAfter(id.String)
+	}
+	return nil
 }
 
 // isCorrupt reports whether SQLite says that a catalogue is damaged, or none.

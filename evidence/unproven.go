@@ -42,7 +42,7 @@ func unproven(h *event.Hit, traces []event.Trace, programs []event.Program, now 
 		return ""
 	case h.Culprit.Capture == nil:
 		return h.Culprit.NoCapture
-	case now.Sub(h.Timestamp) < proofTakes:
+	case now.Sub(h.Timestamp).Abs() < proofTakes: // the clock may have been set back since
 		return "not yet: the packet is so young that the traces are still being read"
 	}
 	running := 0

@@ -11,13 +11,7 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
-
-	"github.com/oklog/ulid/v2"
 )
-
-// NewID makes the id of a new hit, capture or trace: a ULID, 26 characters that
-// sort by time of making. Safe for concurrent use.
-func NewID() string { return ulid.Make().String() }
 
 // Actions, the values of event.action: what kind of thing a document is.
 const (

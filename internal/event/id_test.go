@@ -1,0 +1,48 @@
+package event
+
+import (
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// Ids never go back, whatever the clock does, and do not run away from it either.
+func TestNewID(t *testing.T) {
+	t.Parallel()
+	var latest atomic.Uint64
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var ids []string
+	for _, step := range []time.Duration{0, 0, time.Millisecond, -time.Hour, time.Second, -10 * time.Hour, 0, 12 * time.Hour} {
+		now = now.Add(step)
+		for range 100 {
+			ids = append(ids, newID(&latest, now))
+		}
+	}
+	if !slices.IsSorted(ids) || len(slices.Compact(slices.Clone(ids))) != len(ids) {
+		t.Error("the ids are not in the order in which they were made, or not all different")
+	}
+	if at := ulid.MustParse(ids[len(ids)-1]).Timestamp(); !at.Equal(now) {
+		t.Errorf("when the clock is past what it was, an id is of %v at %v", at, now)
+	}
+	now = now.Add(-30 * 365 * maxAhead)
+	if at := ulid.MustParse(newID(&latest, now)).Timestamp(); !at.Equal(now) {
+		t.Errorf("when the clock was wrong by years, an id is of %v at %v", at, now)
+	}
+}
+
+// Those of an earlier process count as well.
+func TestNewIDsAfter(t *testing.T) {
+	t.Parallel()
+	var latest atomic.Uint64
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for ahead, want := range map[time.Duration]time.Duration{-time.Hour: 0, time.Hour: time.Hour, 25 * time.Hour: 0} {
+		latest.Store(0)
+		after(&latest, ulid.Timestamp(now.Add(ahead)), now)
+		if at := ulid.MustParse(newID(&latest, now)).Timestamp(); !at.Equal(now.Add(want)) {
+			t.Errorf("after one that is %v ahead comes one that is %v ahead, want %v", ahead, at.Sub(now), want)
+		}
+	}
+}
