@@ -158,7 +158,7 @@ func (m *Matcher) Send(trace string, s Send) []Match {
 // enough. Call it a few times a second while hits wait.
 func (m *Matcher) Tick(now time.Time) []Match {
 	m.now = now
-	for len(m.sends) > 0 && m.sends[0].Time.Before(now.Add(-keep)) {
+	for len(m.sends) > 0 && now.Sub(m.sends[0].Time).Abs() > keep { // the clock may have been set back
 		m.forget()
 	}
 	return m.settled()

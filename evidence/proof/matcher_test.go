@@ -210,6 +210,25 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// When the clock is set back, what is of the time before is not kept for it to come again,
+// and what comes then is proven as ever.
+func TestClockSetBack(t *testing.T) {
+	const udp, hour = "udp " + local + " " + remote, 3_600_000
+	m := NewMatcher()
+	m.Send("a", send(1, hour, udp, query(1)))
+	m.Hit(hit(hour+1, makePacket(udp, query(2))))
+	m.Tick(at(hour + 100))
+	m.Send("a", send(2, 0, udp, query(3)))
+	m.Hit(hit(1, makePacket(udp, query(3))))
+	if got := m.Tick(at(1100)); len(got) != 1 || got[0].Send.Line != 2 || got[0].Probable {
+		t.Errorf("after the clock was set back: %+v, want line 2", got)
+	}
+	m.Tick(at(20_000))
+	if m.Lost() != (MatcherLost{Unproven: 1}) || len(m.hits)+len(m.sends)+len(m.runs)+m.hitLen+m.sendLen != 0 {
+		t.Errorf("later: %+v, %+v; want one unproven and nothing kept", m.Lost(), m)
+	}
+}
+
 // Two rules log the same packet: both hits have the proof.
 func TestTwoRules(t *testing.T) {
 	const udp = "udp " + local + " " + remote

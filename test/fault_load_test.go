@@ -1,0 +1,198 @@
+package test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"culprit/internal/event"
+)
+
+// floodScript sends queries as fast as it can, each for a name of its own.
+const floodScript = `
+import os, socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for i in range(int(sys.argv[1])):
+    name = b"\x0bf%010d\x07badzone\x04test\0" % i
+    while True:
+        try:
+            s.sendto(os.urandom(2) + b"\x01\0\0\x01\0\0\0\0\0\0" + name + b"\0\x01\0\x01", ("127.0.0.1", 53))
+            break
+        except ConnectionRefusedError:
+            pass
+`
+
+// flood lets a user send so many different queries, and waits until they are sent.
+func (h *host) flood(uid uint32, packets int) {
+	h.t.Helper()
+	if p := h.start(uid, "python3", "-I", "-S", "-c", floodScript, fmt.Sprint(packets)); p.wait() != 0 {
+		h.t.Fatalf("the flood ended with %d: %s", p.wait(), p.output)
+	}
+}
+
+// lost adds up the losses whose kind begins so.
+func (d *daemon) lost(what string) (n uint64) {
+	d.t.Helper()
+	for _, l := range list[event.Loss](d, "losses") {
+		if strings.HasPrefix(l.Culprit.What, what) {
+			n += l.Culprit.Count
+		}
+	}
+	return n
+}
+
+// A daemon that stands still under load, as in a virtual machine that is suspended or by
+// somebody's SIGSTOP, holds nobody up. When it goes on so does the hunt, and what was lost
+// meanwhile is counted.
+func TestStandstill(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "")
+	outsider := newUID()
+	d := h.hunt(quick + fmt.Sprintf("guard: {never_users: [%d]}\n", outsider))
+	uid, innocent := newUID(), newUID()
+	d.captured(uid)
+	d.signal(syscall.SIGSTOP)
+	t.Cleanup(func() { syscall.Kill(d.pid, syscall.SIGCONT) })
+	captured := h.stream(uid, 0, 2, programs.offenderC, "-n", "LABEL.badzone.test")
+	innocents := h.stream(innocent, 0, 1, programs.offenderC, "-n", "LABEL.goodzone.test")
+	h.flood(outsider, 40_000) // more than the socket's buffer holds
+	captured.goesOn(20)
+	innocents.goesOn(10)
+	d.signal(syscall.SIGCONT)
+	eventually(t, "the packets that the kernel had to drop are counted", func() error {
+		if d.lost("packets dropped by the kernel") == 0 {
+			return errors.New("they are not")
+		}
+		return nil
+	})
+	captured.finish(held)
+	innocents.finish(held)
+	d.nextWhole(t, uid)
+	s := h.sender(newUID())
+	s.ask("afterwards.badzone.test")
+	traced(t, s.process)
+	d.stop()
+	h.unharmed(uid, innocent, outsider)
+}
+
+// memoryBound is what a daemon may take in all of what TestMemory does to it. The unit
+// leaves it MemoryMax=1G together with its straces.
+const memoryBound = 200 << 20
+
+// memory is the most that the daemon has taken until now, in bytes.
+func (d *daemon) memory() (bytes int) {
+	d.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.pid))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "VmHWM:")
+	kb, err := strconv.Atoi(strings.Fields(after)[0])
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return kb << 10
+}
+
+// Whatever comes, and however much, the daemon's memory is bounded, and what does not fit
+// is counted.
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "")
+	outsider := newUID()
+	const levels = "capture: {concurrent: 8, levels: [{hits: 1, processes: 1, window: 10m}, {hits: 1000000, processes: 2}]}\n"
+	d := h.hunt(levels + fmt.Sprintf("guard: {never_users: [%d]}\n", outsider))
+	within := func(when string) {
+		t.Helper()
+		bytes := d.memory()
+		t.Logf("%3d MiB %s", bytes>>20, when)
+		if bytes > memoryBound {
+			t.Errorf("%s the daemon took %d MiB, want %d at most", when, bytes>>20, memoryBound>>20)
+		}
+	}
+	within("at the beginning")
+
+	const packets = 30_000
+	for range 2 {
+		h.flood(outsider, packets)
+	}
+	o := h.sender(outsider)
+	eventually(t, "every packet is a hit, or counted as lost", func() error {
+		o.ask("more.badzone.test") // what was dropped before is known when the next one comes
+		hits := strings.Count(h.culprit("hits", "--json", "--evidence", d.evidence).must(t), "\n")
+		lost := d.lost("packets dropped") + d.lost("hits dropped") + d.lost("hits, proofs and programs not recorded")
+		if hits+int(lost) < 2*packets {
+			return fmt.Errorf("%d hits and %d lost", hits, lost)
+		}
+		return nil
+	})
+	within("after a flood of different names")
+
+	uid := newUID()
+	s := h.sender(uid)
+	s.ask("first.badzone.test")
+	traced(t, s.process) // and nobody else: strace would follow the shell below, and slow it down
+	const short = 10_000
+	for range 4 {
+		if p := h.start(uid, "sh", "-c", fmt.Sprintf("i=0; while [ $i -lt %d ]; do /bin/true; i=$((i+1)); done", short/4)); p.wait() != 0 {
+			t.Fatalf("the programs ended with %d: %s", p.wait(), p.output)
+		}
+	}
+	d.capture(uid, "has counted the programs", func(c event.Capture) bool {
+		return c.Culprit.Programs+c.Culprit.Unseen > short*9/10
+	})
+	within("after 10,000 programs")
+	d.floodOfUsers(t)
+	within("after hits of 600 users")
+
+	if err := os.Rename(d.evidence, d.evidence+".aside"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		h.flood(outsider, packets)
+	}
+	d.awaitLog(cannotWrite)
+	within("after a flood that could not be recorded")
+	if err := os.Rename(d.evidence+".aside", d.evidence); err != nil {
+		t.Fatal(err)
+	}
+	d.awaitLog(writesAgain)
+	if d.lost("hits, proofs and programs not recorded") == 0 {
+		t.Error("nothing says what was lost")
+	}
+	d.stop()
+}
+
+const usersScript = `
+import os, socket, sys
+first = int(sys.argv[1])
+for uid in range(first, first + 600):
+    os.setresuid(uid, uid, 0)
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    os.setresuid(0, 0, 0)
+    s.sendto(b"\0\0\x01\0\0\x01\0\0\0\0\0\0\x07badzone\x04test\0\0\x01\0\x01", ("127.0.0.1", 53))
+`
+
+// floodOfUsers sends hits of more users than there can be captures of.
+func (d *daemon) floodOfUsers(t *testing.T) {
+	t.Helper()
+	var first uint32
+	for i := range 600 { // a run of its own
+		if uid := newUID(); i == 0 {
+			first = uid
+		}
+	}
+	if p := d.host.start(0, "python3", "-I", "-S", "-c", usersScript, fmt.Sprint(first)); p.wait() != 0 {
+		t.Fatalf("it ended with %d: %s", p.wait(), p.output)
+	}
+	eventually(t, "the hits that have no capture say why", func() error {
+		if n := strings.Count(d.host.culprit("hits", "--json", "--evidence", d.evidence, "-n", "600").must(t), "500 captures were running"); n < 100 {
+			return fmt.Errorf("%d do", n)
+		}
+		return nil
+	})
+}
