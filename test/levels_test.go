@@ -218,8 +218,11 @@ func TestRepeats(t *testing.T) {
 		}
 		return nil
 	})
-	if c := d.captures(); len(c) != 1 || c[0].Culprit.Hits != 3 {
-		t.Errorf("captures: %+v, want one with 3 hits", c)
-	}
+	eventually(t, "there is one capture, with 3 hits", func() error {
+		if c := d.captures(); len(c) != 1 || c[0].Culprit.Hits != 3 {
+			return fmt.Errorf("captures: %+v", c)
+		}
+		return nil
+	})
 	d.stop()
 }
