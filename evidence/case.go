@@ -34,6 +34,7 @@ const (
 	caseProofs   = 20_000
 	caseUnproven = 500
 	caseForwards = 1000
+	caseLosses   = 5000 // one by one; those after them are added up
 )
 
 // Case reads all that a report tells of a capture.
@@ -65,13 +66,8 @@ func (r *Reader) Case(c event.Capture) (*report.Case, error) {
 	if rc.Proofs, rc.ProofsLeftOut, err = some(r.Proofs(of), caseProofs); err != nil {
 		return nil, err
 	}
-	for l, err := range r.Losses(Filter{Since: c.Timestamp}) {
-		if err != nil {
-			return nil, err
-		}
-		if c.Event.End == nil || l.Timestamp.Before(c.Event.End.Add(time.Second)) {
-			rc.Losses = append(rc.Losses, l)
-		}
+	if rc.Losses, err = r.lossesOf(&c); err != nil {
+		return nil, err
 	}
 	for i := range rc.Hits[:min(len(rc.Hits), caseUnproven)] {
 		h := &rc.Hits[i]
@@ -91,6 +87,26 @@ func (r *Reader) Case(c event.Capture) (*report.Case, error) {
 		rc.Excerpts[p.Event.ID] = excerpt(p)
 	}
 	return rc, nil
+}
+
+// lossesOf are the losses that were noticed while a capture lived. A user who floods the
+// machine for weeks makes one a second.
+func (r *Reader) lossesOf(c *event.Capture) (all []event.Loss, err error) {
+	var more []event.Loss
+	for l, err := range r.Losses(Filter{Since: c.Timestamp}) {
+		switch {
+		case err != nil:
+			return nil, err
+		case c.Event.End != nil && !l.Timestamp.Before(c.Event.End.Add(time.Second)):
+		case len(all) < caseLosses:
+			all = append(all, l)
+		default:
+			if more = append(more, l); len(more) > 2*maxLosses {
+				more = sum(more)
+			}
+		}
+	}
+	return append(all, sum(more)...), nil
 }
 
 // forwards are the hits by which local resolvers sent on what a capture's hits asked.

@@ -230,6 +230,34 @@ func TestKeptIsBounded(t *testing.T) {
 	}
 }
 
+// A report of a capture that lived through weeks of losses holds a bounded number of them,
+// and counts all.
+func TestLossesOfCapture(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	c := aCapture(event.StateEnded)
+	c.Event.End = nil
+	const n = 3 * caseLosses
+	for i := range n {
+		s.Lost(event.NewLoss(fmt.Sprint("of kind ", i%3), 2))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ls, err := reader(t, dir).lossesOf(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var count uint64
+	for _, l := range ls {
+		count += l.Culprit.Count
+	}
+	if len(ls) != caseLosses+3 || count != 2*n {
+		t.Errorf("%d losses that count %d, want %d that count %d", len(ls), count, caseLosses+3, 2*n)
+	}
+}
+
 // Beside a directory that is gone for good the store ends in good order, and the next one
 // begins anew.
 func TestRemoved(t *testing.T) {
