@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -281,9 +282,10 @@ const retryEvery = time.Second
 // writeBatch writes a batch, and with it how much was lost before. If that fails, what
 // the batch does not keep is lost, too.
 func (s *Store) writeBatch(b *batch) error {
-	losses, lost := b.losses, s.dropped.Swap(0)
+	lost := s.dropped.Swap(0)
+	told := event.NewLoss("hits, proofs and programs not recorded: the catalogue could not be written, or not fast enough", lost)
 	if lost > 0 {
-		b.add(event.NewLoss("hits, proofs and programs not recorded: the catalogue could not be written, or not fast enough", lost))
+		b.add(told)
 	}
 	unsent := s.writer.out.overflow()
 	if unsent > 0 {
@@ -294,7 +296,7 @@ func (s *Store) writeBatch(b *batch) error {
 		s.writer.out.dropped -= unsent
 	}
 	if err != nil {
-		b.losses = losses
+		b.losses = slices.DeleteFunc(b.losses, func(l event.Loss) bool { return l.Event.ID == told.Event.ID })
 		s.dropped.Add(lost + b.unkept())
 		s.counts.dropped.Add(b.unkept())
 		s.counts.failures.Add(1)

@@ -57,21 +57,23 @@ func (s *Store) renew(cause error) (aside string, err error) {
 	if !s.renewed.IsZero() && time.Since(s.renewed) < renewEvery {
 		return "", cause
 	}
-	s.renewed = time.Now()
 	// The pool has one connection, of which the Keeper may be making use: whoever takes it
 	// next finds it too old, and gets a new one, to the new file.
 	s.db.SetConnMaxLifetime(time.Nanosecond)
 	defer s.db.SetConnMaxLifetime(0)
-	aside, err = s.setAside()
-	if err == nil {
-		err = upgrade(s.db, 0)
+	if aside, err = s.setAside(); err != nil {
+		return "", errors.Join(cause, err)
 	}
-	if err == nil {
+	if err = upgrade(s.db, 0); err == nil {
 		s.file, err = s.dir.root.Lstat(catalogueName)
 	}
 	if err != nil {
+		for _, suffix := range catalogueFiles { // half made: on a full disk it is tried again
+			s.dir.root.Remove(catalogueName + suffix)
+		}
 		return "", errors.Join(cause, fmt.Errorf("begin a new catalogue: %w", err))
 	}
+	s.renewed = time.Now()
 	s.writer.out.givenUp()
 	s.log.Error("the catalogue was damaged or replaced: what is in its place is kept aside, and a new one begins", "aside", filepath.Join(s.dir.Path(), aside), "error", cause)
 	return aside, nil

@@ -145,8 +145,8 @@ func (f *found) readHook(lines []string, chain string) (before []string) {
 }
 
 // install makes the chain hold exactly the given rules, and one jump at the top
-// of OUTPUT, among those of other culprits, enter it. What is right already stays, with its counters. If it
-// fails, what is left is for remove.
+// of OUTPUT, among those of other culprits, enter it. What is right already stays,
+// with its counters. If it fails, what is left is for remove.
 func (p place) install(rules []Rule) error {
 	f, err := p.look()
 	if err != nil {

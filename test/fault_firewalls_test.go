@@ -102,10 +102,10 @@ func (d *daemon) outlives(t *testing.T, all ...meddling) {
 	t.Helper()
 	s := d.host.sender(newUID())
 	for i, m := range all {
-		before := len(d.gaps())
+		before := len(d.gapsTold())
 		m.do()
 		eventually(t, fmt.Sprintf("the rules are in force after %s", m.what), func() error {
-			if m.gap && len(d.gaps()) == before {
+			if m.gap && len(d.gapsTold()) == before {
 				return errors.New("no gap is told")
 			}
 			if r := d.host.culprit("rules", "status", "-c", d.config); r.code != 0 {
@@ -116,7 +116,7 @@ func (d *daemon) outlives(t *testing.T, all ...meddling) {
 		name := fmt.Sprintf("after%d.badzone.test", i)
 		s.ask(name)
 		d.hit(name)
-		t.Logf("%s: gaps %v", m.what, d.gaps()[before:])
+		t.Logf("%s: gaps %v", m.what, d.gapsTold()[before:])
 	}
 	traced(t, s.process)
 	d.lean()
@@ -130,8 +130,8 @@ func (d *daemon) outlives(t *testing.T, all ...meddling) {
 	}
 }
 
-// gaps are how long at most our rules were not in force, each time.
-func (d *daemon) gaps() (all []string) {
+// gapsTold are how long at most our rules were not in force, each time.
+func (d *daemon) gapsTold() (all []string) {
 	d.t.Helper()
 	for _, m := range gapLine.FindAllStringSubmatch(d.host.culprit("losses", "--evidence", d.evidence).must(d.t), -1) {
 		all = append(all, m[1])
