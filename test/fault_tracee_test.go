@@ -45,10 +45,14 @@ var stealths = []stealth{
 	{"becomes another user by a set-user-ID program", func(h *host) []string {
 		return []string{"exec", h.suid(), "setuid", "1", "ids", "exit", "4"}
 	}, 4, []string{"setresuid(1, 1, 1)", "+++ exited with 4 +++"}},
-	{"enters namespaces", steps("unshare", "user", "unshare", "pid", "unshare", "net", "unshare", "mnt", "fork", "ids", "exit", "5"), 5,
-		[]string{"unshare(CLONE_NEWPID)", "PID 1", "+++ exited with 5 +++"}},
-	{"has no network there", steps("unshare", "user", "unshare", "net", "packet", "x.badzone.test", "send"), 1,
-		[]string{"ENETUNREACH", "+++ exited with 1 +++"}},
+	{
+		"enters namespaces", steps("unshare", "user", "unshare", "pid", "unshare", "net", "unshare", "mnt", "fork", "ids", "exit", "5"), 5,
+		[]string{"unshare(CLONE_NEWPID)", "PID 1", "+++ exited with 5 +++"},
+	},
+	{
+		"has no network there", steps("unshare", "user", "unshare", "net", "packet", "x.badzone.test", "send"), 1,
+		[]string{"ENETUNREACH", "+++ exited with 1 +++"},
+	},
 	{"changes its root", func(h *host) []string {
 		h.Must(h.t, "install", "-D", "-m", "755", h.villain(), h.dir+"/jail/villain")
 		return []string{"unshare", "user", "chroot", h.dir + "/jail", "exec", "/villain", "say", "a", "exit", "6"}
