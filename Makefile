@@ -83,7 +83,7 @@ blackbox: build offenders ## run the tests of the whole program (PKG, TESTFLAGS)
 
 # Those tests of the whole program between which every goroutine of the daemon has
 # something to do. Not TestGate…: with the race detector the gate may miss its deadlines.
-RACE_TESTS ?= ^Test(Hunt|Proof|Resolver|Intensify|Concurrent|TraceBytes|NeverExecutables|ProcessScope|Matching|Heal|Reload|MinFree|Stop|SecondSignal|EndWhileAttaching|Lists|TraceCommand)$$
+RACE_TESTS ?= ^Test(Hunt|Proof|Resolver|Intensify|Concurrent|TraceBytes|NeverExecutables|ProcessScope|Matching|Heal|Reload|MinFree|Stop|SecondSignal|EndWhileAttaching|Lists|TraceCommand|EventsFile|EventsCommand|Redact|TwoDaemons|Metrics|Soak)$$
 
 # Tests of packages that fill a catalogue on one goroutine, where nothing can race: with
 # the detector SQLite takes minutes for that.
@@ -108,6 +108,13 @@ bench: deps-test build offenders ## run the benchmarks (BENCH=pattern)
 .PHONY: bench-catch
 bench-catch: deps-test build offenders ## count which short-lived programs are traced (CATCH_N=2000 of them)
 	CATCH_N=$(or $(CATCH_N),2000) $(GOTEST) -run '^$$' -bench Catch -benchtime 1x -timeout 30m $(TESTFLAGS) ./test/bench
+
+.PHONY: soak
+soak: deps-test build offenders ## hunt for SOAK=30m with faults at random; the plot goes to docs/soak.png (needs gnuplot)
+	@command -v gnuplot >/dev/null || { echo "error: no gnuplot here: install it (apt install gnuplot-nox)"; exit 1; }
+	SOAK=$(or $(SOAK),30m) SOAK_FILE=$(CURDIR)/bin/soak.txt $(GOTEST) -run TestSoak -v -timeout 0 ./test >bin/soak.log || { tail -50 bin/soak.log; exit 1; }
+	@grep -v level= bin/soak.log
+	gnuplot -e 'in="bin/soak.txt"; out="docs/soak.png"' scripts/soak.gp
 
 .PHONY: fuzz fuzz-short
 fuzz: go ## run every fuzz test, FUZZTIME=30s each

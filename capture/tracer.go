@@ -189,9 +189,17 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 	end.size = out.n
 }
 
-// look describes the process, as far as it is still there.
+// look describes the process, as far as it is still there. In the middle of an execve it
+// has an executable, but no arguments yet: that is over in a moment.
 func (t *tracer) look(c *Controller) {
 	p, err := c.fs.Describe(t.id.PID, c.users)
+	for range 5 {
+		if err != nil || p.CommandLine != "" || p.Executable == "" {
+			break
+		}
+		time.Sleep(time.Millisecond)
+		p, err = c.fs.Describe(t.id.PID, c.users)
+	}
 	if err != nil || p.EntityID != t.id.String() {
 		return
 	}

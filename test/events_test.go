@@ -196,8 +196,8 @@ for i in 1 2 3; do read -r line || exit 0; printf '%s\n' "$line" >>`+out+`; done
 		return string(text)
 	}
 	for starts := 0; strings.Contains(d.output.String(), "wait to be sent out at the next start") && starts < 10; starts++ {
-		d = h.huntWith(config, evidence)
 		before := len(all())
+		d = h.huntWith(config, evidence)
 		eventually(t, "more events are sent out", func() error {
 			if len(all()) == before {
 				return errors.New("none")
