@@ -20,7 +20,11 @@ type batch struct {
 	losses   []event.Loss
 	repeats  []repeated
 	packets  []packetsDue
+	swept    []swept
 }
+
+// swept is a loss that the Keeper has recorded: it is only sent out.
+type swept event.Loss
 
 // packetsDue says that all is known of a capture's packets.
 type packetsDue struct{ capture event.Capture }
@@ -43,6 +47,8 @@ func (b *batch) add(op any) {
 		b.proofs = append(b.proofs, v)
 	case event.Loss:
 		b.losses = append(b.losses, v)
+	case swept:
+		b.swept = append(b.swept, v)
 	case packetsDue:
 		b.packets = append(b.packets, v)
 	case repeated:
@@ -53,7 +59,7 @@ func (b *batch) add(op any) {
 }
 
 func (b *batch) size() int {
-	return len(b.hits) + len(b.captures) + len(b.traces) + len(b.programs) + len(b.proofs) + len(b.losses) + len(b.repeats) + len(b.packets)
+	return len(b.hits) + len(b.captures) + len(b.traces) + len(b.programs) + len(b.proofs) + len(b.losses) + len(b.repeats) + len(b.packets) + len(b.swept)
 }
 
 // maxKept bounds the captures and traces, and the captures whose packets are due, that
@@ -104,7 +110,9 @@ func sum(losses []event.Loss) []event.Loss {
 }
 
 // unkept counts the rest.
-func (b *batch) unkept() uint64 { return uint64(len(b.hits) + len(b.proofs) + len(b.programs)) }
+func (b *batch) unkept() uint64 {
+	return uint64(len(b.hits) + len(b.proofs) + len(b.programs) + len(b.repeats))
+}
 
 // write writes the batch, and the events that tell of it, all or nothing.
 func (b *batch) write(w *writer) error {
@@ -120,40 +128,59 @@ func (b *batch) write(w *writer) error {
 		if h.Culprit.Capture != nil {
 			capture = h.Culprit.Capture.ID
 		}
-		w.exec(insertHit, h.Event.ID, h.Rule.Name, uid, capture, h.Culprit.Count, document(h), h.Packet)
+		doc := document(h)
+		w.exec(insertHit, h.Event.ID, h.Rule.Name, uid, capture, h.Culprit.Count, doc, h.Packet)
+		w.tell(h.Event.ID, h.Event.Action, "", doc)
 	}
 	for _, r := range b.repeats {
 		w.exec(countHit, r.count, r.id)
+		if w.out == nil {
+			continue
+		}
+		if h, ok := w.hit(r.id); ok {
+			h.Culprit.Count = r.count
+			w.tell(r.id, h.Event.Action, "", document(h))
+		}
 	}
 	for id, c := range b.captures {
 		w.exec(putCapture, id, ruleName(c.Rule), c.User.UID(), c.Culprit.State, document(c))
+		c.Culprit.Config = "" // the catalogue has it
+		w.tell(id, c.Event.Action, fmt.Sprint(c.Culprit.State, c.Culprit.Level), document(c))
 	}
 	for id, t := range b.traces {
 		var hit any
 		if t.Culprit.Hit != nil {
 			hit = t.Culprit.Hit.ID
 		}
-		w.exec(putTrace, id, ruleName(t.Rule), t.User.UID(), t.Culprit.Capture.ID, hit, t.Culprit.State, document(t))
+		doc := document(t)
+		w.exec(putTrace, id, ruleName(t.Rule), t.User.UID(), t.Culprit.Capture.ID, hit, t.Culprit.State, doc)
+		w.tell(id, t.Event.Action, t.Culprit.State, doc)
 	}
 	for _, p := range b.programs {
 		w.exec(putProgram, p.Event.ID, p.User.UID(), p.Culprit.Capture.ID, document(p))
 	}
 	for _, p := range b.proofs {
 		d := &p.Culprit
-		w.exec(putProof, p.Event.ID, p.Rule.Name, p.User.UID(), d.Capture.ID, d.Trace.ID, d.Hit.ID, document(p))
+		doc := document(p)
+		w.exec(putProof, p.Event.ID, p.Rule.Name, p.User.UID(), d.Capture.ID, d.Trace.ID, d.Hit.ID, doc)
+		w.tell(p.Event.ID, p.Event.Action, "", doc)
 	}
 	for _, l := range b.losses {
-		w.exec(insertLoss, l.Event.ID, l.Culprit.What, l.Culprit.Count, document(l))
+		doc := document(l)
+		w.exec(putLoss, l.Event.ID, l.Culprit.What, l.Culprit.Count, doc)
+		w.tell(l.Event.ID, l.Event.Action, "", doc)
 	}
-	events := w.out.of(b, w)
-	kept := w.out.put(events, w)
+	for _, l := range b.swept {
+		w.tell(l.Event.ID, l.Event.Action, "", document(l))
+	}
+	w.out.end(w)
 	if w.err != nil {
 		return w.err
 	}
 	if err := w.tx.Commit(); err != nil {
 		return err
 	}
-	w.out.done(events, kept)
+	w.out.done()
 	return nil
 }
 
@@ -175,14 +202,15 @@ const (
 	putTrace   = "INSERT OR REPLACE INTO traces VALUES (?,?,?,?,?,?,?)"
 	putProgram = "INSERT OR REPLACE INTO programs VALUES (?,?,?,?)"
 	putProof   = "INSERT OR REPLACE INTO proofs VALUES (?,?,?,?,?,?,?)"
-	insertLoss = "INSERT INTO losses VALUES (?,?,?,?)"
+	putLoss    = "INSERT OR REPLACE INTO losses VALUES (?,?,?,?)"
 	putEvent   = "INSERT INTO events VALUES (?,?)"
+	skipEvents = "UPDATE sqlite_sequence SET seq = ? WHERE name = 'events'"
 	getHit     = "SELECT doc FROM hits WHERE id = ?"
 )
 
 func newWriter(db *sql.DB) (*writer, error) {
 	w := &writer{db: db, statements: map[string]*sql.Stmt{}}
-	for _, query := range []string{insertHit, countHit, putCapture, putTrace, putProgram, putProof, insertLoss, putEvent, getHit} {
+	for _, query := range []string{insertHit, countHit, putCapture, putTrace, putProgram, putProof, putLoss, putEvent, skipEvents, getHit} {
 		st, err := db.Prepare(query)
 		if err != nil {
 			return nil, err
@@ -194,6 +222,7 @@ func newWriter(db *sql.DB) (*writer, error) {
 
 func (w *writer) begin() (err error) {
 	w.err = nil
+	w.out.begin()
 	w.tx, err = w.db.BeginTx(context.Background(), nil)
 	return err
 }

@@ -14,6 +14,9 @@ type Counts struct {
 	Proofs     uint64 // found, with certainty
 	Probable   uint64 // … and not with certainty
 	Uncompared uint64 // hits and system calls that were not compared with each other
+
+	Unsent int64  // events that wait to be sent out
+	Lost   uint64 // events that had no room while too many waited
 }
 
 type storeCounts struct{ dropped, failures atomic.Uint64 }
@@ -30,10 +33,14 @@ func (c *proverCounts) found(probable bool) {
 
 // Counts returns what was done until now. Safe for concurrent use; it waits for nothing.
 func (s *Store) Counts() Counts {
-	return Counts{
+	c := Counts{
 		Waiting: len(s.queue), Dropped: s.counts.dropped.Load(), Failures: s.counts.failures.Load(),
 		Proofs: s.prover.counts.proofs.Load(), Probable: s.prover.counts.probable.Load(), Uncompared: s.prover.counts.uncompared.Load(),
 	}
+	if s.feed != nil {
+		c.Unsent, c.Lost = s.feed.box.waiting.Load(), s.feed.box.dropped.Load()
+	}
+	return c
 }
 
 // What files are removed, and why, in one word each.

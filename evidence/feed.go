@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"culprit/evidence/outlet"
+	"culprit/internal/event"
 )
 
 // A feed sends out the events that wait in the outbox. Its goroutine owns the outlet.
@@ -25,15 +26,18 @@ type feed struct {
 	stop          context.CancelFunc
 }
 
-// Bounds of a feed: how many events are read at once; how soon sending is tried again,
-// twice as long each time; how soon we look whether what was sent has been taken; and
-// how long sending may take when culprit stops.
+// Bounds of a feed: how many events, and after how many bytes no more, are read at once;
+// how soon sending is tried again, twice as long each time; how soon we look whether what
+// was sent has been taken; how long sending may take when culprit stops, and then the
+// reading of what was sent.
 const (
 	feedBatch   = 512
+	feedBytes   = 1 << 20
 	retryLeast  = time.Second
 	retryMost   = time.Minute
 	lookAgain   = 100 * time.Millisecond
-	feedsLonger = 3 * time.Second
+	feedsLonger = 2 * time.Second
+	readsLonger = time.Second
 )
 
 // start begins to send.
@@ -51,24 +55,35 @@ func (f *feed) close() {
 	if f == nil {
 		return
 	}
+	defer f.stop()
 	close(f.closing)
 	defer time.AfterFunc(feedsLonger, f.stop).Stop()
 	<-f.done
 }
 
-// feedTo makes the outbox, and the feed that empties it into the outlet. The outlet may
-// know of more events than this catalogue, which then is a new one: numbers never come
-// twice.
+// feedTo makes the outbox, and the feed that empties it into the outlet. An outlet that
+// knows of more events than the catalogue has those of another one: then nobody can say
+// whether what waits here got out, and it counts as lost.
 func (s *Store) feedTo(o outlet.Outlet) error {
-	box := &outbox{told: map[string]string{}, news: make(chan struct{}, 1)}
+	box := newOutbox(maxWaiting)
 	var last uint64
-	var waiting int64
-	err := s.db.QueryRow("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0), (SELECT count(*) FROM events)").Scan(&last, &waiting)
+	var waiting, size int64
+	err := s.db.QueryRow("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)").Scan(&last)
+	if err == nil {
+		err = s.db.QueryRow(waitingSize).Scan(&waiting, &size)
+	}
+	if err == nil && o.Taken() > last && waiting > 0 {
+		if _, err = s.db.Exec("DELETE FROM events"); err == nil {
+			s.queue <- event.NewLoss(eventsLost, uint64(waiting))
+			waiting, size = 0, 0
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("look which events wait to be sent out: %w", err)
 	}
 	box.next = max(last, o.Taken()) + 1
 	box.waiting.Store(waiting)
+	box.bytes.Store(size)
 	from, err := openCatalogue(s.dir.Path(), true)
 	if err != nil {
 		return err
@@ -89,7 +104,13 @@ func (f *feed) run(ctx context.Context) {
 	for pause := retryLeast; ctx.Err() == nil; {
 		last := isClosed(f.closing) // nothing comes after what is read now
 		n, err := f.send(ctx)
-		f.remove()
+		if f.remove() {
+			if f.failing && err == nil {
+				f.log.Info("events are sent out again")
+				f.failing = false
+			}
+			pause = retryLeast
+		}
 		switch {
 		case err != nil && last:
 			f.log.Error("events were not sent out", "error", err)
@@ -106,10 +127,6 @@ func (f *feed) run(ctx context.Context) {
 			}
 			pause = min(2*pause, retryMost)
 		case n > 0:
-			if f.failing {
-				f.log.Info("events are sent out again")
-			}
-			f.failing, pause = false, retryLeast
 		case last:
 			return
 		default:
@@ -143,12 +160,13 @@ func (f *feed) send(ctx context.Context) (int, error) {
 	}
 	defer rows.Close()
 	var events []outlet.Event
-	for rows.Next() {
+	for size := 0; size < feedBytes && rows.Next(); {
 		var e outlet.Event
 		if err := rows.Scan(&e.Sequence, &e.Line); err != nil {
 			return 0, fmt.Errorf("read the events that wait: %w", err)
 		}
 		events = append(events, e)
+		size += len(e.Line)
 	}
 	if err := rows.Err(); err != nil {
 		return 0, fmt.Errorf("read the events that wait: %w", err)
@@ -165,26 +183,25 @@ func (f *feed) send(ctx context.Context) (int, error) {
 	return len(events), nil
 }
 
-// remove removes what has got out. If that fails it is tried again with the next; a
-// culprit that is started meanwhile asks the outlet first.
-func (f *feed) remove() {
+// remove removes what has got out, and reports whether there was something. If that fails
+// it is tried again with the next; a culprit that is started meanwhile asks the outlet
+// first.
+func (f *feed) remove() bool {
 	taken := f.outlet.Taken()
 	if taken <= f.removed {
-		return
+		return false
 	}
-	done, err := f.to.Exec("DELETE FROM events WHERE sequence <= ?", taken)
-	if err != nil {
+	if err := f.box.remove(f.to, taken); err != nil {
 		f.log.Debug("events that were sent out stay in the catalogue for now", "error", err)
-		return
+		return false
 	}
-	n, _ := done.RowsAffected()
-	f.box.waiting.Add(-n)
 	f.removed = taken
+	return true
 }
 
 // end gives up the outlet.
 func (f *feed) end() {
-	ctx, cancel := context.WithTimeout(context.Background(), feedsLonger)
+	ctx, cancel := context.WithTimeout(context.Background(), readsLonger)
 	defer cancel()
 	if err := f.outlet.Close(ctx); err != nil {
 		f.log.Error("events may not have got out", "error", err)

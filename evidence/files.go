@@ -68,7 +68,7 @@ const tracesDir = "traces"
 // follows no link and never opens a file that is there already: the name is
 // "PID-name-ID.strace", and the name is the process's to choose.
 func (d *Directory) create(sub string, t *event.Trace) (*os.File, error) {
-	name := fmt.Sprintf("%d-%s-%s.strace", t.Process.PID, text.FileName(t.Process.Name), t.Event.ID)
+	name := fmt.Sprintf("%d-%s-%s.strace", t.Process.PID, text.FileName(d.mask.Load().Text(t.Process.Name)), t.Event.ID)
 	if sub != "" {
 		if err := d.root.MkdirAll(sub, 0o700); err != nil {
 			return nil, fmt.Errorf("make the directory of a capture: %w", err)

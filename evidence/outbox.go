@@ -1,7 +1,9 @@
 package evidence
 
 import (
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -11,107 +13,107 @@ import (
 
 // An outbox keeps, in the catalogue, the events that are to be sent out until they are.
 // What is recorded and the event that tells of it come in one transaction: whenever we
-// are killed, neither is there without the other. It belongs to the writing goroutine.
+// are killed, neither is there without the other. It belongs to the writing goroutine,
+// but for what is atomic.
 type outbox struct {
-	next    uint64            // the sequence number of the next event
-	told    map[string]string // what was told last of the captures and traces that run
-	dropped uint64            // events for which there was no room
-	waiting atomic.Int64      // events in the catalogue
-	news    chan struct{}     // there are more of them
+	next  uint64            // the sequence number of the next event
+	limit int64             // of bytes
+	told  map[string]string // what was told last of the captures and traces that run
+	full  *event.Loss       // of the events for which there has been no room since there was some
+	news  chan struct{}     // there are more events
+	tx    outboxChange
+
+	waiting, bytes atomic.Int64  // events in the catalogue, and their size
+	dropped        atomic.Uint64 // events that had no room
+	catalogue      atomic.Uint64 // counts the catalogues that were given up
 }
 
-// maxWaiting bounds the events that wait to be sent out, of 1 to 2 KB each.
-const maxWaiting = 100_000
+// outboxChange is what a transaction changes.
+type outboxChange struct {
+	next           uint64
+	waiting, bytes int64
+	dropped        uint64
+	told           map[string]string
+	full           *event.Loss
+}
+
+// maxWaiting bounds the events that wait to be sent out, in bytes. What has no room takes
+// a number all the same, so that the gap shows, and is counted as lost.
+const maxWaiting = 128 << 20
 
 // eventsLost is the loss of events that had no room, or were in a catalogue that had to
 // be given up.
-const eventsLost = "events not sent out: more than 100,000 waited, or their catalogue was damaged"
+const eventsLost = "events not sent out: more than 128 MiB waited, or their catalogue was given up"
 
-// outgoing is an event to be sent out: a document, and of captures and traces in which
-// state they are, as they are told anew only with a new one.
-type outgoing struct{ id, action, state, doc string }
-
-// of makes the outgoing events of a batch. The batch belongs to a transaction.
-func (o *outbox) of(b *batch, w *writer) (events []outgoing) {
-	if o == nil {
-		return nil
-	}
-	for _, h := range b.hits {
-		events = append(events, outgoing{h.Event.ID, h.Event.Action, "", document(h)})
-	}
-	for _, r := range b.repeats {
-		if h, ok := w.hit(r.id); ok {
-			h.Culprit.Count = r.count
-			events = append(events, outgoing{r.id, h.Event.Action, "", document(h)})
-		}
-	}
-	for id, c := range b.captures {
-		if state := fmt.Sprint(c.Culprit.State, c.Culprit.Level); o.told[id] != state {
-			c.Culprit.Config = "" // the catalogue has it
-			events = append(events, outgoing{id, c.Event.Action, state, document(c)})
-		}
-	}
-	for id, t := range b.traces {
-		if state := t.Culprit.State; o.told[id] != state {
-			events = append(events, outgoing{id, t.Event.Action, state, document(t)})
-		}
-	}
-	for _, p := range b.proofs {
-		events = append(events, outgoing{p.Event.ID, p.Event.Action, "", document(p)})
-	}
-	for _, l := range b.losses {
-		events = append(events, outgoing{l.Event.ID, l.Event.Action, "", document(l)})
-	}
-	return events
+func newOutbox(limit int64) *outbox {
+	return &outbox{next: 1, limit: limit, told: map[string]string{}, news: make(chan struct{}, 1)}
 }
 
-// room is how many more may wait.
-func (o *outbox) room() int { return int(max(0, maxWaiting-o.waiting.Load())) }
-
-// overflow is how many events have had no room since this was last told, as soon as
-// there is room again.
-func (o *outbox) overflow() uint64 {
-	if o == nil || o.room() < maxWaiting/2 {
-		return 0
-	}
-	return o.dropped
-}
-
-// givenUp counts the events of a catalogue that was given up.
-func (o *outbox) givenUp() {
+// begin begins a transaction.
+func (o *outbox) begin() {
 	if o != nil {
-		o.dropped += uint64(o.waiting.Swap(0))
+		o.tx = outboxChange{next: o.next, told: map[string]string{}, full: o.full}
 	}
 }
 
-// put writes events with consecutive sequence numbers. Those for which there is no
-// room leave a gap.
-func (o *outbox) put(events []outgoing, w *writer) (kept int) {
-	if len(events) == 0 {
-		return 0
-	}
-	kept = min(len(events), o.room())
-	for i, e := range events[:kept] {
-		n := o.next + uint64(i)
-		w.exec(putEvent, n, line(e, n))
-	}
-	return kept
-}
-
-// done takes note of events that were written for good.
-func (o *outbox) done(events []outgoing, kept int) {
-	if len(events) == 0 {
+// tell sends the document of something out. Captures and traces have a state: they are
+// told anew only with a new one.
+func (w *writer) tell(id, action, state, doc string) {
+	o := w.out
+	if o == nil || state != "" && o.told[id] == state {
 		return
 	}
-	o.next += uint64(len(events))
-	o.dropped += uint64(len(events) - kept)
-	o.waiting.Add(int64(kept))
-	for _, e := range events {
-		switch {
-		case strings.HasPrefix(e.state, event.StateEnded), strings.HasPrefix(e.state, event.StateLost):
-			delete(o.told, e.id)
-		case e.state != "":
-			o.told[e.id] = e.state
+	text := line(action, doc, o.tx.next)
+	if size := int64(len(text)); o.bytes.Load()+o.tx.bytes+size <= o.limit {
+		w.exec(putEvent, o.tx.next, text)
+		o.tx.waiting++
+		o.tx.bytes += size
+	} else {
+		o.tx.dropped++
+	}
+	o.tx.next++
+	if state != "" {
+		o.tx.told[id] = state
+	}
+}
+
+// end ends a transaction that is about to be written: it notes what had no room, and once
+// there is room again, sends that out.
+func (o *outbox) end(w *writer) {
+	if o == nil {
+		return
+	}
+	switch {
+	case o.tx.dropped > 0:
+		l := event.NewLoss(eventsLost, 0)
+		if o.full != nil {
+			l = *o.full
+		}
+		l.Culprit.Count += o.tx.dropped
+		o.tx.full = &l
+		w.exec(putLoss, l.Event.ID, l.Culprit.What, l.Culprit.Count, document(l))
+		w.exec(skipEvents, o.tx.next-1)
+	case o.full != nil && o.bytes.Load() < o.limit/2:
+		w.tell(o.full.Event.ID, o.full.Event.Action, "", document(*o.full))
+		o.tx.full = nil
+	}
+}
+
+// done takes note of a transaction that was written.
+func (o *outbox) done() {
+	if o == nil || o.tx.next == o.next {
+		return
+	}
+	o.full = o.tx.full
+	o.next = o.tx.next
+	o.waiting.Add(o.tx.waiting)
+	o.bytes.Add(o.tx.bytes)
+	o.dropped.Add(o.tx.dropped)
+	for id, state := range o.tx.told {
+		if strings.HasPrefix(state, event.StateEnded) || strings.HasPrefix(state, event.StateLost) {
+			delete(o.told, id)
+		} else {
+			o.told[id] = state
 		}
 	}
 	select {
@@ -120,21 +122,69 @@ func (o *outbox) done(events []outgoing, kept int) {
 	}
 }
 
+// givenUp counts the events of a catalogue that was given up.
+func (o *outbox) givenUp() uint64 {
+	if o == nil {
+		return 0
+	}
+	o.catalogue.Add(1)
+	o.bytes.Store(0)
+	n := uint64(o.waiting.Swap(0))
+	o.dropped.Add(n)
+	return n
+}
+
+// remove removes events that have got out. It is called by the feed.
+func (o *outbox) remove(db *sql.DB, upTo uint64) error {
+	catalogue := o.catalogue.Load()
+	var n, size int64
+	rows, err := db.Query("DELETE FROM events WHERE sequence <= ? RETURNING length(CAST(doc AS BLOB))", upTo)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var one int64
+		if err := rows.Scan(&one); err != nil {
+			return err
+		}
+		n, size = n+1, size+one
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	if o.catalogue.Load() == catalogue {
+		o.waiting.Add(-n)
+		o.bytes.Add(-size)
+	}
+	return nil
+}
+
+// waitingSize is how many events wait, and their size in bytes.
+const waitingSize = "SELECT count(*), coalesce(sum(length(CAST(doc AS BLOB))), 0) FROM events"
+
 // ecsVersion is the version of the Elastic Common Schema whose fields are used.
 const ecsVersion = "8.11.0"
 
 // line makes the line of an event. Each document begins with its time and its event
 // object.
-func line(e outgoing, sequence uint64) string {
-	return `{"ecs":{"version":"` + ecsVersion + `"},` + strings.Replace(e.doc[1:], `"event":{`,
-		fmt.Sprintf(`"event":{"sequence":%d,"module":"culprit","dataset":"culprit.%s",`, sequence, e.action), 1) + "\n"
+func line(action, doc string, sequence uint64) string {
+	return `{"ecs":{"version":"` + ecsVersion + `"},` + strings.Replace(doc[1:], `"event":{`,
+		fmt.Sprintf(`"event":{"sequence":%d,"module":"culprit","dataset":"culprit.%s",`, sequence, action), 1) + "\n"
 }
 
-// hit reads a hit in the transaction.
+// hit reads a hit in the transaction. It may have been removed.
 func (w *writer) hit(id string) (h event.Hit, ok bool) {
-	var doc string
-	if w.err != nil || w.tx.Stmt(w.statements[getHit]).QueryRow(id).Scan(&doc) != nil {
+	if w.err != nil {
 		return h, false
 	}
-	return h, json.Unmarshal([]byte(doc), &h) == nil
+	var doc string
+	err := w.tx.Stmt(w.statements[getHit]).QueryRow(id).Scan(&doc)
+	if err == nil {
+		err = json.Unmarshal([]byte(doc), &h)
+	}
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		w.err = err
+	}
+	return h, err == nil
 }

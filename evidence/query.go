@@ -60,6 +60,7 @@ type Filter struct {
 	until      time.Time // only those before it
 	alone      bool      // only hits without a capture
 	unfinished bool      // only what is running
+	proofless  bool      // traces without their proofs: of a long one there can be many
 }
 
 // query builds the statement. Newest come last; ids sort by time.
@@ -145,7 +146,11 @@ func (r *Reader) killed() func() bool {
 // Traces yields traces, oldest first, until there are no more or one error.
 func (r *Reader) Traces(f Filter) iter.Seq2[event.Trace, error] {
 	killed := r.killed()
-	q, args := f.query("traces", "id, doc, (SELECT json_group_array(json_extract(doc, '$.culprit')) FROM proofs WHERE trace = traces.id) AS proofs")
+	proofs := "(SELECT json_group_array(json_extract(doc, '$.culprit')) FROM proofs WHERE trace = traces.id)"
+	if f.proofless {
+		proofs = "'[]'"
+	}
+	q, args := f.query("traces", "id, doc, "+proofs+" AS proofs")
 	return rows(r.db, q, args, func(t *event.Trace, scan func(...any) error) error {
 		var id, doc, proofs string
 		if err := scan(&id, &doc, &proofs); err != nil {

@@ -129,11 +129,11 @@ func (s *Store) markLost() (lost []event.Capture, err error) {
 		batch.add(c)
 		lost = append(lost, c)
 	}
-	for t, err := range r.Traces(Filter{unfinished: true}) {
+	for t, err := range r.Traces(Filter{unfinished: true, proofless: true}) {
 		if err != nil {
 			return nil, err
 		}
-		t.Culprit.State, t.Culprit.EndedBecause, t.Culprit.Proofs = event.StateLost, becauseKilled, nil
+		t.Culprit.State, t.Culprit.EndedBecause = event.StateLost, becauseKilled
 		if size, err := s.dir.markPartial(t.File.Path, becauseKilled); err == nil {
 			t.File.Size = size
 		}
@@ -149,22 +149,26 @@ func (s *Store) markLost() (lost []event.Capture, err error) {
 // it could do that itself, and marks them.
 func (s *Store) adoptOrphans() error {
 	r := &Reader{db: s.db, dir: s.dir.Path()}
-	known := map[string]bool{}
-	for t, err := range r.Traces(Filter{}) {
-		if err != nil {
-			return err
-		}
-		known[t.Event.ID] = true
+	known, err := idsOf(s.db, "SELECT id FROM traces")
+	if err != nil {
+		return err
 	}
-	captures := map[string]event.Capture{}
-	for c, err := range r.Captures(Filter{}) {
-		if err != nil {
-			return err
+	captures := map[string]event.Capture{} // of the orphans
+	capture := func(id string) event.Capture {
+		if c, ok := captures[id]; ok {
+			return c
 		}
-		captures[c.Event.ID] = c
+		c := event.Capture{Event: event.Meta{ID: id}}
+		for of, err := range r.Captures(Filter{Capture: id}) {
+			if err == nil {
+				c = of
+			}
+		}
+		captures[id] = c
+		return c
 	}
 	batch := newBatch()
-	err := fs.WalkDir(s.dir.root.FS(), tracesDir, func(name string, e fs.DirEntry, err error) error {
+	err = fs.WalkDir(s.dir.root.FS(), tracesDir, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
 			return nil // it is not there, or not ours
 		}
@@ -182,8 +186,7 @@ func (s *Store) adoptOrphans() error {
 			}
 		}
 		known[id.String()] = true
-		c := captures[path.Base(path.Dir(name))]
-		c.Event.ID = path.Base(path.Dir(name))
+		c := capture(path.Base(path.Dir(name)))
 		start := id.Timestamp()
 		batch.add(event.Trace{
 			Timestamp: start,

@@ -1,8 +1,10 @@
 package evidence
 
 import (
+	"bytes"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 
 	"culprit/internal/event"
@@ -17,7 +19,7 @@ func (s *Store) Redact(p *redact.Patterns) { s.dir.Redact(p) }
 // use.
 func (d *Directory) Redact(p *redact.Patterns) { d.mask.Store(p) }
 
-// masked returns a document with its command lines masked. Documents share processes:
+// masked returns a document with what it says of processes masked. Documents share processes:
 // those that it changes it copies, except for those in a hit, which is ours.
 func (s *Store) masked(change any) any {
 	p := s.dir.mask.Load()
@@ -52,7 +54,9 @@ func (s *Store) masked(change any) any {
 }
 
 func maskProcess(p *redact.Patterns, process *event.Process) {
-	process.CommandLine = p.Text(process.CommandLine)
+	for _, text := range []*string{&process.CommandLine, &process.Executable, &process.Name, &process.WorkingDirectory} {
+		*text = p.Text(*text)
+	}
 	process.Parent = maskedParent(p, process.Parent)
 }
 
@@ -84,5 +88,24 @@ func maskLines(f *os.File, p *redact.Patterns) io.WriteCloser {
 	if p == nil {
 		return f
 	}
-	return maskedFile{p.Masker(f.Write), f}
+	return maskedFile{p.Masker(f.Write, spare), f}
+}
+
+// stamp is what strace puts before each line: thread and time.
+var stamp = regexp.MustCompile(`^[0-9]+ +[0-9]+\.[0-9]+ `)
+
+// foreign are the comments of a trace that hold what others wrote.
+var foreign = []string{"executable", "command line", "directory", "parent", "origin", "became"}
+
+// spare returns how many bytes at the beginning of a trace's line are ours and strace's:
+// they are needed to read it.
+func spare(line []byte) int {
+	comment, ok := bytes.CutPrefix(line, []byte("# "))
+	if !ok {
+		return len(stamp.Find(line))
+	}
+	if key, _, ok := bytes.Cut(comment, []byte(": ")); ok && slices.Contains(foreign, string(key)) {
+		return len("# ") + len(key) + len(": ")
+	}
+	return len(line)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"culprit/evidence/tracefile"
+	"culprit/internal/event"
 	"culprit/internal/text"
 )
 
@@ -26,15 +27,22 @@ type Keeper struct {
 	bounds *atomic.Pointer[Bounds] // replaced as a whole by SetBounds
 	log    *slog.Logger
 	short  chan struct{} // somebody found too little free disk
-	untold []Removal     // files that were removed, not yet noted in the catalogue
+	losses []event.Loss  // of the transaction
+	// recorded is told of each loss that is in the catalogue now.
+	recorded func(event.Loss)
+	untold   []Removal // files that were removed, not yet noted in the catalogue
 }
 
 // Keeper returns what keeps the store within the bounds. It must not be used once
 // the store is closed.
-func (s *Store) Keeper(b Bounds) *Keeper { return newKeeper(s.dir, s.db, b, s.log) }
+func (s *Store) Keeper(b Bounds) *Keeper {
+	k := newKeeper(s.dir, s.db, b, s.log)
+	k.recorded = func(l event.Loss) { s.queue <- swept(l) }
+	return k
+}
 
 func newKeeper(dir *Directory, db *sql.DB, b Bounds, log *slog.Logger) *Keeper {
-	k := &Keeper{dir: dir, db: db, bounds: new(atomic.Pointer[Bounds]), log: log, short: make(chan struct{}, 1)}
+	k := &Keeper{dir: dir, db: db, bounds: new(atomic.Pointer[Bounds]), log: log, short: make(chan struct{}, 1), recorded: func(event.Loss) {}}
 	k.SetBounds(b)
 	return k
 }

@@ -22,6 +22,7 @@ var expiring = [...]string{"hits", "captures", "traces", "programs", "proofs", "
 // change runs f in a transaction of its own. The catalogue has one connection, so it
 // comes between two batches of the writer.
 func (k *Keeper) change(ctx context.Context, f func(*sql.Tx) error) error {
+	k.losses = nil
 	tx, err := k.db.BeginTx(ctx, nil)
 	if err == nil {
 		defer tx.Rollback()
@@ -32,6 +33,9 @@ func (k *Keeper) change(ctx context.Context, f func(*sql.Tx) error) error {
 	}
 	if err != nil {
 		return fmt.Errorf("change the catalogue: %w", err)
+	}
+	for _, l := range k.losses {
+		k.recorded(l)
 	}
 	return nil
 }
@@ -54,7 +58,7 @@ func (k *Keeper) tell(ctx context.Context) error {
 				}
 				count[what+" files removed: "+r.Why]++
 			}
-			return lose(tx, count)
+			return k.lose(tx, count)
 		})
 		if err != nil {
 			return err
@@ -65,12 +69,13 @@ func (k *Keeper) tell(ctx context.Context) error {
 }
 
 // lose records losses.
-func lose(tx *sql.Tx, count map[string]uint64) error {
+func (k *Keeper) lose(tx *sql.Tx, count map[string]uint64) error {
 	for what, n := range count {
 		l := event.NewLoss(what, n)
-		if _, err := tx.Exec(insertLoss, l.Event.ID, what, n, document(l)); err != nil {
+		if _, err := tx.Exec(putLoss, l.Event.ID, what, n, document(l)); err != nil {
 			return err
 		}
+		k.losses = append(k.losses, l)
 	}
 	return nil
 }
@@ -113,7 +118,7 @@ func (k *Keeper) expire(ctx context.Context, horizon string, gone map[string]int
 				if err != nil || n == 0 || table == "losses" {
 					return err
 				}
-				return lose(tx, map[string]uint64{table + " removed from the catalogue: older than evidence.keep": uint64(n)})
+				return k.lose(tx, map[string]uint64{table + " removed from the catalogue: older than evidence.keep": uint64(n)})
 			})
 			if err != nil {
 				return err
@@ -173,7 +178,7 @@ func (k *Keeper) shrink(ctx context.Context, gone map[string]int64) error {
 					lost[table+" removed from the catalogue: it was larger than half of evidence.max_bytes"] = uint64(n)
 				}
 			}
-			return lose(tx, lost)
+			return k.lose(tx, lost)
 		})
 		if err != nil {
 			return err
@@ -195,7 +200,7 @@ func (k *Keeper) shrinkProofs(ctx context.Context, gone map[string]int64) (n int
 		}
 		gone["proofs"] += n
 		gone["hits"] += hits
-		return lose(tx, map[string]uint64{"proofs and their hits removed from the catalogue, not the first of their traces: it was larger than half of evidence.max_bytes": uint64(n)})
+		return k.lose(tx, map[string]uint64{"proofs and their hits removed from the catalogue, not the first of their traces: it was larger than half of evidence.max_bytes": uint64(n)})
 	})
 	return n, err
 }

@@ -137,12 +137,17 @@ func (k *Keeper) free() (int64, error) {
 	return int64(st.Bavail) * st.Bsize, nil
 }
 
-// catalogueSize is how many bytes the catalogue uses. Its file may be larger: it does
-// not shrink, but what is free in it is used again.
+// catalogueSize is how many bytes the catalogue uses, without the events that wait to be
+// sent out, which have a bound of their own. Its file may be larger: it does not shrink,
+// but what is free in it is used again.
 func catalogueSize(db *sql.DB) (size int64, err error) {
 	const query = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
 	if err := db.QueryRow(query).Scan(&size); err != nil {
 		return 0, fmt.Errorf("ask for the size of the catalogue: %w", err)
 	}
-	return size, nil
+	var waiting, events int64
+	if err := db.QueryRow(waitingSize).Scan(&waiting, &events); err != nil {
+		return 0, fmt.Errorf("ask for the size of the events that wait: %w", err)
+	}
+	return max(0, size-events), nil
 }

@@ -283,18 +283,12 @@ const retryEvery = time.Second
 // the batch does not keep is lost, too.
 func (s *Store) writeBatch(b *batch) error {
 	lost := s.dropped.Swap(0)
-	told := event.NewLoss("hits, proofs and programs not recorded: the catalogue could not be written, or not fast enough", lost)
+	var told event.Loss
 	if lost > 0 {
+		told = event.NewLoss("hits, proofs and programs not recorded: the catalogue could not be written, or not fast enough", lost)
 		b.add(told)
 	}
-	unsent := s.writer.out.overflow()
-	if unsent > 0 {
-		b.add(event.NewLoss(eventsLost, unsent))
-	}
 	err := s.writeOnce(b)
-	if err == nil && unsent > 0 {
-		s.writer.out.dropped -= unsent
-	}
 	if err != nil {
 		b.losses = slices.DeleteFunc(b.losses, func(l event.Loss) bool { return l.Event.ID == told.Event.ID })
 		s.dropped.Add(lost + b.unkept())
@@ -322,5 +316,8 @@ func (s *Store) writeOnce(b *batch) error {
 		return failed
 	}
 	b.add(damaged(aside, err))
+	if n := s.writer.out.givenUp(); n > 0 {
+		b.add(event.NewLoss(eventsLost, n))
+	}
 	return b.write(s.writer)
 }

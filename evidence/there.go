@@ -74,7 +74,6 @@ func (s *Store) renew(cause error) (aside string, err error) {
 		return "", errors.Join(cause, fmt.Errorf("begin a new catalogue: %w", err))
 	}
 	s.renewed = time.Now()
-	s.writer.out.givenUp()
 	s.log.Error("the catalogue was damaged or replaced: what is in its place is kept aside, and a new one begins", "aside", filepath.Join(s.dir.Path(), aside), "error", cause)
 	return aside, nil
 }

@@ -26,16 +26,10 @@ func (l *logControl) set(c *config.Config) {
 	l.mask.Store(c.Capture.Redaction())
 }
 
-// masked masks the text of an attribute.
+// masked masks an attribute whose text is others'.
 func (l *logControl) masked(a slog.Attr) slog.Attr {
-	mask := l.mask.Load()
-	if mask == nil {
-		return a
-	}
-	if err, ok := a.Value.Any().(error); ok {
-		a.Value = slog.StringValue(mask.Text(err.Error()))
-	} else if a.Value.Kind() == slog.KindString {
-		a.Value = slog.StringValue(mask.Text(a.Value.String()))
+	if a.Key == "command_line" || a.Key == "text" || a.Key == "detail" {
+		a.Value = slog.StringValue(l.mask.Load().Text(a.Value.String()))
 	}
 	return a
 }

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -31,22 +33,21 @@ func OpenFile(path string) (*File, error) {
 		return nil, fmt.Errorf("events.file: make its directory: %w", err)
 	}
 	o := &File{path: path}
-	if err := o.open(); err != nil {
+	last, err := o.open()
+	if err != nil {
 		return nil, err
 	}
-	last, err := repair(o.f)
-	if err != nil {
-		o.f.Close()
-		return nil, fmt.Errorf("events.file %s: %w", path, err)
+	if o.taken = last; last == 0 { // it was renamed, and there is nothing new yet
+		o.taken = lastOfRenamed(path)
 	}
-	o.taken = max(last, lastOfRenamed(path))
 	return o, nil
 }
 
-func (o *File) open() error {
+// open opens the file, and returns the number of its last event.
+func (o *File) open() (last uint64, err error) {
 	f, err := os.OpenFile(o.path, os.O_RDWR|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
-		return fmt.Errorf("events.file: %w", err)
+		return 0, fmt.Errorf("events.file: %w", err)
 	}
 	info, err := f.Stat()
 	switch {
@@ -58,12 +59,15 @@ func (o *File) open() error {
 	case unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil:
 		err = errors.New("another culprit writes to it: give each a file of its own")
 	}
+	if err == nil {
+		last, err = repair(f)
+	}
 	if err != nil {
 		f.Close()
-		return fmt.Errorf("events.file %s: %w", o.path, err)
+		return 0, fmt.Errorf("events.file %s: %w", o.path, err)
 	}
 	o.f = f
-	return nil
+	return last, nil
 }
 
 // tailSize is how much of a file is read to find its last line: many times the longest.
@@ -72,7 +76,7 @@ const tailSize = 4 << 20
 // repair cuts off the beginning of a line at the end of a file, and returns the number
 // of its last event, 0 if it is empty.
 func repair(f *os.File) (uint64, error) {
-	size, err := f.Seek(0, 2)
+	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil || size == 0 {
 		return 0, err
 	}
@@ -81,23 +85,27 @@ func repair(f *os.File) (uint64, error) {
 		return 0, err
 	}
 	whole := tail[:bytes.LastIndexByte(tail, '\n')+1]
-	if len(whole) == 0 && len(tail) == tailSize {
-		return 0, errors.New("it holds something else than events: name another file")
+	last, ok := lastIn(whole)
+	if len(whole) == 0 {
+		ok = bytes.HasPrefix(tail, []byte(`{"ecs":`)) // the beginning of the first
 	}
-	var last uint64
-	if len(whole) > 0 {
-		line := whole[bytes.LastIndexByte(whole[:len(whole)-1], '\n')+1:]
-		var ok bool
-		if last, ok = sequence(line); !ok {
-			return 0, errors.New("its last line is no event of culprit: name another file, or move this one away")
-		}
-	} else if !bytes.HasPrefix(tail, []byte(`{"ecs":`)) {
-		return 0, errors.New("it holds something else than events: name another file")
+	if !ok {
+		return 0, errors.New("it has no event of culprit at its end: name another file, or move this one away")
 	}
 	if cut := len(tail) - len(whole); cut > 0 {
 		return last, f.Truncate(size - int64(cut))
 	}
 	return last, nil
+}
+
+// lastIn finds the last event in lines, behind which others may have written something.
+func lastIn(lines []byte) (last uint64, ok bool) {
+	for !ok && len(lines) > 0 {
+		begin := bytes.LastIndexByte(lines[:len(lines)-1], '\n') + 1
+		last, ok = sequence(lines[begin:])
+		lines = lines[:begin]
+	}
+	return last, ok
 }
 
 // sequence reads the number of an event's line.
@@ -111,14 +119,18 @@ func sequence(line []byte) (uint64, bool) {
 	return e.Event.Sequence, json.Unmarshal(line, &e) == nil && e.Event.Module == "culprit"
 }
 
-// lastOfRenamed looks for the last event in the newest of the files that have the
-// path's name and something more, as logrotate names them. It is 0 if there is none.
+// renamed is what logrotate and its like put behind a file's name.
+var renamed = regexp.MustCompile(`^[.-][0-9]`)
+
+// lastOfRenamed looks for the last event in the newest of the files that the path may
+// have been renamed to. It is 0 if there is none.
 func lastOfRenamed(path string) (last uint64) {
 	entries, _ := os.ReadDir(filepath.Dir(path))
 	var newest fs.FileInfo
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() || info.Name() == filepath.Base(path) || !strings.HasPrefix(info.Name(), filepath.Base(path)) {
+		behind, ok := strings.CutPrefix(e.Name(), filepath.Base(path))
+		if err != nil || !info.Mode().IsRegular() || !ok || !renamed.MatchString(behind) {
 			continue
 		}
 		if newest == nil || info.ModTime().After(newest.ModTime()) {
@@ -137,8 +149,7 @@ func lastOfRenamed(path string) (last uint64) {
 	if _, err := f.ReadAt(tail, newest.Size()-int64(len(tail))); err != nil {
 		return 0
 	}
-	tail = bytes.TrimSuffix(tail, []byte("\n"))
-	last, _ = sequence(tail[bytes.LastIndexByte(tail, '\n')+1:])
+	last, _ = lastIn(tail)
 	return last
 }
 
@@ -147,7 +158,7 @@ func (o *File) Send(_ context.Context, events []Event) error {
 	if err := o.follow(); err != nil {
 		return err
 	}
-	size, err := o.f.Seek(0, 2)
+	size, err := o.f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return fmt.Errorf("events.file: %w", err)
 	}
@@ -183,7 +194,7 @@ func (o *File) follow() error {
 		return nil
 	}
 	old := o.f
-	if err := o.open(); err != nil {
+	if _, err := o.open(); err != nil {
 		return err
 	}
 	return old.Close()

@@ -114,6 +114,28 @@ func TestFileRepairs(t *testing.T) {
 	}
 }
 
+// What others wrote behind our events does not end the hunt, and neither does what a
+// second culprit calls its file.
+func TestFileOfOthers(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "events")
+	if err := os.WriteFile(path, []byte(text(events(1, 2))+"{}\nnote\n\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := mustOpen(t, path)
+	if o.Taken() != 2 {
+		t.Errorf("up to %d, want 2", o.Taken())
+	}
+	send(t, o, 3, 3)
+	o.Close(context.Background())
+	if err := os.Rename(path, path+"-second"); err != nil {
+		t.Fatal(err)
+	}
+	if o = mustOpen(t, path); o.Taken() != 0 {
+		t.Errorf("the file of another one was taken for ours: up to %d", o.Taken())
+	}
+}
+
 // What is no file of events is never touched.
 func TestFileRefuses(t *testing.T) {
 	t.Parallel()
@@ -123,8 +145,8 @@ func TestFileRefuses(t *testing.T) {
 		says string
 	}{
 		"passwd":   {func(p string) error { return os.WriteFile(p, []byte("root:x:0:0\n"), 0o600) }, "no event"},
-		"no line":  {func(p string) error { return os.WriteFile(p, []byte("something"), 0o600) }, "something else"},
-		"big":      {func(p string) error { return os.WriteFile(p, make([]byte, tailSize+1), 0o600) }, "something else"},
+		"no line":  {func(p string) error { return os.WriteFile(p, []byte("something"), 0o600) }, "no event"},
+		"big":      {func(p string) error { return os.WriteFile(p, make([]byte, tailSize+1), 0o600) }, "no event"},
 		"open":     {func(p string) error { return os.WriteFile(p, nil, 0o622) }, "others could write"},
 		"link":     {func(p string) error { return os.Symlink("/etc/passwd", p) }, "too many levels"},
 		"fifo":     {func(p string) error { return unix.Mkfifo(p, 0o600) }, "ordinary file"},

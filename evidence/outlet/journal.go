@@ -25,13 +25,20 @@ func OpenJournal() (*Journal, error) {
 // Send sends events.
 func (j *Journal) Send(ctx context.Context, events []Event) error {
 	for _, e := range events {
-		if err := ctx.Err(); err != nil {
-			return err
+		// A journald that hangs holds up the sender for ever.
+		sent := make(chan error, 1)
+		go func() {
+			sent <- journal.Send(strings.TrimSuffix(e.Line, "\n"), journal.PriNotice, map[string]string{
+				"SYSLOG_IDENTIFIER": "culprit-events",
+				"CULPRIT_SEQUENCE":  strconv.FormatUint(e.Sequence, 10),
+			})
+		}()
+		var err error
+		select {
+		case err = <-sent:
+		case <-ctx.Done():
+			err = ctx.Err()
 		}
-		err := journal.Send(strings.TrimSuffix(e.Line, "\n"), journal.PriNotice, map[string]string{
-			"SYSLOG_IDENTIFIER": "culprit-events",
-			"CULPRIT_SEQUENCE":  strconv.FormatUint(e.Sequence, 10),
-		})
 		if err != nil {
 			return fmt.Errorf("send an event to journald: %w", err)
 		}

@@ -9,6 +9,8 @@ type Catalogue struct {
 	Waiting                      int
 	Dropped, Failures            uint64
 	Proofs, Probable, Uncompared uint64
+	Unsent                       int64
+	Lost                         uint64
 }
 
 // A Sweep is what came of looking through the evidence once.
@@ -88,6 +90,10 @@ func (e *evidence) Store(read func() Catalogue) {
 	count("culprit_proof_uncompared_total", "Hits and system calls that were not compared with each other; culprit prove can.", nil, func(c Catalogue) uint64 { return c.Uncompared })
 	count("culprit_catalogue_dropped_total", "Hits, proofs and programs that could not be written to the catalogue, or not in time.", nil, func(c Catalogue) uint64 { return c.Dropped })
 	count("culprit_catalogue_write_failures_total", "Transactions of the catalogue that failed.", nil, func(c Catalogue) uint64 { return c.Failures })
+	count("culprit_events_dropped_total", "Events that were not sent out, as too many waited.", nil, func(c Catalogue) uint64 { return c.Lost })
+	e.r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "culprit_events_waiting", Help: "Events that wait to be sent out.",
+	}, func() float64 { return float64(read().Unsent) }))
 	e.r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "culprit_catalogue_waiting", Help: "Changes that wait to be written to the catalogue.",
 	}, func() float64 { return float64(read().Waiting) }))

@@ -149,7 +149,7 @@ func TestStuck(t *testing.T) {
 func all() *Metrics {
 	m := New("1.0", "abc", some)
 	m.Rules([]string{"badzone"})
-	m.Store(func() Catalogue { return Catalogue{1, 2, 3, 4, 5, 6} })
+	m.Store(func() Catalogue { return Catalogue{1, 2, 3, 4, 5, 6, 7, 8} })
 	m.Waiting(func() int { return 7 })
 	return m
 }

@@ -76,21 +76,27 @@ func (p *Patterns) Text(s string) string {
 }
 
 // maxLine bounds what of a line is looked at as a whole. What is longer is masked from
-// there on, to the last byte of the line: nobody could say what is in it.
-const maxLine = 1 << 20
+// there on, to the last byte of the line: nobody could say what is in it. So is what comes
+// shortly before, which may be the beginning of a secret.
+const (
+	maxLine = 1 << 20
+	shortly = 4 << 10
+)
 
 // A Masker masks lines on their way into a writer. It is owned by one goroutine.
 type Masker struct {
 	patterns *Patterns
 	write    func([]byte) (int, error)
+	spare    func(line []byte) int
 	buf      []byte // the beginning of a line
 	long     bool   // a line of which more than maxLine has been written
 }
 
-// Masker returns a Masker that writes whole lines with write. Close it to write what
-// has no end of line yet.
-func (p *Patterns) Masker(write func([]byte) (int, error)) *Masker {
-	return &Masker{patterns: p, write: write}
+// Masker returns a Masker that writes whole lines with write. How many bytes at the
+// beginning of a line are never masked spare says. Close it to write what has no end of
+// line yet.
+func (p *Patterns) Masker(write func([]byte) (int, error), spare func(line []byte) int) *Masker {
+	return &Masker{patterns: p, write: write, spare: spare}
 }
 
 // Write takes all of b, or returns the error of the writer; how much of b is about
@@ -128,7 +134,10 @@ func (m *Masker) mask(line []byte) {
 	known := 0
 	if !m.long {
 		known = min(len(line), maxLine)
-		m.patterns.Bytes(line[:known])
+		m.patterns.Bytes(line[m.spare(line[:known]):known])
+		if len(line) > maxLine {
+			known = maxLine - shortly
+		}
 	}
 	fill(line[known:])
 }

@@ -15,6 +15,9 @@ func must(t testing.TB, patterns ...string) *Patterns {
 	return p
 }
 
+// none spares nothing.
+func none([]byte) int { return 0 }
+
 func TestText(t *testing.T) {
 	p := must(t, `password=([^&"]*)`, `AKIA[0-9A-Z]{16}`, `(?i)(?:-p|--pass )(\S+)`)
 	for in, want := range map[string]string{
@@ -55,7 +58,7 @@ func TestMasker(t *testing.T) {
 	want := "one password=***\ntwo\n\npassword=" + strings.Repeat("*", len(long)-len("password=")) + "\nafter password=*\nno end password=*"
 	for _, size := range []int{7, 4096, 65536, maxLine, len(in)} {
 		var out bytes.Buffer
-		m := must(t, `password=(\w*)`).Masker(out.Write)
+		m := must(t, `password=(\w*)`).Masker(out.Write, none)
 		for rest := []byte(in); len(rest) > 0; {
 			n := min(size, len(rest))
 			if size == 7 && len(rest) > 200 && len(rest) < len(in)-100 {
@@ -86,7 +89,7 @@ func FuzzMasker(f *testing.F) {
 			size = 1
 		}
 		var out bytes.Buffer
-		m := p.Masker(out.Write)
+		m := p.Masker(out.Write, none)
 		for rest := in; len(rest) > 0; {
 			n := min(size, len(rest))
 			m.Write(rest[:n])
@@ -111,7 +114,7 @@ func FuzzMasker(f *testing.F) {
 func BenchmarkMasker(b *testing.B) {
 	line := []byte(`812 1700000000.123456 sendto(3<UDP:[127.0.0.1:42392->127.0.0.1:53]>, "\0\1\1\0\0\1\0\0\0\0\0\0\1x\7badzone\4test\0\0\1\0\1", 32, MSG_NOSIGNAL, NULL, 0) = 32 <0.000031>` + "\n")
 	p := must(b, `password=([^&"]*)`, `AKIA[0-9A-Z]{16}`, `(?i)authorization: ([^"\\]*)`)
-	m := p.Masker(func(b []byte) (int, error) { return len(b), nil })
+	m := p.Masker(func(b []byte) (int, error) { return len(b), nil }, none)
 	b.SetBytes(int64(len(line)))
 	for b.Loop() {
 		m.Write(line)
