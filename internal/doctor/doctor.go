@@ -83,6 +83,7 @@ func Run(ctx context.Context, c *config.Config) []Check {
 		{"attaching", attaching},
 		{"gate", gate},
 		{"evidence directory", evidenceDir},
+		{"events", eventsOut},
 	}
 	var results []Check
 	for _, check := range checks {
