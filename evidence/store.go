@@ -162,7 +162,8 @@ func lock(d *Directory) (*os.File, error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock the evidence directory %s: another culprit runs with it: stop that one, or give this one another evidence.dir", d.Path())
+			pid, _ := Holder(d.Path())
+			return nil, fmt.Errorf("lock the evidence directory %s: another culprit runs with it (PID %d): stop that one, or give this one another evidence.dir", d.Path(), pid)
 		}
 		return nil, fmt.Errorf("lock the evidence directory: %w", err)
 	}

@@ -80,6 +80,9 @@ func ParseUser(s string) (User, error) {
 		return User{UID: uint32(n), Name: s}, nil
 	}
 	u, err := user.Lookup(s)
+	if unknown := user.UnknownUserError(""); err != nil && !errors.As(err, &unknown) {
+		return User{}, fmt.Errorf("look user %q up: %w: give the UID", s, err)
+	}
 	if err != nil {
 		return User{}, fmt.Errorf("no user %q in /etc/passwd: check the spelling, or give the UID", s)
 	}
