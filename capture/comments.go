@@ -39,8 +39,8 @@ func writeHeader(w io.Writer, t *tracer) {
 	line("executable", "%s", text.Escape(p.Executable))
 	line("command line", "%s", text.Escape(p.CommandLine))
 	line("directory", "%s", text.Escape(p.WorkingDirectory))
-	for parent := p.Parent; parent != nil; parent = parent.Parent {
-		line("parent", "%s", text.Escape(parent.String()))
+	for _, parent := range p.Ancestry() {
+		line("parent", "%s", text.Escape(parent))
 	}
 	if t.trace.Container != nil {
 		line("container", "%s", t.trace.Container.ID)
@@ -86,7 +86,11 @@ func describeOrigin(h *event.Hit) string {
 	o := &h.Culprit.Origin
 	switch o.Grade {
 	case event.GradeSocket:
-		return fmt.Sprintf("socket: process %s holds the packet's socket", h.Process)
+		others := ""
+		if n := len(o.Processes) + o.More; n > 0 {
+			others = " and shares it with " + text.Plural(n, "other")
+		}
+		return fmt.Sprintf("socket: process %s holds the packet's socket%s", h.Process, others)
 	case event.GradeCandidates:
 		var names []string
 		for i := range o.Processes {

@@ -21,7 +21,8 @@ const busyBacklog = 64
 // be waiting for.
 const restFactor = 9
 
-// maxCandidates bounds the processes described when nobody holds the socket.
+// maxCandidates bounds the processes described of those that hold the socket, and of the
+// user's when nobody does. A user can have thousands of either.
 const maxCandidates = 8
 
 // originFinder finds the process a packet came from: sock_diag names the socket
@@ -56,8 +57,8 @@ func (f *originFinder) find(h *event.Hit, in logged, backlog int) {
 	}
 	var all []int
 	holders, why := f.holders(h, in, &all)
-	if all := f.describe(holders); len(all) > 0 {
-		origin.Grade = event.GradeSocket
+	if all, more := f.describe(oldestSecond(holders)); len(all) > 0 {
+		origin.Grade, origin.More = event.GradeSocket, more
 		h.Process, origin.Processes = &all[0], all[1:]
 		if id := f.fs.ContainerID(h.Process.PID); id != "" {
 			h.Container = &event.Container{ID: id}
@@ -83,13 +84,24 @@ func (f *originFinder) find(h *event.Hit, in logged, backlog int) {
 		candidates = candidates[len(candidates)-maxCandidates:]
 	}
 	f.remember(candidates...)
-	if origin.Processes = f.describe(candidates); len(origin.Processes) > 0 {
+	if origin.Processes, _ = f.describe(candidates); len(origin.Processes) > 0 {
 		origin.Grade = event.GradeCandidates
 	}
 }
 
-// holders finds the processes that hold the packet's socket, or says why not. It
-// lists /proc into all if it needs to.
+// oldestSecond puts the oldest of some processes, which are the youngest first, behind the
+// youngest. Of many that share a socket it is who opened it, and the others are its
+// children; who of them sends is most likely young.
+func oldestSecond(pids []int) []int {
+	if len(pids) < 3 {
+		return pids
+	}
+	oldest := len(pids) - 1
+	return slices.Insert(slices.Clone(pids[:oldest]), 1, pids[oldest])
+}
+
+// holders finds the processes that hold the packet's socket, the youngest first, or says
+// why not. It lists /proc into all if it needs to.
 func (f *originFinder) holders(h *event.Hit, in logged, all *[]int) (pids []int, why string) {
 	var protocol sockdiag.Protocol
 	switch h.Network.Transport {
@@ -186,15 +198,18 @@ func (f *originFinder) is(pid int, uid uint32) bool {
 	return err == nil && s.Of(uid)
 }
 
-// describe tells of the processes that are still there.
-func (f *originFinder) describe(pids []int) []event.Process {
-	var ps []event.Process
-	for _, pid := range pids {
+// describe tells of the processes that are still there, up to maxCandidates of them, and
+// counts those that it did not get to.
+func (f *originFinder) describe(pids []int) (ps []event.Process, more int) {
+	for i, pid := range pids {
+		if len(ps) == maxCandidates {
+			return ps, len(pids) - i
+		}
 		if p, err := f.fs.Describe(pid, f.users); err == nil {
 			ps = append(ps, p)
 		}
 	}
-	return ps
+	return ps, 0
 }
 
 // list lists /proc once for one hit.

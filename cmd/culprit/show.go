@@ -229,10 +229,8 @@ func (s shower) forwards(h *event.Hit) error {
 func (s shower) process(p *event.Process) {
 	s.line("process", "%s", p)
 	s.line("", "executable %s, directory %s, started %s, real user %s", p.Executable, p.WorkingDirectory, text.Time(p.Start), p.RealUser)
-	indent := ""
-	for parent := p.Parent; parent != nil; parent = parent.Parent {
-		s.line("", "%sof %s", indent, parent)
-		indent += " "
+	for depth, parent := range p.Ancestry() {
+		s.line("", "%sof %s", strings.Repeat(" ", depth), parent)
 	}
 }
 

@@ -37,9 +37,12 @@ func Comment(h *event.Hit, proof *event.Proof, traceFile string) string {
 			how = "it sent the packet"
 		}
 		line("process", "%s (%s)", &p, how)
-		for parent := p.Parent; parent != nil; parent = parent.Parent {
+		for _, parent := range p.Ancestry() {
 			line("started by", "%s", parent)
 		}
+	}
+	if h.Process != nil && o.More > 0 {
+		line("process", "and %d more that held the packet's socket", o.More)
 	}
 	if h.Process == nil {
 		for i := range o.Processes {

@@ -219,7 +219,7 @@ func (x *index) packet(h *event.Hit, shown map[int]bool) packet {
 		r.From = "its proof is not in this report"
 	case h.Process != nil:
 		r.From = clip(h.Process.String(), maxLabel)
-		if n := len(h.Culprit.Origin.Processes); n > 0 {
+		if n := len(h.Culprit.Origin.Processes) + h.Culprit.Origin.More; n > 0 {
 			r.From += fmt.Sprintf(" and %d that share its socket", n)
 		}
 	case sure == guessed:

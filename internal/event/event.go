@@ -121,7 +121,10 @@ type Process struct {
 	WorkingDirectory string    `json:"working_directory,omitempty"`
 	RealUser         *User     `json:"real_user,omitempty"`
 	Parent           *Process  `json:"parent,omitempty"`
-	ExitCode         *int      `json:"exit_code,omitempty"` // 128+n when killed by signal n
+	// LeftOut counts the processes between this one and Parent that are not described, as
+	// the chain is too long; without a Parent, those above it: one or more.
+	LeftOut  int  `json:"parents_left_out,omitempty"`
+	ExitCode *int `json:"exit_code,omitempty"` // 128+n when killed by signal n
 }
 
 // String names the process for people: "812 php cron.php".
@@ -134,6 +137,23 @@ func (p *Process) String() string {
 		what = p.Name
 	}
 	return fmt.Sprintf("%d %s", p.PID, what)
+}
+
+// Ancestry names the process's parents for people, the nearest first, and how many were
+// left out.
+func (p *Process) Ancestry() (lines []string) {
+	for at := p; at != nil; at = at.Parent {
+		if at != p {
+			lines = append(lines, at.String())
+		}
+		switch {
+		case at.LeftOut > 0 && at.Parent != nil:
+			lines = append(lines, fmt.Sprintf("… (%d not described)", at.LeftOut))
+		case at.LeftOut > 0:
+			lines = append(lines, "… (others that are not described)")
+		}
+	}
+	return lines
 }
 
 // Container is the container that a process runs in.
@@ -165,7 +185,7 @@ type Origin struct {
 	// Processes are the candidates; if the grade is "socket", those that hold it
 	// beside the document's "process".
 	Processes []Process `json:"processes,omitempty"`
-	// More counts candidates that were left out of Processes.
+	// More counts those that were left out of Processes.
 	More int `json:"more,omitempty"`
 }
 

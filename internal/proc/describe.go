@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"encoding/json"
 	"os/user"
 	"strconv"
 	"strings"
@@ -14,7 +15,13 @@ import (
 type Users struct {
 	mu      sync.Mutex
 	names   map[uint32]string
-	parents map[parentKey]event.Process
+	parents map[parentKey]ancestor
+}
+
+// ancestor is a parent without its own, and how many bytes that takes as JSON.
+type ancestor struct {
+	event.Process
+	size int
 }
 
 // parentKey names a parent and the program it is: the name changes by execve.
@@ -26,18 +33,18 @@ type parentKey struct {
 // maxRemembered bounds each of the two memories.
 const maxRemembered = 4096
 
-func (u *Users) parent(k parentKey) (event.Process, bool) {
+func (u *Users) parent(k parentKey) (ancestor, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	p, ok := u.parents[k]
 	return p, ok
 }
 
-func (u *Users) remember(k parentKey, p event.Process) {
+func (u *Users) remember(k parentKey, p ancestor) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.parents == nil || len(u.parents) >= maxRemembered {
-		u.parents = map[parentKey]event.Process{}
+		u.parents = map[parentKey]ancestor{}
 	}
 	u.parents[k] = p
 }
@@ -66,12 +73,22 @@ func (u *Users) User(uid uint32) event.User {
 	return event.User{ID: strconv.FormatUint(uint64(uid), 10), Name: u.Name(uid)}
 }
 
-// MaxCommandLine is how much of a command line is kept, in bytes; of parents it is
-// less. Programs can make them megabytes long, and each hit holds a chain of them.
-const (
-	MaxCommandLine       = 4096
-	maxParentCommandLine = 512
+// MaxCommandLine is how much of a command line is kept, in bytes of JSON. Programs can
+// make them megabytes long.
+const MaxCommandLine = 4096
+
+// keep is how much is kept of what a process says of itself, in bytes of JSON, see
+// [event.Cut]. Of parents it is less: each hit holds a chain of them.
+type keep struct{ commandLine, path int }
+
+var (
+	ofProcess = keep{commandLine: MaxCommandLine, path: 1024}
+	ofParent  = keep{commandLine: 512, path: 256}
 )
+
+// maxAncestry is how many bytes of JSON all parents of a process may take. A chain of 20
+// takes 8 KB, if nobody makes it long.
+const maxAncestry = 16 << 10
 
 // CommandLine reads the command line, its arguments joined by spaces. A long one
 // is cut and ends in "…"; it is empty if it cannot be read.
@@ -82,30 +99,25 @@ func (fs FS) commandLine(pid, most int) string {
 	return JoinArgs(args, most)
 }
 
-// JoinArgs joins arguments by spaces and cuts what is longer than most bytes.
-func JoinArgs(args []string, most int) string {
-	s := strings.Join(args, " ")
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
-}
+// JoinArgs joins arguments by spaces and cuts what takes more than most bytes as JSON.
+func JoinArgs(args []string, most int) string { return event.Cut(strings.Join(args, " "), most) }
 
 // maxParents bounds the chain of parents that is followed; a machine's deepest
 // is rarely over 20.
 const maxParents = 64
 
 // Describe tells all there is to know of a live process, its parents up to PID 1
-// included. What cannot be read is left out; the error is [ErrGone], or says why
-// not even /proc/PID/stat can be read.
+// included. Of a chain that is too long the middle is left out, and counted. What cannot
+// be read is left out, too; the error is [ErrGone], or says why not even /proc/PID/stat
+// can be read.
 func (fs FS) Describe(pid int, users *Users) (event.Process, error) {
 	st, err := fs.Stat(pid)
 	if err != nil {
 		return event.Process{}, err
 	}
-	p, ppid := fs.describeOne(st, MaxCommandLine, users), st.PPID
-	last := &p
-	for n := 0; ppid > 0 && n < maxParents; n++ {
+	p, ppid := fs.describeOne(st, ofProcess, users), st.PPID
+	var parents []ancestor
+	for ppid > 0 && len(parents) < maxParents {
 		st, err := fs.Stat(ppid)
 		if err != nil {
 			break
@@ -113,25 +125,65 @@ func (fs FS) Describe(pid int, users *Users) (event.Process, error) {
 		k := parentKey{st.ID, st.Comm}
 		parent, known := users.parent(k)
 		if !known {
-			parent = fs.describeOne(st, maxParentCommandLine, users)
+			parent = newAncestor(fs.describeOne(st, ofParent, users))
 			users.remember(k, parent)
 		}
-		last.Parent = &parent
-		last, ppid = &parent, st.PPID
+		parents, ppid = append(parents, parent), st.PPID
 	}
+	if len(parents) == maxParents && ppid > 0 {
+		parents[maxParents-1].LeftOut = 1 // or more: nobody went on looking
+	}
+	link(&p, parents)
 	return p, nil
 }
 
-func (fs FS) describeOne(st Stat, most int, users *Users) event.Process {
+func newAncestor(p event.Process) ancestor {
+	counts := p
+	counts.LeftOut = maxParents // as it may have to
+	b, _ := json.Marshal(counts)
+	return ancestor{p, len(`,"parent":`) + len(b)}
+}
+
+// link sets the parents of a process, the nearest and the uppermost ones of those that
+// have room in maxAncestry: who started it, and what all of it stems from.
+func link(p *event.Process, parents []ancestor) {
+	near, far := 0, len(parents)
+	for left, up := maxAncestry, false; near < far; up = !up {
+		next := near
+		if up {
+			next = far - 1
+		}
+		if left -= parents[next].size; left < 0 {
+			break
+		}
+		if up {
+			far--
+		} else {
+			near++
+		}
+	}
+	last := p
+	for i := range parents {
+		if i >= near && i < far {
+			last.LeftOut++
+			continue
+		}
+		parent := parents[i].Process
+		last.Parent, last = &parent, &parent
+	}
+}
+
+func (fs FS) describeOne(st Stat, most keep, users *Users) event.Process {
 	pid := st.PID
 	p := event.Process{PID: pid, EntityID: st.ID.String(), Start: StartTime(st.Start), Name: st.Comm}
 	if status, err := fs.Status(pid); err == nil {
 		u := users.User(status.UID.Real)
 		p.RealUser = &u
 	}
-	p.Executable, _ = fs.Executable(pid)
-	p.WorkingDirectory, _ = fs.WorkingDirectory(pid)
-	p.CommandLine = fs.commandLine(pid, most)
+	executable, _ := fs.Executable(pid)
+	directory, _ := fs.WorkingDirectory(pid)
+	p.Executable, p.WorkingDirectory = event.Cut(executable, most.path), event.Cut(directory, most.path)
+	p.CommandLine = fs.commandLine(pid, most.commandLine)
 	return p
 }
 
