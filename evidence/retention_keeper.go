@@ -65,12 +65,17 @@ const (
 func (k *Keeper) Run(ctx context.Context) {
 	for wasShort := false; ; {
 		begin := time.Now()
-		r, err := k.sweepThere(ctx)
+		var r Report
+		gone := k.dir.there() // which room tells
+		err := gone
+		if gone == nil {
+			r, err = k.sweep(ctx)
+		}
 		took := time.Since(begin)
 		if k.Swept != nil {
 			k.Swept(r, err)
 		}
-		if err != nil && ctx.Err() == nil {
+		if err != nil && gone == nil && ctx.Err() == nil {
 			k.log.Error("the evidence could not be kept within its bounds", "error", err)
 		}
 		if n := len(r.Removed); n > 0 {
@@ -93,14 +98,6 @@ func (k *Keeper) Run(ctx context.Context) {
 		case <-time.After(max(keepEvery, took*keepShare)):
 		}
 	}
-}
-
-// sweepThere is sweep where the directory is in its place. That it is not is told by room.
-func (k *Keeper) sweepThere(ctx context.Context) (Report, error) {
-	if k.dir.there() != nil {
-		return Report{}, nil
-	}
-	return k.sweep(ctx)
 }
 
 // Room returns an error if there is too little free disk for a new trace, or the directory

@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"os"
@@ -51,6 +52,16 @@ func losses(t *testing.T, dir string) (text string) {
 	return text
 }
 
+// sweepOnce runs the Keeper for one sweep, and returns what that tells of itself.
+func sweepOnce(t *testing.T, k *Keeper) (err error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	k.Swept = func(_ Report, its error) { err = its; cancel() }
+	k.Run(ctx)
+	return err
+}
+
 // An evidence directory that is moved is not written to until it is back, nor is another
 // one in its place; what could not be recorded meanwhile is counted.
 func TestMoved(t *testing.T) {
@@ -81,6 +92,9 @@ func TestMoved(t *testing.T) {
 		if err := k.Room(); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("room for a trace: %v, want %q", err, says)
 		}
+		if err := sweepOnce(t, k); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("a sweep says %v, want %q", err, says)
+		}
 	}
 	refused("was moved or removed")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -98,6 +112,9 @@ func TestMoved(t *testing.T) {
 	}
 	has(t, s, dir)
 	if err := k.Room(); err != nil {
+		t.Error(err)
+	}
+	if err := sweepOnce(t, k); err != nil {
 		t.Error(err)
 	}
 	if err := s.Close(); err != nil {
