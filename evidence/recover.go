@@ -68,18 +68,21 @@ func isCorrupt(err error) bool {
 	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
 }
 
-// damaged is the loss of a catalogue that was damaged, or somehow replaced.
+// damaged is the loss of a catalogue that was damaged and is kept aside, or is not there.
 func damaged(aside string, cause error) event.Loss {
-	if errors.Is(cause, errReplaced) {
+	if aside == "" {
 		return event.NewLoss(cause.Error()+" while culprit ran, with its hits and captures", 1)
 	}
 	return event.NewLoss("the catalogue was damaged, its hits and captures are in "+aside, 1)
 }
 
+// asidePrefix is what the names of catalogues begin with that are kept aside.
+const asidePrefix = catalogueName + ".damaged-"
+
 // setAside renames a damaged catalogue and returns its new name. Trace files stay; the
 // next catalogue lists them.
 func (s *Store) setAside() (aside string, err error) {
-	aside = catalogueName + ".damaged-" + time.Now().UTC().Format("20060102T150405.000")
+	aside = asidePrefix + time.Now().UTC().Format("20060102T150405.000")
 	for _, suffix := range catalogueFiles {
 		err := s.dir.root.Rename(catalogueName+suffix, aside+suffix)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -52,7 +52,8 @@ func (s *Store) catalogueThere() error {
 const renewEvery = time.Hour
 
 // renew keeps a catalogue aside that was damaged or replaced while we run, and begins a new
-// one in its place. The writer calls it.
+// one in its place. It returns the new name of ours, or "" if that is not there. The writer
+// calls it.
 func (s *Store) renew(cause error) (aside string, err error) {
 	if !s.renewed.IsZero() && time.Since(s.renewed) < renewEvery {
 		return "", cause
@@ -61,8 +62,12 @@ func (s *Store) renew(cause error) (aside string, err error) {
 	// next finds it too old, and gets a new one, to the new file.
 	s.db.SetConnMaxLifetime(time.Nanosecond)
 	defer s.db.SetConnMaxLifetime(0)
-	if aside, err = s.setAside(); err != nil {
+	moved, err := s.setAside()
+	if err != nil {
 		return "", errors.Join(cause, err)
+	}
+	if aside = s.keptAside(); aside != "" && errors.Is(cause, errReplaced) {
+		moved, cause = aside, errors.New("it was kept aside before, when no new one could begin")
 	}
 	if err = upgrade(s.db, 0); err == nil {
 		s.file, err = s.dir.root.Lstat(catalogueName)
@@ -74,6 +79,19 @@ func (s *Store) renew(cause error) (aside string, err error) {
 		return "", errors.Join(cause, fmt.Errorf("begin a new catalogue: %w", err))
 	}
 	s.renewed = time.Now()
-	s.log.Error("the catalogue was damaged or replaced: what is in its place is kept aside, and a new one begins", "aside", filepath.Join(s.dir.Path(), aside), "error", cause)
+	s.log.Error("the catalogue was damaged or replaced: what is in its place is kept aside, and a new one begins", "aside", filepath.Join(s.dir.Path(), moved), "error", cause)
 	return aside, nil
+}
+
+// keptAside looks for the catalogue that we have open among those that were kept aside. It
+// may have been there since an attempt before, as on a full disk no new one can begin: then
+// it only looks removed.
+func (s *Store) keptAside() string {
+	there, _ := fs.Glob(s.dir.root.FS(), asidePrefix+"*")
+	for _, name := range there {
+		if info, err := s.dir.root.Lstat(name); err == nil && os.SameFile(info, s.file) {
+			return name
+		}
+	}
+	return ""
 }

@@ -3,6 +3,8 @@ package evidence
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -207,6 +209,49 @@ func TestRenew(t *testing.T) {
 				t.Errorf("after another start there are %v", again)
 			}
 		})
+	}
+}
+
+// If no new catalogue can begin, as the disk is full, the damaged one is not forgotten.
+func TestRenewOnFullDisk(t *testing.T) {
+	t.Parallel()
+	dir, done := smallDisk(t)
+	if done {
+		return
+	}
+	s := open(t, dir)
+	has(t, s, dir)
+	filler := filepath.Join(dir, "filler")
+	if err := os.WriteFile(filler, make([]byte, 9<<20), 0o600); err == nil {
+		t.Fatal("the disk is not full")
+	}
+	for range 2 { // nothing is queued, so the writer rests
+		if aside, err := s.renew(errors.New("it is malformed")); err == nil {
+			t.Fatalf("another catalogue began, of before is %q", aside)
+		}
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	has(t, s, dir)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	aside, err := filepath.Glob(filepath.Join(dir, asidePrefix+"*[0-9]"))
+	if err != nil || len(aside) != 1 {
+		t.Fatalf("kept aside are %v (%v), want one", aside, err)
+	}
+	if l := losses(t, dir); l != "1 the catalogue was damaged, its hits and captures are in "+filepath.Base(aside[0])+"\n" {
+		t.Errorf("the losses are %q", l)
+	}
+	kept, err := sql.Open("sqlite", "file:"+aside[0]+"?mode=ro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	var hits int
+	if err := kept.QueryRow("SELECT count(*) FROM hits").Scan(&hits); err != nil || hits == 0 {
+		t.Errorf("%s has %d hits (%v)", aside[0], hits, err)
 	}
 }
 
