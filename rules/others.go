@@ -41,7 +41,7 @@ func (p place) readOthers(f *found, lines, before []string) {
 		switch {
 		case !inFront && (!ok || note == "" || chain == p.chain || slices.Contains(lines[:i], line)):
 		case ok && p.onlyLogs(chain):
-			f.beside = max(f.beside, note) // the table is more than its chain
+			f.beside = further(f.beside, note) // the table is more than its chain
 		default:
 			f.first = f.first && !inFront
 		}

@@ -48,6 +48,23 @@ func TestTwoCulprits(t *testing.T) {
 	})
 }
 
+// Of what several culprits say about a table the most counts, in whatever order they do.
+func TestFurther(t *testing.T) {
+	t.Parallel()
+	for _, c := range [][3]string{
+		{"", "", ""},
+		{"", madeChain, madeChain},
+		{madeChain, madeChain, madeChain},
+		{"", madeTable, madeTable},
+		{madeChain, madeTable, madeTable},
+		{madeTable, madeTable, madeTable},
+	} {
+		if a, b := further(c[0], c[1]), further(c[1], c[0]); a != c[2] || b != c[2] {
+			t.Errorf("of %q and %q: %q and %q, want %q", c[0], c[1], a, b, c[2])
+		}
+	}
+}
+
 // Only jumps to chains that do nothing but log may be before ours.
 func TestFirst(t *testing.T) {
 	eachBackend(t, func(t *testing.T, e *env) {

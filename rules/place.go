@@ -23,8 +23,17 @@ const (
 	madeChain = "culprit made this OUTPUT chain"
 )
 
-// notes are all that a jump of ours may say; most say nothing.
-var notes = [...]string{"", madeTable, madeChain}
+// notes are all that a jump of ours may say; most say nothing. Each tells of less than the
+// next: who made the table made the chain in it.
+var notes = [...]string{"", madeChain, madeTable}
+
+// further returns which of two notes tells of more.
+func further(a, b string) string {
+	if slices.Index(notes[:], a) > slices.Index(notes[:], b) {
+		return a
+	}
+	return b
+}
 
 // jump is the rule in OUTPUT that enters our chain.
 func jump(chain, note string) []string {
