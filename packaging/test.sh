@@ -157,9 +157,17 @@ try-restart culprit.service"
 grep -q OURZONE "$root/etc/culprit/config.yaml" || fail "the upgrade lost the configuration"
 echo "ok: an upgrade keeps the configuration"
 
+# A list of stopped programs that a gate left, and one of another culprit that lives.
+mkdir -p "$root/run/culprit"
+: >"$root/run/culprit/stopped-1"
+exec 8>"$root/run/culprit/stopped-2"
+flock 8
 in_root dpkg --remove culprit >"$work/out" 2>&1 || fail "remove: $(cat "$work/out")"
 is "a removal stops it" "$(systemctl_did)" "disable --now culprit.service
 daemon-reload"
+is "a removal leaves what another culprit has in /run" "$(ls "$root/run/culprit")" stopped-2
+exec 8>&-
+rm -r "$root/run/culprit"
 is "a removal leaves configuration and evidence" "$(changed | grep -v /var/lib/culprit/)" "$(printf '%s\n' "$before" ./etc/culprit ./etc/culprit/config.yaml ./etc/culprit/config.yaml.dpkg-dist ./etc/logrotate.d/culprit ./var/lib/culprit | sed '/^$/d' | sort -u)"
 is "a removal leaves the firewall alone" "$(in_root iptables-save | grep -c CULPRIT || true)" 0
 

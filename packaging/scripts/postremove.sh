@@ -2,12 +2,47 @@
 # After the files are gone. dpkg: remove, purge; rpm: 0. Anything else is an upgrade.
 set -e
 
+# resume LIST: let the programs of a list go on, as the next culprit would have done. A line
+# is PID-START; the start is field 22 of /proc/PID/stat, counted behind the name.
+resume() {
+	while IFS=- read -r pid start; do
+		now=$(tr '\n' ' ' 2>/dev/null <"/proc/$pid/stat" | sed 's/.*) //' | cut -d ' ' -f 20) || true
+		[ -z "$start" ] || [ "$now" != "$start" ] || kill -CONT "$pid" || true
+	done <"$1"
+}
+
+# listening SOCKET: somebody does, in whatever network namespace.
+listening() { cat /proc/[0-9]*/net/unix 2>/dev/null | awk -v path="$1" '$NF == path {found = 1} END {exit !found}'; }
+
+# clear_run removes what culprits that are gone left in /run/culprit: lists that nobody
+# has locked, and the sockets of their metrics. There may be another culprit, with a binary
+# of its own, that lives there.
+clear_run() {
+	[ -d /run/culprit ] || return 0
+	exec 9</run/culprit
+	# As culprit itself does: between being made and being locked a list looks left.
+	flock --timeout 10 9 || return 0
+	for file in /run/culprit/*; do
+		case $file in
+		*/stopped*)
+			if [ -f "$file" ] && flock --nonblock "$file" true 9<&-; then
+				resume "$file"
+				rm -f "$file"
+			fi
+			;;
+		*) [ ! -S "$file" ] || listening "$file" || rm -f "$file" ;;
+		esac
+	done
+	exec 9<&-
+	rmdir /run/culprit 2>/dev/null || true # others have something in it
+}
+
 case "$1" in
 remove | 0)
 	if [ -d /run/systemd/system ]; then
 		systemctl daemon-reload
 	fi
-	rm -rf /run/culprit
+	clear_run
 	if [ -d /var/lib/culprit ]; then
 		echo "culprit: the evidence is still in /var/lib/culprit"
 	fi
