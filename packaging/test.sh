@@ -1,7 +1,7 @@
 #!/bin/sh
 # test.sh: install, run, upgrade, remove and purge the packages of bin/packages.
 #
-# Needs root, dpkg, iptables, strace and overlayfs. It works on a copy of this machine
+# Needs root, dpkg, iptables, strace, logrotate and overlayfs. It works on a copy of this machine
 # that is thrown away: an overlay, with namespaces of its own for mounts and network.
 # What changed on the copy is in the overlay's upper directory, so that nothing a
 # package leaves behind can be missed.
@@ -144,6 +144,14 @@ kill -TERM "$daemon"
 wait "$daemon" || fail "the daemon ended with $?: $(cat "$work/log")"
 daemon=
 echo "ok: it hunts with the capabilities of the unit"
+
+# As operations.md says for shippers that are not root.
+in_root install -d -m 2750 -g adm /var/log/culprit
+in_root install -m 640 -g adm /dev/null /var/log/culprit/events.json
+echo '{}' >"$root/var/log/culprit/events.json"
+in_root logrotate --force --state /tmp/rotated /etc/logrotate.d/culprit || fail "logrotate does not like its configuration"
+is "a rotation keeps who may read the events" "$(in_root stat -c '%a %U:%G %s' /var/log/culprit/events.json /var/log/culprit/events.json.1)" "640 root:adm 0
+640 root:adm 3"
 
 # The same package with another version and another configuration.
 dpkg-deb --raw-extract "$deb" "$work/next"

@@ -47,6 +47,7 @@ wanted() {
 		shellcheck|checks the scripts|shellcheck|ShellCheck|shellcheck|shellcheck|ShellCheck
 		rpm|installs the rpm package in a test|rpm|-|-|-|-
 		systemd-analyze|checks the unit in a test|systemd|-|-|-|-
+		logrotate|rotates the events in a test|logrotate|-|-|-|-
 		mkfs.ext4|makes the disk that breaks in the tests|e2fsprogs|e2fsprogs|e2fsprogs|e2fsprogs|e2fsprogs
 		static-cc|compiles the tests' static C program|gcc libc6-dev|gcc glibc-static|gcc musl-dev|gcc|gcc glibc-devel-static
 	END
@@ -66,7 +67,7 @@ have() {
 		return $status
 		;;
 	# Only the test of the packages needs these, which runs where packages are dpkg's.
-	rpm | systemd-analyze) command -v "$1" >/dev/null || ! dpkg --status dpkg >/dev/null 2>&1 ;;
+	rpm | systemd-analyze | logrotate) command -v "$1" >/dev/null || ! dpkg --status dpkg >/dev/null 2>&1 ;;
 	chromium)
 		for browser in chromium chromium-browser google-chrome; do
 			! command -v $browser >/dev/null || return 0
