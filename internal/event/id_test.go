@@ -1,8 +1,9 @@
 package event
 
 import (
+	"crypto/rand"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,13 +13,13 @@ import (
 // Ids never go back, whatever the clock does, and do not run away from it either.
 func TestNewID(t *testing.T) {
 	t.Parallel()
-	var latest atomic.Uint64
+	m := newMaker()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	var ids []string
 	for _, step := range []time.Duration{0, 0, time.Millisecond, -time.Hour, time.Second, -10 * time.Hour, 0, 12 * time.Hour} {
 		now = now.Add(step)
 		for range 100 {
-			ids = append(ids, newID(&latest, now))
+			ids = append(ids, m.make(now))
 		}
 	}
 	if !slices.IsSorted(ids) || len(slices.Compact(slices.Clone(ids))) != len(ids) {
@@ -28,7 +29,7 @@ func TestNewID(t *testing.T) {
 		t.Errorf("when the clock is past what it was, an id is of %v at %v", at, now)
 	}
 	now = now.Add(-30 * 365 * maxAhead)
-	if at := ulid.MustParse(newID(&latest, now)).Timestamp(); !at.Equal(now) {
+	if at := ulid.MustParse(m.make(now)).Timestamp(); !at.Equal(now) {
 		t.Errorf("when the clock was wrong by years, an id is of %v at %v", at, now)
 	}
 }
@@ -36,13 +37,40 @@ func TestNewID(t *testing.T) {
 // Those of an earlier process count as well.
 func TestNewIDsAfter(t *testing.T) {
 	t.Parallel()
-	var latest atomic.Uint64
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for ahead, want := range map[time.Duration]time.Duration{-time.Hour: 0, time.Hour: time.Hour, 25 * time.Hour: 0} {
-		latest.Store(0)
-		after(&latest, ulid.Timestamp(now.Add(ahead)), now)
-		if at := ulid.MustParse(newID(&latest, now)).Timestamp(); !at.Equal(now.Add(want)) {
+		m := newMaker()
+		m.after(ulid.MustNew(ulid.Timestamp(now.Add(ahead))-1, rand.Reader).String(), now)
+		if at := ulid.MustParse(m.make(now)).Timestamp(); !at.Equal(now.Add(want)) {
 			t.Errorf("after one that is %v ahead comes one that is %v ahead, want %v", ahead, at.Sub(now), want)
 		}
 	}
+}
+
+// Whoever makes ids at the same time: each is greater than all that were there before.
+func TestNewIDConcurrently(t *testing.T) {
+	t.Parallel()
+	m := newMaker()
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var latest struct {
+		sync.Mutex
+		id string
+	}
+	var all sync.WaitGroup
+	for worker := range 8 {
+		all.Go(func() {
+			for i := range 2000 {
+				latest.Lock()
+				before := latest.id
+				latest.Unlock()
+				id := m.make(start.Add(time.Duration(i+worker) * time.Millisecond / 10))
+				latest.Lock()
+				if latest.id = max(latest.id, id); id <= before {
+					t.Errorf("%s is made after %s", id, before)
+				}
+				latest.Unlock()
+			}
+		})
+	}
+	all.Wait()
 }
