@@ -197,6 +197,10 @@ func (o *File) follow() error {
 	if _, err := o.open(); err != nil {
 		return err
 	}
+	// Who may read the old one may read its successor, if that is ours.
+	if its, err := o.f.Stat(); err == nil && its.Size() == 0 && its.Mode().Perm() == 0o600 {
+		_ = o.f.Chmod(ours.Mode().Perm())
+	}
 	return old.Close()
 }
 

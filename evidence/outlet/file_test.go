@@ -77,10 +77,16 @@ func TestFileRotates(t *testing.T) {
 		t.Errorf("after the file was renamed %d are known to be out, want 3", o.Taken())
 	}
 	send(t, o, 4, 5)
+	if err := os.Chmod(path, 0o640); err != nil { // for a shipper's group
+		t.Fatal(err)
+	}
 	if err := os.Rename(path, path+".2"); err != nil {
 		t.Fatal(err)
 	}
 	send(t, o, 6, 6)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("%v, %v; want the mode of the old one", info.Mode(), err)
+	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
