@@ -84,16 +84,8 @@ func (s *Store) feedTo(o outlet.Outlet) error {
 	box.next = max(last, o.Taken()) + 1
 	box.waiting.Store(waiting)
 	box.bytes.Store(size)
-	from, err := openCatalogue(s.dir.Path(), true)
-	if err != nil {
-		return err
-	}
-	from.SetConnMaxLifetime(time.Second) // another catalogue may take its place
-	if s.feed != nil {                   // of a catalogue that was damaged
-		s.feed.from.Close()
-	}
 	s.writer.out = box
-	s.feed = &feed{outlet: o, box: box, from: from, to: s.db, log: s.log, sent: o.Taken(), closing: make(chan struct{}), done: make(chan struct{})}
+	s.feed = &feed{outlet: o, box: box, from: s.reading, to: s.db, log: s.log, sent: o.Taken(), closing: make(chan struct{}), done: make(chan struct{})}
 	return nil
 }
 

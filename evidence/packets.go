@@ -1,10 +1,13 @@
 package evidence
 
 import (
+	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"culprit/evidence/pcapng"
 	"culprit/internal/event"
@@ -16,7 +19,7 @@ const packetsName = "packets.pcapng"
 // Packets writes the packets of a capture's hits as pcapng, each with a comment that
 // names rule, user, process, trace file and proof.
 func (r *Reader) Packets(w io.Writer, c *event.Capture) (pcapng.Summary, error) {
-	of := Filter{Capture: c.Event.ID}
+	of := Filter{Capture: c.Event.ID, proofless: true}
 	files := map[string]string{} // by the trace's id
 	for t, err := range r.Traces(of) {
 		if err != nil {
@@ -39,6 +42,56 @@ func (r *Reader) Packets(w io.Writer, c *event.Capture) (pcapng.Summary, error) 
 	}, info)
 }
 
+// A packer makes the packets files of captures beside all else: with many hits one takes
+// a while, and neither the catalogue nor the end of culprit waits for that.
+type packer struct {
+	due  chan event.Capture
+	done chan struct{}
+}
+
+// maxDue bounds the captures whose packets wait to be written, and packsLonger how long
+// that may take when culprit ends. What is not done is in the catalogue, and in an export.
+const (
+	maxDue      = 1000
+	packsLonger = 3 * time.Second
+)
+
+func newPacker(s *Store) *packer {
+	p := &packer{due: make(chan event.Capture, maxDue), done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		for c := range p.due {
+			if err := s.writePackets(&c); err != nil {
+				s.notPacked(&c, err)
+			}
+		}
+	}()
+	return p
+}
+
+func (s *Store) notPacked(c *event.Capture, err error) {
+	s.log.Error("the packets of a capture are only in the catalogue", "capture", c.Event.ID, "error", err)
+}
+
+// pack has the packets of a capture written.
+func (s *Store) pack(c event.Capture) {
+	select {
+	case s.packer.due <- c:
+	default:
+		s.notPacked(&c, errors.New("those of too many captures wait"))
+	}
+}
+
+// close waits for what is due; if somebody waits for us, not for too long. Nothing may be
+// packed then.
+func (p *packer) close(reading *sql.DB, hurry bool) {
+	close(p.due)
+	if hurry { // a closed data base ends what is being read
+		defer time.AfterFunc(packsLonger, func() { reading.Close() }).Stop()
+	}
+	<-p.done
+}
+
 // writePackets makes, or makes anew, the packets file of a capture.
 func (s *Store) writePackets(c *event.Capture) error {
 	dir := filepath.Join(tracesDir, c.Event.ID)
@@ -51,7 +104,7 @@ func (s *Store) writePackets(c *event.Capture) error {
 	if err != nil {
 		return fmt.Errorf("write the packets of a capture: %w", err)
 	}
-	_, err = (&Reader{db: s.db, dir: s.dir.Path()}).Packets(f, c)
+	_, err = (&Reader{db: s.reading, dir: s.dir.Path()}).Packets(f, c)
 	if closed := f.Close(); err == nil {
 		err = closed
 	}

@@ -22,6 +22,7 @@ type Proving struct {
 // cannot be read are told in Unread.
 func (s *Store) Prove(capture string) (Proving, error) {
 	var done Proving
+	s.proving = true
 	r := &Reader{db: s.db, dir: s.dir.Path()}
 	captures, err := collect(r.Captures(Filter{Capture: capture}))
 	if err != nil {

@@ -31,6 +31,10 @@ func (s *Store) openCatalogue() (lost []event.Capture, err error) {
 	if s.writer, err = newWriter(s.db); err != nil {
 		return nil, fmt.Errorf("open the catalogue: %w", err)
 	}
+	if s.reading, err = openCatalogue(s.dir.Path(), true); err != nil {
+		return nil, err
+	}
+	s.reading.SetConnMaxLifetime(time.Second) // another catalogue may take its place
 	if s.outlet != nil {
 		if err := s.feedTo(s.outlet); err != nil {
 			return nil, err

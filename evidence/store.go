@@ -43,6 +43,9 @@ type Store struct {
 	file    os.FileInfo // of the catalogue, while it is ours
 	renewed time.Time   // when another one was begun; the writing goroutine's
 	log     *slog.Logger
+	reading *sql.DB // another connection: who reads much holds up no writer
+	packer  *packer
+	proving bool // by hand: who does that waits for all of it
 	prover  *prover
 	outlet  outlet.Outlet // nil: events are not sent out
 	feed    *feed
@@ -92,10 +95,12 @@ func Open(dir string, log *slog.Logger, options ...Option) (_ *Store, err error)
 	gap := s.dir.unclean()
 	lost, err := s.openCatalogue()
 	if cause := err; isCorrupt(cause) {
-		if s.db != nil {
-			s.db.Close()
-			s.db = nil
+		for _, db := range []*sql.DB{s.db, s.reading} {
+			if db != nil {
+				db.Close()
+			}
 		}
+		s.db, s.reading = nil, nil
 		aside, moveErr := s.setAside()
 		if moveErr != nil {
 			return nil, errors.Join(err, moveErr)
@@ -119,6 +124,7 @@ func Open(dir string, log *slog.Logger, options ...Option) (_ *Store, err error)
 		return nil, err
 	}
 	s.prover = newProver(func(change any) { s.offer(s.masked(change)) }, log)
+	s.packer = newPacker(s)
 	go s.write()
 	s.feed.start()
 	for _, c := range lost {
@@ -133,13 +139,14 @@ func (s *Store) Close() error {
 	close(s.queue)
 	<-s.written
 	s.feed.close()
+	s.packer.close(s.reading, !s.proving)
 	return errors.Join(s.lock.Truncate(0), s.release())
 }
 
 func (s *Store) release() error {
 	var errs []error
-	if s.feed != nil {
-		errs = append(errs, s.feed.from.Close())
+	if s.reading != nil {
+		errs = append(errs, s.reading.Close())
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
@@ -265,9 +272,7 @@ func (s *Store) write() {
 			continue
 		}
 		for _, due := range batch.packets {
-			if err := s.writePackets(&due.capture); err != nil {
-				s.log.Error("the packets of a capture are only in the catalogue", "capture", due.capture.Event.ID, "error", err)
-			}
+			s.pack(due.capture)
 		}
 		batch = newBatch()
 	}
