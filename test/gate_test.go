@@ -205,8 +205,20 @@ func (d *daemon) tracesOf(uid uint32, before *sender) map[int][]event.Trace {
 }
 
 // whole checks that a trace has all of the life of a program that asked for a name,
-// and says so.
+// and says so, and which program that was.
 func whole(t *testing.T, tr event.Trace, label string) {
+	t.Helper()
+	complete(t, tr, label)
+	// The arguments of an execve that did not have to wait cannot always be read in
+	// time; then the path stands for them.
+	if tr.Process.Executable != programs.offenderC || !strings.Contains(tr.Process.CommandLine, label) && tr.Process.CommandLine != programs.offenderC {
+		t.Errorf("the trace of %s, found by %s, says that it was %s: %.99q", label, tr.Culprit.FoundBy, tr.Process.Executable, tr.Process.CommandLine)
+	}
+}
+
+// complete checks that a trace has all of the life of a program that asked for a name,
+// and says so.
+func complete(t *testing.T, tr event.Trace, label string) {
 	t.Helper()
 	c := &tr.Culprit
 	_, _, body := readTrace(t, tr.File.Path)
@@ -224,11 +236,6 @@ func whole(t *testing.T, tr event.Trace, label string) {
 	}
 	if tr.Process.ExitCode == nil || *tr.Process.ExitCode != 0 {
 		t.Errorf("the trace of %s does not show that it ended with 0: %q", label, c.EndedBecause)
-	}
-	// The arguments of an execve that did not have to wait cannot always be read in
-	// time; then the path stands for them.
-	if tr.Process.Executable != programs.offenderC || !strings.Contains(tr.Process.CommandLine, label) && tr.Process.CommandLine != programs.offenderC {
-		t.Errorf("the trace of %s, found by %s, says that it was %s: %.99q", label, c.FoundBy, tr.Process.Executable, tr.Process.CommandLine)
 	}
 }
 
