@@ -83,7 +83,7 @@ blackbox: build offenders ## run the tests of the whole program (PKG, TESTFLAGS)
 
 # Those tests of the whole program between which every goroutine of the daemon has
 # something to do. Not TestGate…: with the race detector the gate may miss its deadlines.
-RACE_TESTS ?= ^Test(Hunt|Proof|Resolver|Intensify|Concurrent|TraceBytes|NeverExecutables|ProcessScope|Matching|Heal|Reload|MinFree|Stop|SecondSignal|EndWhileAttaching|Lists|TraceCommand|EventsFile|EventsCommand|Redact|TwoDaemons|Metrics|Soak)$$
+RACE_TESTS ?= ^Test(Hunt|Proof|Resolver|Intensify|TraceBytes|NeverExecutables|ProcessScope|Matching|Heal|Reload|Stop|SecondSignal|EndWhileAttaching|Lists|TraceCommand|EventsFile|EventsCommand|Redact|TwoDaemons|Metrics)$$
 
 # Tests of packages that fill a catalogue on one goroutine, where nothing can race: with
 # the detector SQLite takes minutes for that.
