@@ -172,12 +172,9 @@ func TestForkBomb(t *testing.T) {
 	if straces > concurrent || c.Culprit.Traces > processes {
 		t.Errorf("%d straces at once and %d in all, want %d and %d at the most", straces, c.Culprit.Traces, concurrent, processes)
 	}
-	missed := 0
-	for _, n := range c.Culprit.Missed {
-		missed += n
-	}
-	if missed == 0 || c.Culprit.Traces < 2 {
-		t.Errorf("%d processes were traced and %d missed, want some of both: %+v", c.Culprit.Traces, missed, c.Culprit)
+	// Where strace is on the first of them in time it follows all the others.
+	if c.Culprit.Traces < 2 {
+		t.Errorf("%d processes were traced, want the sender and some of the bomb: %+v", c.Culprit.Traces, c.Culprit)
 	}
 	for _, tr := range d.traces() {
 		if tr.File.Size > 1<<20+64<<10 {
