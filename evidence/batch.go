@@ -134,7 +134,7 @@ func (b *batch) write(w *writer) error {
 	}
 	for _, r := range b.repeats {
 		w.exec(countHit, r.count, r.id)
-		if w.out == nil {
+		if !w.out.wants(r.id, "") {
 			continue
 		}
 		if h, ok := w.hit(r.id); ok {
@@ -144,8 +144,10 @@ func (b *batch) write(w *writer) error {
 	}
 	for id, c := range b.captures {
 		w.exec(putCapture, id, ruleName(c.Rule), c.User.UID(), c.Culprit.State, document(c))
-		c.Culprit.Config = "" // the catalogue has it
-		w.tell(id, c.Event.Action, fmt.Sprint(c.Culprit.State, c.Culprit.Level), document(c))
+		if state := fmt.Sprint(c.Culprit.State, c.Culprit.Level); w.out.wants(id, state) {
+			c.Culprit.Config = "" // the catalogue has it
+			w.tell(id, c.Event.Action, state, document(c))
+		}
 	}
 	for id, t := range b.traces {
 		var hit any

@@ -56,11 +56,16 @@ func (o *outbox) begin() {
 	}
 }
 
-// tell sends the document of something out. Captures and traces have a state: they are
-// told anew only with a new one.
+// wants reports whether something is to be told. Captures and traces have a state: they
+// are told anew only with a new one.
+func (o *outbox) wants(id, state string) bool {
+	return o != nil && (state == "" || o.told[id] != state)
+}
+
+// tell sends the document of something out, if the outbox wants it.
 func (w *writer) tell(id, action, state, doc string) {
 	o := w.out
-	if o == nil || state != "" && o.told[id] == state {
+	if !o.wants(id, state) {
 		return
 	}
 	text := line(action, doc, o.tx.next)
