@@ -39,18 +39,7 @@ func TestDiskFull(t *testing.T) {
 	uid := newUID()
 	s := d.captured(uid)
 
-	// Everything that is free, to the last byte.
-	h.Do(func() {
-		f, err := os.Create(filepath.Join(filepath.Dir(dir), "full"))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer f.Close()
-		if _, err := io.Copy(f, zeros{}); !errors.Is(err, unix.ENOSPC) {
-			t.Errorf("the disk is not full: %v", err)
-		}
-	})
+	h.fill(filepath.Join(filepath.Dir(dir), "full"))
 	for i := range 200 {
 		s.ask(fmt.Sprintf("full%d.badzone.test", i))
 	}
@@ -105,4 +94,20 @@ func TestMinFree(t *testing.T) {
 	}
 	d.stop()
 	h.unharmed(uid)
+}
+
+// fill takes everything that is free of a disk of the host, to the last byte, with a file.
+func (h *host) fill(path string) {
+	h.t.Helper()
+	h.Do(func() {
+		f, err := os.Create(path)
+		if err != nil {
+			h.t.Error(err)
+			return
+		}
+		defer f.Close()
+		if _, err := io.Copy(f, zeros{}); !errors.Is(err, unix.ENOSPC) {
+			h.t.Errorf("the disk is not full: %v", err)
+		}
+	})
 }

@@ -20,7 +20,6 @@ import (
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-	"golang.org/x/sys/unix"
 
 	"culprit/internal/event"
 )
@@ -361,17 +360,7 @@ func TestMetricsDiskFull(t *testing.T) {
 	s.ask("first.badzone.test")
 	d.hit("first.badzone.test")
 	full := filepath.Join(disk, "full")
-	h.Do(func() {
-		f, err := os.Create(full)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer f.Close()
-		if _, err := io.Copy(f, zeros{}); !errors.Is(err, unix.ENOSPC) {
-			t.Errorf("the disk is not full: %v", err)
-		}
-	})
+	h.fill(full)
 	n := 0
 	eventually(t, "hits that cannot be written are counted", func() error {
 		s.ask(fmt.Sprintf("full%d.badzone.test", n))
