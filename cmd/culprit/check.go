@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"culprit/doctor"
 	"culprit/internal/config"
-	"culprit/internal/doctor"
 	"culprit/internal/text"
 )
 

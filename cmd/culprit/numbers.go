@@ -6,10 +6,10 @@ import (
 	"net"
 
 	"culprit/capture"
+	"culprit/daemon/metrics"
 	"culprit/evidence"
 	"culprit/internal/config"
 	"culprit/internal/event"
-	"culprit/internal/metrics"
 	"culprit/trigger"
 )
 

@@ -15,10 +15,10 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.yaml.in/yaml/v3"
 
+	"culprit/daemon/metrics"
 	"culprit/evidence"
 	"culprit/internal/config"
 	"culprit/internal/event"
-	"culprit/internal/metrics"
 	"culprit/trigger"
 )
 

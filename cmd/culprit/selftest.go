@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"culprit/internal/selftest"
 	"culprit/internal/text"
+	"culprit/selftest"
 )
 
 func newSelftest() *cobra.Command {
