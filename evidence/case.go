@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"culprit/evidence/dossier/report"
 	"culprit/evidence/proof"
-	"culprit/evidence/report"
 	"culprit/evidence/tracefile"
 	"culprit/internal/event"
 	"culprit/internal/text"

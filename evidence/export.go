@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"culprit/evidence/bundle"
-	"culprit/evidence/report"
+	"culprit/evidence/dossier/bundle"
+	"culprit/evidence/dossier/report"
 	"culprit/evidence/tracefile"
 	"culprit/internal/event"
 )

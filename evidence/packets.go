@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"culprit/evidence/pcapng"
+	"culprit/evidence/dossier/pcapng"
 	"culprit/internal/event"
 )
 

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"culprit/evidence"
-	"culprit/evidence/bundle"
+	"culprit/evidence/dossier/bundle"
 	"culprit/internal/text"
 )
 

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"culprit/evidence"
-	"culprit/evidence/report"
+	"culprit/evidence/dossier/report"
 	"culprit/internal/event"
 	"culprit/internal/text"
 )
