@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"culprit/capture/finder"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/proc"
@@ -219,13 +220,13 @@ func (c *capture) trigger(id proc.ID) *event.Hit {
 	return c.lastHit
 }
 
-// watch tells the finder what to look for.
-func (c *capture) watch() watch {
-	w := watch{scans: c.scans, first: c.first}
+// watch is what the finder is to look for.
+func (c *capture) watch() finder.Watch {
+	w := finder.Watch{Scans: c.scans, First: c.first}
 	if c.doc.Culprit.Scope == config.ScopeProcess {
-		w.roots = map[proc.ID]bool{}
+		w.Roots = map[proc.ID]bool{}
 		for id := range c.senders {
-			w.roots[id] = true
+			w.Roots[id] = true
 		}
 	}
 	return w

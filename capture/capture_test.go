@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"culprit/capture/finder"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/proc"
@@ -210,9 +211,9 @@ func TestPIDReused(t *testing.T) {
 	old, young := proc.ID{PID: 7, Start: 1}, proc.ID{PID: 7, Start: 2}
 	c.hit(aHit(), []proc.ID{old}, epoch)
 	c.known[old] = true
-	c.program(found{id: old, at: epoch, executable: "/old", commandLine: "old"})
+	c.program(found{Process: finder.Process{ID: old, At: epoch, Program: finder.Program{Executable: "/old", CommandLine: "old"}}})
 	c.miss(old, event.Missed{PID: 7, Reason: "why"})
-	c.program(found{id: young, at: epoch.Add(time.Second), executable: "/young", commandLine: "young"})
+	c.program(found{Process: finder.Process{ID: young, At: epoch.Add(time.Second), Program: finder.Program{Executable: "/young", CommandLine: "young"}}})
 	c.traced(old, "OLD") // late news
 	if len(c.programs.changed) != 1 || c.programs.changed[0].Process.CommandLine != "old" || c.programs.changed[0].Event.End == nil {
 		t.Fatalf("ended: %+v, want the old one", c.programs.changed)
@@ -273,8 +274,8 @@ func TestTrigger(t *testing.T) {
 		t.Error("traces are linked to the wrong hits")
 	}
 	c.doc.Culprit.Scope = config.ScopeProcess
-	if w := c.watch(); len(w.roots) != 2 || !w.roots[a] {
-		t.Errorf("roots %v", w.roots)
+	if w := c.watch(); len(w.Roots) != 2 || !w.Roots[a] {
+		t.Errorf("roots %v", w.Roots)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"culprit/capture/finder"
 	"culprit/capture/gate"
 	"culprit/internal/config"
 	"culprit/internal/event"
@@ -28,11 +29,11 @@ type Controller struct {
 	log      *slog.Logger
 	fs       proc.FS
 	users    *proc.Users
-	finder   *finder
+	finder   *finder.Finder
 	spawner  spawner
 	gate     theGate
 
-	inbox chan any
+	inbox chan message
 	done  chan struct{} // closed when nobody reads inbox any more
 
 	// What follows belongs to the goroutine of Run.
@@ -51,11 +52,11 @@ func New(c *config.Config, program strace.Program, recorder Recorder, log *slog.
 		Meter: noMeter{},
 		cfg:   c.Capture, guard: new(atomic.Pointer[guard]), strace: program, recorder: recorder, log: log,
 		fs: proc.Default, users: new(proc.Users), spawner: newSpawner(),
-		inbox: make(chan any, 1024), done: make(chan struct{}),
+		inbox: make(chan message, 1024), done: make(chan struct{}),
 		captures: map[uint32]*capture{}, of: map[*tracer]*capture{}, forwards: forwards{},
 	}
 	k.guard.Store(newGuard(k.fs, c.Guard))
-	k.finder = newFinder(k.fs, k.guard, log, k.send)
+	k.finder = finder.New(k.fs, func() finder.Guard { return k.guard.Load() }, log, finderOutput{k.send})
 	k.gate = newGate(c.Capture, append(programs, program.Path), k)
 	return k
 }
@@ -76,8 +77,11 @@ func (k *Controller) Reload(c *config.Config) {
 	k.send(reload{c.Capture, newGuard(k.fs, c.Guard)})
 }
 
-// turn asks for an answer, to see that the loop of Run turns.
-type turn struct{ done chan<- struct{} }
+func (m reload) handle(k *Controller) {
+	m.capture.Gate, m.capture.GateDeadline = k.cfg.Gate, k.cfg.GateDeadline
+	k.cfg = m.capture
+	k.guard.Store(m.guard)
+}
 
 // Turns waits until the loop of [Controller.Run] has come round, which shows that it
 // is not stuck.
@@ -102,12 +106,14 @@ type order struct {
 	processes int
 	window    time.Duration
 	strings   int
-	refused   chan error
+	refused   chan error // has room for the answer
 }
+
+func (m order) handle(k *Controller) { m.refused <- k.order(m, time.Now()) }
 
 // Hit tells the controller of a hit. It waits only while more than a thousand
 // others are waiting. The hit belongs to the controller from then on.
-func (k *Controller) Hit(h *event.Hit) { k.send(h) }
+func (k *Controller) Hit(h *event.Hit) { k.send(hitMessage{h}) }
 
 // Trace captures a UID by hand: the processes that are there and those that come,
 // so many in all, for so long. Strings is strace's -s. It fails where a guard
@@ -124,9 +130,9 @@ func (k *Controller) Trace(uid uint32, processes int, window time.Duration, stri
 }
 
 // send passes a message to Run, or drops it once Run is over.
-func (k *Controller) send(message any) {
+func (k *Controller) send(m message) {
 	select {
-	case k.inbox <- message:
+	case k.inbox <- m:
 	case <-k.done:
 	}
 }
@@ -135,10 +141,9 @@ func (k *Controller) send(message any) {
 func (k *Controller) Run(ctx context.Context) {
 	// The spawner's thread outlives the context: straces end in order only while
 	// it lives. Tracers end by being told to.
-	background := context.WithoutCancel(ctx)
-	spawnerCtx, stopSpawner := context.WithCancel(background)
+	spawnerCtx, stopSpawner := context.WithCancel(context.WithoutCancel(ctx))
 	var helpers sync.WaitGroup
-	helpers.Go(func() { k.finder.run(ctx) })
+	helpers.Go(func() { k.finder.Run(ctx) })
 	helpers.Go(func() { k.spawner.run(spawnerCtx) })
 	helpers.Go(func() { k.gate.Run(ctx, gateOutput{k, new(gate.Counts), new(atomic.Bool)}) })
 	defer func() {
@@ -154,7 +159,7 @@ func (k *Controller) Run(ctx context.Context) {
 	for {
 		select {
 		case m := <-k.inbox:
-			k.handle(background, m)
+			m.handle(k)
 		case <-wakeup.C:
 		case <-stop:
 			stop, k.stopping = nil, true
@@ -170,66 +175,6 @@ func (k *Controller) Run(ctx context.Context) {
 		if k.stopping && k.running == 0 && len(k.inbox) == 0 {
 			return
 		}
-	}
-}
-
-func (k *Controller) handle(ctx context.Context, message any) {
-	switch m := message.(type) {
-	case *event.Hit:
-		k.hit(m, time.Now())
-	case turn:
-		close(m.done)
-	case reload:
-		m.capture.Gate, m.capture.GateDeadline = k.cfg.Gate, k.cfg.GateDeadline
-		k.cfg = m.capture
-		k.guard.Store(m.guard)
-	case order:
-		m.refused <- k.order(m, time.Now())
-	case found:
-		k.found(ctx, m)
-	case exited:
-		for _, c := range k.captures {
-			c.exited(m)
-		}
-	case forbidden:
-		for t, c := range k.of {
-			if tr := c.tracing[t]; tr.doc.Culprit.Strace == m.tracer {
-				t.detach(m.why)
-			}
-		}
-	case unseen:
-		if c := k.captures[m.uid]; c != nil {
-			c.doc.Culprit.Unseen++
-			c.dirty = true
-		}
-	case scanned:
-		if m.overrun {
-			k.Meter.Overrun()
-		}
-		for _, c := range k.captures {
-			c.onlyAlive(m.alive, m.at)
-			if m.overrun {
-				c.doc.Culprit.Overruns++
-				c.dirty = true
-			}
-		}
-	case traceAttached:
-		k.attached(m)
-	case traceDescribed:
-		k.described(m)
-	case traceEnded:
-		k.ended(m)
-	case gateDown:
-		k.gateDown(m)
-	case gateUnheld:
-		for _, c := range k.captures {
-			if c.isGated {
-				c.doc.Culprit.Unheld += m.count
-				c.dirty = true
-			}
-		}
-	default:
-		panic(fmt.Sprintf("capture: message of type %T", m))
 	}
 }
 
@@ -321,7 +266,7 @@ func (k *Controller) noCapture(h *event.Hit) string {
 		return "the kernel gave no UID"
 	}
 	uid := h.User.UID()
-	if why := k.guard.Load().forbidsUser(uid); why != "" {
+	if why := k.guard.Load().ForbidsUser(uid); why != "" {
 		return why
 	}
 	if k.captures[uid] == nil && len(k.captures) >= maxCaptures {
@@ -341,7 +286,7 @@ func (k *Controller) order(o order, now time.Time) error {
 	if o.uid == 0 {
 		return fmt.Errorf("trace user root: its processes are the whole machine: use strace -f -p PID on one of them")
 	}
-	if why := k.guard.Load().forbidsUser(o.uid); why != "" {
+	if why := k.guard.Load().ForbidsUser(o.uid); why != "" {
 		return fmt.Errorf("trace user %d: %s", o.uid, why)
 	}
 	if k.guard.Load().scope(o.uid, config.ScopeUser) != config.ScopeUser {
@@ -358,7 +303,7 @@ func (k *Controller) order(o order, now time.Time) error {
 
 // watch tells the finder what is captured now.
 func (k *Controller) watch() {
-	set := map[uint32]watch{}
+	set := map[uint32]finder.Watch{}
 	var gated []uint32
 	for uid, c := range k.captures {
 		set[uid] = c.watch()
@@ -366,7 +311,7 @@ func (k *Controller) watch() {
 			gated = append(gated, uid)
 		}
 	}
-	k.finder.watch(set)
+	k.finder.Watch(set)
 	k.gate.Watch(gated)
 }
 

@@ -217,9 +217,7 @@ func traceOf(m *memory, pid int) event.Trace {
 // Without a proc connector new processes are found by polling.
 func TestPollingFindsNewProcesses(t *testing.T) {
 	const uid = 64302
-	k, m := control(t, "capture: {gate: off}", func(k *Controller, _ *memory) {
-		k.finder.open = func() *source { return newPoller() }
-	})
+	k, m := control(t, "capture: {gate: off}", func(k *Controller, _ *memory) { k.finder.Poll() })
 	k.Hit(hitOf(t, "64302", 0))
 	m.eventually(t, "the capture starts", func() bool { return len(m.captures) == 1 })
 	comes := sleeper(t, uid, "exec sleep 60")

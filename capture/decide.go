@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"context"
 	"log/slog"
 	"time"
 
@@ -12,48 +11,48 @@ import (
 // What the controller decides about processes: who is traced, and what becomes of it.
 
 // found decides about a process.
-func (k *Controller) found(ctx context.Context, f found) {
-	c := k.captures[f.uid]
+func (k *Controller) found(f found) {
+	c := k.captures[f.UID]
 	if c == nil || k.stopping {
 		k.letGo(f.hold)
 		return
 	}
 	c.program(f)
-	if f.ours || c.known[f.id] {
+	if f.Tracer.Ours || c.known[f.ID] {
 		k.foundAgain(c, f)
 		return
 	}
-	reason, why := f.refused, UntracedGuard
+	reason, why := f.Forbidden, UntracedGuard
 	switch {
 	case reason != "":
-		if f.foreign {
+		if f.Tracer.Foreign {
 			why = UntracedForeign
 		}
 	case f.gone:
 		reason, why = "gone before it could be looked at", UntracedGone
 	default:
-		reason, why = c.refuses(f.id, k.running, k.cfg.Concurrent)
+		reason, why = c.refuses(f.ID, k.running, k.cfg.Concurrent)
 	}
 	if reason != "" {
 		k.letGo(f.hold)
-		if c.seen[f.id] == "" {
+		if c.seen[f.ID] == "" {
 			k.Meter.Untraced(why)
 		}
-		k.miss(c, f.id, event.Missed{PID: f.id.PID, CommandLine: f.commandLine, Reason: reason})
+		k.miss(c, f.ID, event.Missed{PID: f.ID.PID, CommandLine: f.Program.CommandLine, Reason: reason})
 		return
 	}
-	c.known[f.id] = true
-	c.unmiss(f.id)
+	c.known[f.ID] = true
+	c.unmiss(f.ID)
 	c.started++
 	c.attaching++
 	k.running++
 	t := k.newTracer(c, f)
-	c.tracing[t] = &tracing{doc: t.trace, found: f.at, looked: f.at, coming: t.held}
+	c.tracing[t] = &tracing{doc: t.trace, found: f.At, looked: f.At, coming: t.held}
 	if t.held {
-		c.tracing[t].holds, c.tracing[t].held = []uint64{f.hold}, f.at
+		c.tracing[t].holds, c.tracing[t].held = []uint64{f.hold}, f.At
 	}
 	k.of[t] = c
-	k.tracers.Go(func() { t.run(ctx, k) })
+	k.tracers.Go(func() { t.run(k) })
 }
 
 // foundAgain looks at a process that a strace of ours is on, or soon will be: it
@@ -62,40 +61,38 @@ func (k *Controller) foundAgain(c *capture, f found) {
 	hold := f.hold
 	for t, tr := range c.tracing {
 		// A guard forbids it, now that we see what it has become.
-		its := t.id == f.id && (f.tracer == 0 || f.ours && tr.attached.IsZero())
-		if f.refused != "" && (f.ours && tr.doc.Culprit.Strace == f.tracer || its) {
+		its := t.id == f.ID && (f.Tracer.PID == 0 || f.Tracer.Ours && tr.attached.IsZero())
+		if f.Forbidden != "" && (f.Tracer.Ours && tr.doc.Culprit.Strace == f.Tracer.PID || its) {
 			// What else is in the trace may be traced again by another strace, which
 			// does not follow the child that is forbidden.
-			tr.again = tr.again || t.id != f.id
-			t.detach(f.refused)
+			tr.again = tr.again || t.id != f.ID
+			t.detach(f.Forbidden)
 		}
-		if t.id != f.id {
+		if t.id != f.ID {
 			continue
 		}
-		if hold != 0 && f.refused != "" {
+		if hold != 0 && f.Forbidden != "" {
 			// It goes on when its strace has let go, see ended.
 			tr.forbidden = append(tr.forbidden, hold)
 			hold = 0
 		}
 		if hold != 0 {
-			tr.held = f.at
+			tr.held = f.At
 			if tr.attached.IsZero() {
 				tr.holds = append(tr.holds, hold)
 				hold = 0
 			}
 			k.fromStart(tr)
 		}
-		if f.how == event.FoundGate && f.ours {
+		if f.How == event.FoundGate && f.Tracer.Ours {
 			tr.doc.Culprit.FromStart = true // strace was on it in its execve
 		}
 		// What is held is about to become something, whenever it was found.
-		news := f.how == event.FoundGate && f.hold != 0 ||
-			(f.how == event.FoundExec || f.how == event.FoundGate) && f.at.After(tr.looked)
-		if news && f.executable != "" {
-			tr.looked, tr.coming = f.at, f.how == event.FoundGate
-			p := &tr.doc.Process
-			f.keepCommandLine(p)
-			p.Name, p.Executable, p.CommandLine = f.comm, f.executable, f.commandLine
+		news := f.How == event.FoundGate && f.hold != 0 ||
+			(f.How == event.FoundExec || f.How == event.FoundGate) && f.At.After(tr.looked)
+		if news && f.Program.Executable != "" {
+			tr.looked, tr.coming = f.At, f.How == event.FoundGate
+			f.Program.Update(&tr.doc.Process)
 			if !tr.attached.IsZero() && tr.described {
 				k.recorder.Trace(tr.doc)
 			}
@@ -131,7 +128,7 @@ func (k *Controller) letGo(holds ...uint64) {
 func (k *Controller) newTracer(c *capture, f found) *tracer {
 	now := time.Now()
 	t := &tracer{
-		id: f.id, hit: c.trigger(f.id), held: f.hold != 0, bound: int64(k.cfg.TraceBytes),
+		id: f.ID, hit: c.trigger(f.ID), held: f.hold != 0, bound: int64(k.cfg.TraceBytes),
 		stop: make(chan string, 1),
 	}
 	t.trace = event.Trace{
@@ -139,14 +136,14 @@ func (k *Controller) newTracer(c *capture, f found) *tracer {
 		Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionTrace, Start: &now},
 		User:      c.doc.User,
 		Process: event.Process{
-			PID: f.id.PID, EntityID: f.id.String(), Start: proc.StartTime(f.id.Start),
-			Name: f.comm, Executable: f.executable, CommandLine: f.commandLine,
+			PID: f.ID.PID, EntityID: f.ID.String(), Start: proc.StartTime(f.ID.Start),
+			Name: f.Program.Name, Executable: f.Program.Executable, CommandLine: f.Program.CommandLine,
 		},
 		Culprit: event.TraceDetail{
 			Capture: event.Reference{ID: c.doc.Event.ID},
 			State:   event.StateRunning,
-			FoundBy: f.how,
-			Command: command(k.strace, c.levels[c.level], f.id.PID),
+			FoundBy: f.How,
+			Command: command(k.strace, c.levels[c.level], f.ID.PID),
 		},
 	}
 	if t.hit != nil {
@@ -238,9 +235,9 @@ func (k *Controller) ended(m traceEnded) {
 	k.log.Debug("trace ended", c.logAttrs(), slog.Int("pid", m.t.id.PID), slog.String("because", m.because))
 }
 
-// gateDown notes that programs were started unseen by the gate. The finder looks
-// for them.
-func (k *Controller) gateDown(m gateDown) {
+// handle notes that programs were started unseen by the gate. The finder looks for
+// them.
+func (m gateDown) handle(k *Controller) {
 	k.log.Error("the gate failed: until it is back, programs are traced from shortly after their start", "error", m.err)
 	for _, c := range k.captures {
 		c.doc.Culprit.GateFailures++

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"culprit/capture/finder"
 	"culprit/capture/gate"
 	"culprit/internal/config"
 	"culprit/internal/event"
@@ -58,6 +59,15 @@ type gateDown struct{ err error }
 // should have.
 type gateUnheld struct{ count int }
 
+func (m gateUnheld) handle(k *Controller) {
+	for _, c := range k.captures {
+		if c.isGated {
+			c.doc.Culprit.Unheld += m.count
+			c.dirty = true
+		}
+	}
+}
+
 // gateOutput passes on what the gate tells. The keeper's goroutine calls it.
 type gateOutput struct {
 	*Controller
@@ -68,16 +78,16 @@ type gateOutput struct {
 // Held passes a held process to the controller, which lets it go in the end. What it
 // is about to become counts, not what it still is.
 func (o gateOutput) Held(h gate.Held) {
-	f := found{
-		commandLine: h.Path, // at least
-		id:          h.ID, uid: h.UID, how: event.FoundGate, at: h.Began(), hold: h.Number,
-		comm: filepath.Base(h.Path), executable: h.Path, tracer: h.Tracer,
-	}
+	f := found{hold: h.Number, Process: finder.Process{
+		ID: h.ID, UID: h.UID, How: event.FoundGate, At: h.Began(),
+		Program: finder.Program{Name: filepath.Base(h.Path), Executable: h.Path, CommandLine: h.Path}, // at least
+		Tracer:  finder.Tracer{PID: h.Tracer},
+	}}
 	defer func() { o.send(f) }()
 	if h.Number == 0 { // it is traced
-		f.refused, f.ours = o.guard.Load().tracedBy(proc.Status{TracerPID: h.Tracer})
-		if f.ours = f.ours || f.refused == ""; f.ours { // a tracer that is gone was ours, most likely
-			f.refused = ""
+		f.Forbidden, f.Tracer.Ours = o.guard.Load().TracedBy(proc.Status{TracerPID: h.Tracer})
+		if f.Tracer.Ours = f.Tracer.Ours || f.Forbidden == ""; f.Tracer.Ours { // a tracer that is gone was ours, most likely
+			f.Forbidden = ""
 		}
 	}
 	st, err := o.fs.Stat(h.ID.PID)
@@ -86,13 +96,13 @@ func (o gateOutput) Held(h gate.Held) {
 		return
 	}
 	if args, err := o.execArgs(h.ID.PID); err == nil {
-		f.commandLine = proc.JoinArgs(args, proc.MaxCommandLine)
+		f.Program.CommandLine = proc.JoinArgs(args, proc.MaxCommandLine)
 	} else if exe, _ := o.fs.Executable(h.ID.PID); exe == h.Path { // nobody held it: it is that by now
-		f.commandLine = o.fs.CommandLine(h.ID.PID)
+		f.Program.CommandLine = o.fs.CommandLine(h.ID.PID)
 	}
-	f.parent = parent(o.fs, st.PPID)
+	f.Parent = finder.Parent(o.fs, st.PPID)
 	// Of a watched UID, so not root's.
-	f.refused = cmp.Or(o.guard.Load().forbids(st, proc.Status{UID: proc.IDs{Real: h.UID}}, h.Path), f.refused)
+	f.Forbidden = cmp.Or(o.guard.Load().Forbids(st, proc.Status{UID: proc.IDs{Real: h.UID}}, h.Path), f.Forbidden)
 }
 
 // execArgs reads the arguments of an execve from the memory of its process. That can

@@ -55,16 +55,16 @@ func (g *guard) senders(h *event.Hit) []proc.ID {
 	return ids
 }
 
-// forbidsUser says why a user is never traced, or "".
-func (g *guard) forbidsUser(uid uint32) string {
+// ForbidsUser says why a user is never traced, or "".
+func (g *guard) ForbidsUser(uid uint32) string {
 	if slices.Contains(g.users, uid) {
 		return "guard.never_users names the user"
 	}
 	return ""
 }
 
-// forbids says why a process is never traced, or "".
-func (g *guard) forbids(st proc.Stat, status proc.Status, executable string) string {
+// Forbids says why a process is never traced, or "".
+func (g *guard) Forbids(st proc.Stat, status proc.Status, executable string) string {
 	switch {
 	case st.PID == 1:
 		return "PID 1 is never traced"
@@ -73,7 +73,7 @@ func (g *guard) forbids(st proc.Stat, status proc.Status, executable string) str
 	case status.UID.Real == 0 && g.fs.IsDescendant(st.PID, func(id proc.ID) bool { return id.PID == g.self }):
 		return "culprit itself, or a child of it" // which are root's, all of them
 	}
-	if why := g.forbidsUser(status.UID.Real); why != "" {
+	if why := g.ForbidsUser(status.UID.Real); why != "" {
 		return why
 	}
 	if pattern := matching(g.executables, executable); pattern != "" {
@@ -105,9 +105,9 @@ func (g *guard) resolver(h *event.Hit) string {
 	return ""
 }
 
-// tracedBy says who traces a process already, or "" if nobody does; ours is true
+// TracedBy says who traces a process already, or "" if nobody does; ours is true
 // if it is a strace of ours.
-func (g *guard) tracedBy(status proc.Status) (who string, ours bool) {
+func (g *guard) TracedBy(status proc.Status) (who string, ours bool) {
 	if status.TracerPID == 0 {
 		return "", false
 	}

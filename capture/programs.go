@@ -29,9 +29,9 @@ type life struct {
 
 // program notes that a process was found, perhaps not for the first time.
 func (c *capture) program(f found) {
-	p := c.programs.alive[f.id.PID]
-	if p != nil && p.id != f.id {
-		c.gone(p, f.at, nil) // its end was not told
+	p := c.programs.alive[f.ID.PID]
+	if p != nil && p.id != f.ID {
+		c.gone(p, f.At, nil) // its end was not told
 		p = nil
 	}
 	if p == nil {
@@ -41,20 +41,19 @@ func (c *capture) program(f found) {
 			c.doc.Culprit.Unlisted++
 			return
 		}
-		start := proc.StartTime(f.id.Start)
-		p = &life{id: f.id, doc: event.Program{
-			Timestamp: f.at,
+		start := proc.StartTime(f.ID.Start)
+		p = &life{id: f.ID, doc: event.Program{
+			Timestamp: f.At,
 			Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionProgram, Start: &start},
 			User:      c.doc.User,
-			Process:   event.Process{PID: f.id.PID, EntityID: f.id.String(), Start: start},
-			Culprit:   event.ProgramDetail{Capture: event.Reference{ID: c.doc.Event.ID}, FoundBy: f.how},
+			Process:   event.Process{PID: f.ID.PID, EntityID: f.ID.String(), Start: start},
+			Culprit:   event.ProgramDetail{Capture: event.Reference{ID: c.doc.Event.ID}, FoundBy: f.How},
 		}}
-		c.programs.alive[f.id.PID] = p
+		c.programs.alive[f.ID.PID] = p
 	}
-	d := &p.doc.Process
-	f.keepCommandLine(d)
-	d.Name, d.Executable, d.CommandLine, d.Parent = f.comm, f.executable, f.commandLine, f.parent
-	if f.ours && !p.doc.Culprit.Traced {
+	f.Program.Update(&p.doc.Process)
+	p.doc.Process.Parent = f.Parent
+	if f.Tracer.Ours && !p.doc.Culprit.Traced {
 		p.doc.Culprit.Traced, p.doc.Culprit.FoundBy, p.doc.Culprit.Reason = true, event.FoundDescendant, ""
 	}
 }
@@ -75,9 +74,9 @@ func (c *capture) became(id proc.ID, is program) {
 
 // exited notes that a process has ended.
 func (c *capture) exited(e exited) {
-	if p := c.programs.alive[e.pid]; p != nil {
-		code := e.code
-		c.gone(p, e.at, &code)
+	if p := c.programs.alive[e.PID]; p != nil {
+		code := e.Code
+		c.gone(p, e.At, &code)
 	}
 }
 

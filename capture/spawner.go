@@ -52,16 +52,13 @@ func (s spawner) run(ctx context.Context) {
 }
 
 // start starts a command, in a process group of its own, so that no Ctrl-C of a
-// terminal reaches it. Closing the lifeline kills what is left of the group.
-func (s spawner) start(ctx context.Context, cmd *exec.Cmd) (lifeline io.Closer, err error) {
+// terminal reaches it. Closing the lifeline kills what is left of the group. Only
+// while run runs may it be called.
+func (s spawner) start(cmd *exec.Cmd) (lifeline io.Closer, err error) {
 	req := start{cmd: cmd, done: make(chan started, 1)}
-	select {
-	case s.starts <- req:
-		r := <-req.done
-		return r.lifeline, r.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	s.starts <- req
+	r := <-req.done
+	return r.lifeline, r.err
 }
 
 // startWithLifeline lets the group inherit the write end of a pipe whose read end

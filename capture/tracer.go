@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -67,6 +66,10 @@ type (
 	}
 )
 
+func (m traceAttached) handle(k *Controller)  { k.attached(m) }
+func (m traceDescribed) handle(k *Controller) { k.described(m) }
+func (m traceEnded) handle(k *Controller)     { k.ended(m) }
+
 // detach asks the strace to let go of the process, once. The first reason counts.
 func (t *tracer) detach(reason string) {
 	select {
@@ -76,7 +79,7 @@ func (t *tracer) detach(reason string) {
 }
 
 // run traces until the process has ended or the tracer is told to stop.
-func (t *tracer) run(ctx context.Context, c *Controller) {
+func (t *tracer) run(c *Controller) {
 	end := traceEnded{t: t}
 	defer func() {
 		end.at = time.Now()
@@ -90,7 +93,7 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 		miss(missNoFile, err.Error())
 		return
 	}
-	st, err := t.start(ctx, c.strace.Path, c.spawner)
+	st, err := t.start(c.strace.Path, c.spawner)
 	if err != nil {
 		miss(missNotStarted, err.Error())
 		return
@@ -172,7 +175,7 @@ func (t *tracer) run(ctx context.Context, c *Controller) {
 		} else {
 			why, detail := refusal(said.text)
 			if status, err := c.fs.Status(t.id.PID); err == nil {
-				who, _ := c.guard.Load().tracedBy(status) // who was quicker
+				who, _ := c.guard.Load().TracedBy(status) // who was quicker
 				why = cmp.Or(who, why)
 			}
 			miss(why, detail)
@@ -255,7 +258,7 @@ func (st running) wait() error {
 // start starts strace with its output in a pipe of ours. When nobody reads the
 // pipe any more, strace dies of it and the process lives on untraced: that is
 // what we want should the daemon die.
-func (t *tracer) start(ctx context.Context, strace string, s spawner) (running, error) {
+func (t *tracer) start(strace string, s spawner) (running, error) {
 	output, outputW, err := os.Pipe()
 	if err != nil {
 		return running{}, err
@@ -280,7 +283,7 @@ func (t *tracer) start(ctx context.Context, strace string, s spawner) (running, 
 		Stderr:     stderrW,
 		ExtraFiles: []*os.File{outputW},
 	}
-	lifeline, err := s.start(ctx, cmd)
+	lifeline, err := s.start(cmd)
 	if err != nil {
 		output.Close()
 		stderr.Close()

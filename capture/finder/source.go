@@ -1,4 +1,4 @@
-package capture
+package finder
 
 import (
 	"errors"
@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"culprit/internal/connector"
-	"culprit/internal/event"
 )
 
 // source is where process events come from: the proc connector, or where that is
@@ -26,20 +25,13 @@ type batch struct {
 	overrun bool
 }
 
-// How often /proc is polled for new PIDs, and every how many polls all processes
-// are looked at, because they may have become the UID.
-const (
-	pollEvery   = 10 * time.Millisecond
-	pollAllEach = 50
-)
-
 // gatherFor is how long events gather after some were received: to start a program
 // makes four of them, and to be woken for each would slow down all programs of the
 // machine.
 const gatherFor = time.Millisecond
 
 // listen opens the proc connector, or starts to poll where there is none.
-func (f *finder) listen() *source {
+func (f *Finder) listen() *source {
 	if f.polling {
 		return newPoller()
 	}
@@ -104,38 +96,4 @@ func (s *source) close() {
 		for range s.batches {
 		}
 	}
-}
-
-// poll looks at processes that were not there the last time, and now and then at
-// all of them. That a known one has ended shows by its absence.
-func (f *finder) poll(s *source) {
-	now := scanned{alive: map[int]bool{}, at: time.Now()}
-	pids, err := f.fs.PIDs()
-	if err != nil {
-		f.log.Error("processes cannot be listed", "error", err)
-		return
-	}
-	s.polled++
-	all := s.polled%pollAllEach == 0
-	for _, pid := range pids {
-		now.alive[pid] = true
-		if all || !s.seen[pid] {
-			f.look(pid, event.FoundPoll, anyUID)
-		}
-	}
-	s.seen = now.alive
-	if f.forget(now.alive) > 0 {
-		f.send(now)
-	}
-}
-
-// forget drops the known processes that are not alive, and returns how many.
-func (f *finder) forget(alive map[int]bool) (gone int) {
-	for pid := range f.known {
-		if !alive[pid] {
-			delete(f.known, pid)
-			gone++
-		}
-	}
-	return gone
 }

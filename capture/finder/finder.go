@@ -1,0 +1,292 @@
+// Package finder finds the processes of users that are watched: by scans of /proc, and
+// by what the proc connector of the kernel tells in between, or where there is none
+// by polling /proc. It decides nothing: it tells its [Output] of a process as often as
+// there is news of it.
+//
+// It costs nothing while nobody is watched, and little for the processes of others.
+package finder
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"syscall"
+	"time"
+
+	"culprit/internal/connector"
+	"culprit/internal/event"
+	"culprit/internal/proc"
+)
+
+// Finder finds processes. Make one with [New], tell it what to look for with
+// [Finder.Watch], and let [Finder.Run] run.
+type Finder struct {
+	fs    proc.FS
+	guard func() Guard // the one in force
+	log   *slog.Logger
+	out   Output
+	// watches holds the latest set that Run has not taken yet.
+	watches chan map[uint32]Watch
+
+	// What follows belongs to the goroutine of Run.
+	watched map[uint32]Watch
+	polling bool           // there is no proc connector here
+	known   map[int]uint32 // the processes of watched UIDs that have not ended, and their watch
+}
+
+// New makes a finder that looks for nothing yet. guard returns the guard that is in
+// force.
+func New(fs proc.FS, guard func() Guard, log *slog.Logger, out Output) *Finder {
+	return &Finder{fs: fs, guard: guard, log: log, out: out, watches: make(chan map[uint32]Watch, 1), known: map[int]uint32{}}
+}
+
+// Poll makes the finder poll /proc even where there is a proc connector. Call it
+// before Run.
+func (f *Finder) Poll() { f.polling = true }
+
+// Watch replaces what is looked for, by UID. It never waits. Only one goroutine may
+// call it.
+func (f *Finder) Watch(set map[uint32]Watch) {
+	select {
+	case <-f.watches: // Run has not taken it yet: the new set holds all that it asked for
+	default:
+	}
+	f.watches <- set
+}
+
+// Run finds processes until the context ends.
+func (f *Finder) Run(ctx context.Context) {
+	var src *source
+	defer func() { src.close() }()
+	for {
+		select {
+		case set := <-f.watches:
+			// Listen first, then scan, so that no process slips in between.
+			if len(set) > 0 && src == nil {
+				src = f.listen()
+			}
+			f.rescan(set)
+			if len(set) == 0 {
+				src.close()
+				src = nil
+			}
+		case b, open := <-src.events():
+			if !open {
+				src = newPoller()
+			}
+			f.batch(b)
+		case <-src.polls():
+			f.poll(src)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// rescan takes over a new set and scans for what it asks to be scanned.
+func (f *Finder) rescan(set map[uint32]Watch) {
+	scan, old := map[uint32]bool{}, f.watched
+	f.watched = set
+	for uid, w := range set {
+		o, known := old[uid]
+		if len(o.First) > len(w.First) { // of an earlier capture
+			o.First = nil
+		}
+		for _, pid := range w.First[len(o.First):] {
+			f.look(pid, event.FoundScan, func(u uint32) bool { return u == uid })
+		}
+		if !known || o.Scans != w.Scans {
+			scan[uid] = true
+		}
+	}
+	for pid, uid := range f.known {
+		if _, watched := set[uid]; !watched {
+			delete(f.known, pid)
+			f.look(pid, event.FoundScan, anyUID) // it may be another watch's, too
+		}
+	}
+	if len(scan) > 0 {
+		f.scan(func(uid uint32) bool { return scan[uid] }, false)
+	}
+}
+
+// scan looks at every process for the watches that are wanted.
+func (f *Finder) scan(wanted func(uint32) bool, overrun bool) {
+	done := Scan{Alive: map[int]bool{}, Began: time.Now(), Overrun: overrun}
+	pids, err := f.fs.PIDs()
+	if err != nil {
+		f.log.Error("processes cannot be listed", "error", err)
+		return
+	}
+	slices.Sort(pids)
+	for _, pid := range slices.Backward(pids) { // the youngest first: they end first
+		done.Alive[pid] = true
+		if f.mayBeWatched(pid) {
+			f.look(pid, event.FoundScan, wanted)
+		}
+	}
+	f.forget(done.Alive)
+	f.out.Scanned(done)
+}
+
+func anyUID(uint32) bool { return true }
+
+// mayBeWatched tells quickly of most processes that they are of no watched user.
+func (f *Finder) mayBeWatched(pid int) bool {
+	if f.isOthers(pid) {
+		return false
+	}
+	_, err := f.fs.Executable(pid) // kernel threads, of which there are many, have none
+	return err == nil
+}
+
+// isOwned reports whether the effective UID of a process is watched.
+func (f *Finder) isOwned(pid int) bool {
+	owner, err := f.fs.Owner(pid)
+	w, watched := f.watched[owner]
+	return err == nil && watched && w.Roots == nil
+}
+
+// isOthers reports whether a process is gone, or for sure of no watched user. The
+// owner of /proc/PID is the effective UID; root's are looked at, as set-user-ID
+// programs are. Another real UID comes by an event of its own, or from a parent that
+// is known.
+func (f *Finder) isOthers(pid int) bool {
+	owner, err := f.fs.Owner(pid)
+	if err != nil {
+		return true
+	}
+	for uid, w := range f.watched {
+		if owner == 0 || owner == uid || w.Roots != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// batch looks at the processes that events tell of.
+func (f *Finder) batch(b batch) {
+	if b.overrun {
+		f.log.Warn("process events were lost, scanning /proc")
+		f.scan(anyUID, true)
+		return
+	}
+	for _, e := range b.events {
+		f.event(e)
+	}
+}
+
+// event looks at the process of an event if it can be of a watched UID. Most are not,
+// and cost next to nothing: whoever is of a watched UID was there when that was first
+// scanned for, is the child of one that is known, or became it.
+func (f *Finder) event(e connector.Event) {
+	_, known := f.known[e.PID]
+	switch e.Kind {
+	case connector.Fork:
+		uid, known := f.known[e.Parent]
+		switch {
+		case known:
+			f.known[e.PID] = uid // even if it is gone: it may have children
+			if !f.look(e.PID, event.FoundFork, anyUID) {
+				f.out.Unseen(uid)
+			}
+		case f.isOwned(e.PID): // its parent ended during a scan, or is another (CLONE_PARENT)
+			f.look(e.PID, event.FoundFork, anyUID)
+		}
+	case connector.Exec:
+		if known || !f.isOthers(e.PID) {
+			f.look(e.PID, event.FoundExec, anyUID)
+		}
+	case connector.UID:
+		for uid, w := range f.watched {
+			if w.Roots == nil && (e.RUID == uid || e.RUID != 0 && e.EUID == uid) {
+				f.known[e.PID], known = uid, true
+			}
+		}
+		if !known && f.guard().ForbidsUser(e.RUID) == "" {
+			return
+		}
+		if status, err := f.fs.Status(e.PID); err == nil {
+			f.consider(e.PID, status, event.FoundUID, anyUID)
+			f.checkUser(status)
+		}
+	case connector.Exit:
+		if known {
+			delete(f.known, e.PID)
+			f.out.Exited(Exit{PID: e.PID, Code: exitCode(e.ExitCode), At: time.Now()})
+		}
+	}
+}
+
+// checkUser tells of a process in one of our traces that has become a user who is
+// never traced.
+func (f *Finder) checkUser(status proc.Status) {
+	why := f.guard().ForbidsUser(status.UID.Real)
+	if _, ours := f.guard().TracedBy(status); ours && why != "" {
+		f.out.Forbidden(status.TracerPID, why)
+	}
+}
+
+// exitCode turns a status of wait(2) into what shells call it.
+func exitCode(status uint32) int {
+	w := syscall.WaitStatus(status)
+	if w.Signaled() {
+		return 128 + int(w.Signal())
+	}
+	return w.ExitStatus()
+}
+
+// look reports a process to the watches it belongs to, and whether it could be
+// looked at.
+func (f *Finder) look(pid int, how string, wanted func(uint32) bool) (looked bool) {
+	status, err := f.fs.Status(pid)
+	return err == nil && f.consider(pid, status, how, wanted)
+}
+
+// consider is look, of a process whose status was read just now.
+func (f *Finder) consider(pid int, status proc.Status, how string, wanted func(uint32) bool) (looked bool) {
+	at := time.Now()
+	var st proc.Stat
+	for uid, w := range f.watched {
+		if !wanted(uid) || w.Roots == nil && !status.Of(uid) {
+			continue
+		}
+		if w.Roots != nil && !f.fs.IsDescendant(pid, func(id proc.ID) bool { return w.Roots[id] }) {
+			continue
+		}
+		if st.PID == 0 {
+			var err error
+			if st, err = f.fs.Stat(pid); err != nil || st.Dead() {
+				return false
+			}
+		}
+		f.known[pid] = uid
+		f.out.Found(f.describe(st, status, uid, how, at))
+	}
+	return true
+}
+
+// Parent describes the parent of a process, as far as that is still there.
+func Parent(fs proc.FS, pid int) *event.Process {
+	p := &event.Process{PID: pid}
+	if st, err := fs.Stat(pid); err == nil {
+		p.EntityID, p.Start, p.Name = st.ID.String(), proc.StartTime(st.Start), st.Comm
+		p.CommandLine = fs.CommandLine(pid)
+	}
+	return p
+}
+
+func (f *Finder) describe(st proc.Stat, status proc.Status, uid uint32, how string, at time.Time) Process {
+	p := Process{ID: st.ID, UID: uid, How: how, At: at}
+	p.Program.Name = st.Comm
+	p.Program.Executable, _ = f.fs.Executable(st.PID)
+	p.Program.CommandLine = f.fs.CommandLine(st.PID)
+	p.Parent = Parent(f.fs, st.PPID)
+	p.Forbidden = f.guard().Forbids(st, status, p.Program.Executable)
+	who, ours := f.guard().TracedBy(status)
+	p.Tracer = Tracer{PID: status.TracerPID, Ours: ours}
+	if p.Forbidden == "" && !ours {
+		p.Forbidden, p.Tracer.Foreign = who, who != ""
+	}
+	return p
+}

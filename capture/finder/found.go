@@ -1,0 +1,96 @@
+package finder
+
+import (
+	"cmp"
+	"time"
+
+	"culprit/internal/event"
+	"culprit/internal/proc"
+)
+
+// Watch says which processes of a UID are looked for.
+type Watch struct {
+	// Roots are the processes whose trees are meant, in process scope; nil means
+	// every process of the UID.
+	Roots map[proc.ID]bool
+	// Scans grows by one each time all of /proc is to be scanned for this UID. First
+	// grows by the PIDs that are to be looked at before that.
+	Scans int
+	First []int
+}
+
+// Guard knows which processes are never traced. Its methods are called on the
+// finder's goroutine.
+type Guard interface {
+	// ForbidsUser says why a user is never traced, or "".
+	ForbidsUser(uid uint32) string
+	// Forbids says why a process that runs this program is never traced, or "".
+	Forbids(stat proc.Stat, status proc.Status, executable string) string
+	// TracedBy says who traces a process already, or "" if nobody does; ours is true
+	// if that is a strace of ours.
+	TracedBy(status proc.Status) (who string, ours bool)
+}
+
+// Output takes what the finder learns. Its methods are called on the finder's
+// goroutine, and may wait.
+type Output interface {
+	// Found is told of each process of a watched UID, perhaps not for the first time.
+	Found(Process)
+	// Exited is told of the end of each process that was found.
+	Exited(Exit)
+	// Unseen is told when a child of a process that was found was gone before it could
+	// be looked at.
+	Unseen(uid uint32)
+	// Forbidden is told when a process that is in a trace of ours has become a user who
+	// is never traced.
+	Forbidden(tracerPID int, why string)
+	// Scanned is told when all of /proc was looked at.
+	Scanned(Scan)
+}
+
+// Process is a process that was found.
+type Process struct {
+	ID      proc.ID
+	UID     uint32    // of its watch
+	How     string    // a Found constant of package event
+	At      time.Time // when
+	Program Program
+	Parent  *event.Process
+	Tracer  Tracer
+	// Forbidden says why it must not be traced, or "": a guard forbids it, or somebody
+	// else traces it.
+	Forbidden string
+}
+
+// Program is what a process runs, or what it is about to become.
+type Program struct{ Name, Executable, CommandLine string }
+
+// Update writes the program into the document of its process. A process that is just
+// ending has lost its command line: the one that was known of the same program stays.
+func (p Program) Update(doc *event.Process) {
+	if p.Executable == doc.Executable && (p.CommandLine == "" || p.CommandLine == p.Executable) {
+		p.CommandLine = cmp.Or(doc.CommandLine, p.CommandLine)
+	}
+	doc.Name, doc.Executable, doc.CommandLine = p.Name, p.Executable, p.CommandLine
+}
+
+// Tracer is who traces a process already: ptrace(2) allows one at a time.
+type Tracer struct {
+	PID     int  // 0: nobody
+	Ours    bool // it is a strace of ours
+	Foreign bool // it is somebody else, and nothing else forbids to trace the process
+}
+
+// Exit is the end of a process.
+type Exit struct {
+	PID  int
+	Code int // as shells count it: 128+n for signal n
+	At   time.Time
+}
+
+// Scan is a look at all of /proc.
+type Scan struct {
+	Alive   map[int]bool // the PIDs
+	Began   time.Time
+	Overrun bool // it was made because process events were lost
+}
