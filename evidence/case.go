@@ -69,9 +69,10 @@ func (r *Reader) Case(c event.Capture) (*report.Case, error) {
 	if rc.Losses, err = r.lossesOf(&c); err != nil {
 		return nil, err
 	}
+	until := r.provenUntil(rc.Made)
 	for i := range rc.Hits[:min(len(rc.Hits), caseUnproven)] {
 		h := &rc.Hits[i]
-		if why := unproven(h, rc.Traces, rc.Programs, rc.Made); why != "" {
+		if why := unproven(h, rc.Traces, rc.Programs, until); why != "" {
 			rc.Unproven[h.Event.ID] = why
 		}
 	}

@@ -20,7 +20,7 @@ import (
 // Export writes a capture as one bundle: its traces as they are on the disk, its
 // packets, its report, and every document of it as JSON Lines. It returns the SHA-256
 // of the bundle's manifest, and the traces whose files are gone. The same evidence
-// makes the same bytes.
+// makes the same bytes, once no daemon runs that may still prove hits of it.
 func (r *Reader) Export(w io.Writer, c *event.Capture) (digest string, gone []string, err error) {
 	var files []bundle.File
 	for t, err := range r.Traces(Filter{Capture: c.Event.ID}) {

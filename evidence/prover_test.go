@@ -208,6 +208,34 @@ func TestUnproven(t *testing.T) {
 	}
 }
 
+// A proof is waited for only while a daemon runs that may find it. Then the clock has no
+// say any more, and a capture can be exported twice as the same bytes.
+func TestUnprovenWithoutDaemon(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	os.Chmod(dir, 0o700)
+	s := open(t, dir)
+	c := aCapture(event.StateEnded)
+	s.Capture(c)
+	h := sentHit(c.Event.ID, badzoneQuery(1))
+	h.Timestamp = time.Now()
+	s.Hit(h)
+	r := reader(t, dir)
+	if why, err := r.Unproven(h); err != nil || !strings.HasPrefix(why, "not yet") {
+		t.Errorf("while a daemon runs the hit says %q, %v", why, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	const want = "no process was traced yet when the packet was sent"
+	if why, err := r.Unproven(h); err != nil || why != want {
+		t.Errorf("the hit says %q, %v; want %q", why, err, want)
+	}
+	if rc, err := r.Case(c); err != nil || rc.Unproven[h.Event.ID] != want {
+		t.Errorf("in a report the hit says %q, %v; want %q", rc.Unproven[h.Event.ID], err, want)
+	}
+}
+
 // A catalogue of the first version is brought up to date, and nothing is lost.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()

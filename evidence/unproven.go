@@ -14,7 +14,7 @@ import (
 // one is.
 func (r *Reader) Unproven(h *event.Hit) (string, error) {
 	if h.Culprit.Proof != nil || h.Culprit.Capture == nil {
-		return unproven(h, nil, nil, time.Now()), nil
+		return unproven(h, nil, nil, time.Time{}), nil
 	}
 	of := Filter{Capture: h.Culprit.Capture.ID}
 	traces, err := collect(r.Traces(of))
@@ -22,7 +22,7 @@ func (r *Reader) Unproven(h *event.Hit) (string, error) {
 		return "", err
 	}
 	programs, err := collect(r.Programs(of))
-	return unproven(h, traces, programs, time.Now()), err
+	return unproven(h, traces, programs, r.provenUntil(time.Now())), err
 }
 
 func collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
@@ -33,8 +33,21 @@ func collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
 // proofTakes is how long a proof can take: a hit waits for the line that fits best.
 const proofTakes = 3 * time.Second
 
-// unproven is that at a moment, given the traces and programs of the hit's capture.
-func unproven(h *event.Hit, traces []event.Trace, programs []event.Program, now time.Time) string {
+// provenUntil is the moment up to which a daemon may be proving hits: now, or the zero Time
+// if none runs with this evidence. Then nobody reads the traces, and what is not proven
+// stays so: the same evidence says the same, whatever the clock says.
+func (r *Reader) provenUntil(now time.Time) time.Time {
+	if r.outside {
+		if pid, err := Holder(r.dir); err == nil && pid == 0 {
+			return time.Time{}
+		}
+	}
+	return now
+}
+
+// unproven is that of a hit, given the traces and programs of its capture and the moment up
+// to which a daemon may be proving hits.
+func unproven(h *event.Hit, traces []event.Trace, programs []event.Program, until time.Time) string {
 	switch {
 	case h.Culprit.Proof != nil && h.Culprit.Proof.Probable:
 		return "the trace or the packet holds only a part of the bytes, see capture.levels strings and nflog.snaplen"
@@ -42,7 +55,7 @@ func unproven(h *event.Hit, traces []event.Trace, programs []event.Program, now 
 		return ""
 	case h.Culprit.Capture == nil:
 		return h.Culprit.NoCapture
-	case now.Sub(h.Timestamp).Abs() < proofTakes: // the clock may have been set back since
+	case until.Sub(h.Timestamp).Abs() < proofTakes: // the clock may have been set back since
 		return "not yet: the packet is so young that the traces are still being read"
 	}
 	running := 0
