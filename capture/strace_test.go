@@ -67,6 +67,8 @@ func TestExitStatus(t *testing.T) {
 
 func FuzzExitStatus(f *testing.F) {
 	f.Add([]byte("812 1700000000.1 +++ killed by SIGRT_99999999999999999999 +++"))
+	f.Add([]byte("812 1700000000.1 +++ exited with 3 +++"))
+	f.Add([]byte("813 1700000000.1 +++ exited with 3 +++")) // another thread
 	f.Fuzz(func(t *testing.T, line []byte) {
 		if code, ok := exitStatus(line, 812); ok && code < 0 {
 			t.Errorf("%q: status %d", line, code)
@@ -123,6 +125,10 @@ func TestExecveFailed(t *testing.T) {
 
 func FuzzExecve(f *testing.F) {
 	f.Add([]byte(`812 1700000000.1 execve("/a\33[2Jb\n\777", ["a\0012"..., "\\"], []) = 0`))
+	f.Add([]byte(`812 1700000000.1 execve("/bin/a", ["a", "b`))               // cut in an argument
+	f.Add([]byte(`813 1700000000.1 execve("/bin/a", ["a"], []) = 0`))         // another thread
+	f.Add([]byte(`812 1700000000.1 close(3) = 0`))                            // another call
+	f.Add([]byte(`812 1700000000.1 execve("", ["\08"], [] <unfinished ...>`)) // 8 is no octal digit
 	f.Fuzz(func(t *testing.T, line []byte) {
 		if p, ok := execve(line, 812); ok && p.name == "" {
 			t.Errorf("%q: %+v", line, p)

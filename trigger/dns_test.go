@@ -49,9 +49,39 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
+// hostileQuestions are messages that a decoder can stumble over.
+func hostileQuestions() [][]byte {
+	otherClass := query(1, xBadzone, 1)
+	otherClass[len(otherClass)-1] = 2
+	// A question of each type and class that has a name here; their names are pointers to
+	// that of the first.
+	many := query(1, xBadzone, 1)
+	for i, kind := range []uint16{35, 43, 48, 52, 64, 65, 99, 255, 257} {
+		many = append(many, 0xc0, 12, byte(kind>>8), byte(kind), 0, []byte{1, 3, 4, 254, 255}[i%5])
+		many[5]++
+	}
+	return [][]byte{
+		many,
+		otherClass,
+		query(1, "\x03x.y\x02\n\\", 28), // a dot and a line end in labels
+		query(1, "\x40x", 1),            // a label longer than 63 bytes
+		query(1, strings.Repeat("\x3f"+strings.Repeat("a", 63), 4), 1), // a name over 255 bytes
+		query(1, "\xc0\x0c", 1),          // a pointer to itself
+		query(1, "\xc0\xff", 1),          // one forward
+		query(1, "\xc0", 1)[:13],         // and one that is cut
+		query(1, xBadzone, 1)[:20],       // cut in the name
+		query(1, xBadzone, 1)[:14],       // behind a label
+		query(1, xBadzone, 1)[:5],        // in the header
+		[]byte("GET / HTTP/1.1\r\n\r\n"), // no DNS
+	}
+}
+
 // What dnsmessage accepts we read the same, apart from case and escapes.
 func FuzzQuestions(f *testing.F) {
 	f.Add(query(1, xBadzone, 1))
+	for _, q := range hostileQuestions() {
+		f.Add(q)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ours := questions("udp", b)
 		var p dnsmessage.Parser

@@ -132,12 +132,24 @@ func TestDecodeForgets(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, p := range [][]byte{
-		ip(f, "192.0.2.1", "192.0.2.2", udp(4000, 53), query(1, xBadzone, 1)),
-		ip(f, "2001:db8::1", "2001:db8::2", tcp(4000, 53), append([]byte{0, 32}, query(1, xBadzone, 28)...)),
-	} {
-		f.Add(p)
+	add := func(transport gopacket.SerializableLayer, payload []byte) []byte {
+		for _, network := range []string{"192.0.2.", "2001:db8::"} {
+			f.Add(ip(f, network+"1", network+"2", transport, payload))
+		}
+		return ip(f, "192.0.2.1", "192.0.2.2", transport, payload)
 	}
+	add(tcp(4000, 53), append([]byte{0, 32}, query(1, xBadzone, 28)...))
+	add(tcp(4000, 53), query(1, xBadzone, 1)) // its length was sent before
+	for _, q := range hostileQuestions() {
+		add(udp(4000, 53), q)
+	}
+	whole := add(udp(4000, 53), query(1, xBadzone, 1))
+	f.Add(whole[:40]) // cut in the question
+	f.Add(whole[:24]) // in the transport's header
+	f.Add(whole[:12]) // in that of IP
+	f.Add([]byte{})
+	whole[9] = 1 // neither UDP nor TCP
+	f.Add(whole)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := newDecoder().decode(b)
 		if err == nil && (!p.source.IP.IsValid() || !p.destination.IP.IsValid()) {

@@ -137,6 +137,8 @@ func FuzzParseMounts(f *testing.F) {
 	for line := range strings.Lines(mountinfo) {
 		f.Add([]byte(line))
 	}
+	f.Add([]byte("36 - ext4"))                                    // too few fields before the dash
+	f.Add([]byte("26 24 0:24 / /dev/pts rw - devpts\n\n\n - \n")) // and behind it, and lines of nothing
 	f.Fuzz(func(t *testing.T, text []byte) {
 		for _, m := range parseMounts(text) {
 			if m.device == "" || m.kind == "" || m.options == "" || len(m.point) > len(text) {
@@ -152,6 +154,7 @@ func FuzzParseMounts(f *testing.F) {
 func FuzzUnescape(f *testing.F) {
 	f.Add("/a b")
 	f.Add(`\040`)
+	f.Add(`\008\700\04`) // no octal digit, more than a byte, cut short
 	f.Fuzz(func(t *testing.T, name string) {
 		unescape(name) // any text is good for something
 		escaped := strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`, "#", `\043`).Replace(name)

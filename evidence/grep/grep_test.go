@@ -144,6 +144,10 @@ func FuzzScan(f *testing.F) {
 		f.Add(e, "some ab\nlines KELVIN\nfoofar\nséx\xff\nxxxxy", false)
 		f.Add(e, "\n\nd\nSb K", true)
 	}
+	f.Add("abc", "ABCDEFGH\nABC", true)
+	f.Add("(a", "a", false)                // no expression
+	f.Add(`a\Q(`, "a(", true)              // one whose quotation would swallow what is put around it
+	f.Add("a|b||c", "ABCDEFGH abcd", true) // an alternative that matches everything
 	f.Fuzz(func(t *testing.T, expression, text string, ignoreCase bool) {
 		p, err := Compile([]string{expression}, Options{IgnoreCase: ignoreCase})
 		if err != nil {

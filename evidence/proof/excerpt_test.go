@@ -117,6 +117,11 @@ func TestExcerptOfSamples(t *testing.T) {
 
 func FuzzExcerpt(f *testing.F) {
 	f.Add(threads, 813, int64(12), 2, 2)
+	f.Add(threads, 812, int64(12), 2, 2)                                                                            // a line of another thread
+	f.Add(threads, 813, int64(99), 2, -2)                                                                           // a line that is not there
+	f.Add(threads, 814, int64(10), 99, 99)                                                                          // whose fork is not in the trace
+	f.Add("812 1.1 openat() = y\n813\n813 x\n813 1.1 <... clone resumed>) = 9z\n813 1.1 open", 813, int64(5), 1, 1) // broken lines
+	f.Add(threads+strings.Repeat("812 1.1 getpid() = 812\n", 4*lateForks), 812, int64(7), 0, 0)                     // more behind it than is read
 	f.Fuzz(func(t *testing.T, trace string, tid int, line int64, before, after int) {
 		s, err := Excerpt(strings.NewReader(trace), tid, line, before, after)
 		if err != nil {

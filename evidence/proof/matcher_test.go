@@ -287,7 +287,22 @@ func FuzzMatch(f *testing.F) {
 	f.Add(makePacket(udp, query(1)), []byte(query(1)), uint8(0), uint8(0))
 	f.Add(makePacket(tcp, query(1)), []byte(query(1)), uint8(9), uint8(20))
 	f.Add(makePacket("udp [::1]:4000 [::2]:53", query(1)), []byte(query(1)), uint8(0), uint8(3))
-	f.Add(internetPacket(protocolUDP, netip.MustParseAddr("::1"), netip.MustParseAddr("::2"), 8, []byte("abcdefgh")), []byte("abcdefgh"), uint8(0), uint8(0))
+	one, two := netip.MustParseAddr("::1"), netip.MustParseAddr("::2")
+	f.Add(internetPacket(protocolUDP, one, two, 8, []byte("abcdefgh")), []byte("abcdefgh"), uint8(0), uint8(0)) // a fragment
+	f.Add(internetPacket(protocolTCP, one, two, 8, []byte("abcdefgh")), []byte("abcdefgh"), uint8(0), uint8(0))
+	f.Add(internetPacket(60, one, two, 0, append([]byte{51, 0, 0, 0, 0, 0, 0, 0}, "abcdefghijkl"...)), []byte("a"), uint8(0), uint8(0)) // headers before the transport's
+	f.Add(internetPacket(44, one, two, 0, append([]byte{17, 0, 0, 0, 0, 0, 0, 0}, "a"...)), []byte("a"), uint8(0), uint8(0))
+	f.Add([]byte("G"), []byte("G"), uint8(0), uint8(0))                                         // no packet
+	f.Add([]byte("\x4f0000000000000000000000"), []byte("0"), uint8(0), uint8(0))                // its header is longer than it
+	f.Add(makePacket(udp, "abcdefgh"), []byte("abcdefghij"), uint8(4), uint8(0))                // two sends, longer than the datagram
+	f.Add(makePacket(udp, "abcdefgh"), []byte("abcdefgX"), uint8(4), uint8(0))                  // as long, and other bytes
+	f.Add(makePacket(udp, query(1)), []byte(query(1)+query(1)), uint8(len(query(1))), uint8(0)) // either send may have been it
+	f.Add(makePacket(tcp, "CDEFghij"), []byte("abCDEFghijkl"), uint8(4), uint8(0))              // a segment in the midst of two sends
+	f.Add(makePacket(tcp, "abcdefgh"), []byte("abcdefgh"), uint8(4), uint8(4))                  // strace cut the second
+	f.Add(makePacket(tcp, "abcdefgh"), []byte("abcd"), uint8(2), uint8(0))                      // more than was sent
+	f.Add(makePacket(tcp, "efgh"), []byte("abcdefgh"), uint8(2), uint8(0))                      // in the second only
+	f.Add(makePacket(tcp, "h"), []byte("abcdefgh"), uint8(7), uint8(0))                         // the second
+	f.Add(makePacket(tcp, "cd"), []byte("abcdefgh"), uint8(4), uint8(0))                        // in the first only
 	f.Fuzz(func(t *testing.T, packet, data []byte, split, cut uint8) {
 		a, b := string(data[:min(len(data), int(split))]), string(data[min(len(data), int(split)):])
 		for _, transport := range []string{udp, tcp, "udp - -", "tcp - -"} {

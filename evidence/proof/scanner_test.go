@@ -228,6 +228,8 @@ func escape(data []byte) string {
 
 func FuzzUnescape(f *testing.F) {
 	f.Add([]byte("\x00\x01x\abadzone7\\\"\xff"))
+	f.Add([]byte(`\x61\xfg\x`)) // hexadecimal, not quite, cut short
+	f.Add([]byte(`\a\q\777\`))  // of C, of nobody, more than a byte, cut short
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if got := unescape(nil, []byte(escape(data))); !bytes.Equal(got, data) {
 			t.Errorf("%q became %q", data, got)
@@ -243,6 +245,20 @@ func FuzzScanner(f *testing.F) {
 		f.Add(trace[:min(len(trace), 8<<10)], uint16(7))
 	}
 	f.Add([]byte(`1 1.1 sendmmsg(5<UDP:[1]>, [{msg_hdr={iov_base="a", iov_len=99999999999}, msg_len=1}], 1) = 1`), uint16(1))
+	for _, line := range []string{
+		"1x1.1 a\n1\n1 x\n1 1.1\n" + strings.Repeat("x", judgeAt),        // no begin of a line
+		`1 1.1 sendto(x, "a", 1, 0, NULL, 0) = 1`,                        // no descriptor
+		`1 1.1 sendto(5, "a", 1, 0, NULL, 0) = 1`,                        // strace could not say what it is
+		`1 1.1 sendto(5<UDP:[1, "a", 1, 0, NULL) = 1`,                    // a socket without an end
+		`1 1.1 sendto(5<UDP:[x->y]>, "a`,                                 // a string without one
+		`1 1.1 sendmsg(5<TCP:[1]>, {msg_hdr={`,                           // brackets without theirs
+		`1 1.1 sendmmsg(5<UDP:[1]>, [{iov_base="a", iov_len=1}], 1) = 1`, // a buffer of no message
+		`1 1.1 sendto(5<UDP:[1]>, "a", 1, 0) 1`,                          // no result
+		`1 1.1 sendmsg(5<UDP:[1]>, {iov_base="a"}, 0) = 1`,               // no length
+	} {
+		f.Add([]byte(line+"\n"), uint16(0)) // byte by byte
+		f.Add([]byte(line), uint16(3))
+	}
 	f.Fuzz(func(t *testing.T, trace []byte, piece uint16) {
 		a := scan(t, trace, whole)
 		b := scan(t, trace, func() int { return int(piece)%300 + 1 })

@@ -60,36 +60,39 @@ func TestLevelsInherit(t *testing.T) {
 	}
 }
 
+// mistakes are configurations that are refused, and how.
+var mistakes = []struct{ name, text, want string }{
+	{"empty", "", "f: rules: there is none"},
+	{"not yaml", "rules: [", "f: not YAML: "},
+	{"not a map", "- a", "f: not YAML: "},
+	{"duplicate key", "log: {level: info}\nlog: {level: info}", "already defined"},
+	{"no unit", "rules: [{name: a, string: b}]\ncapture:\n  linger: 90", "f:3: capture.linger: 90 is not a duration: write a number and its unit"},
+	{"evidence", "rules: [{name: a, string: b}]\nevidence:\n  dir: here\n  keep: 4000d\n  max_bytes: 1KiB\n  min_free: 1025TiB", "f:3: evidence.dir: \"here\" is not an absolute path\nf:4: evidence.keep: 96000h0m0s is out of range; allowed: 1s to 3650d\nf:5: evidence.max_bytes: 1KiB is out of range; allowed: 64KiB to 1024TiB\nf:6: evidence.min_free: 1025TiB is out of range; allowed: 0B to 1024TiB"},
+	{"evidence of other types", "rules: [{name: a, string: b}]\nevidence: {keep: 30, max_bytes: 5, compress: sometimes}", "f:2: evidence.compress: wants true or false, not the text \"sometimes\""},
+	{"days", "rules: [{name: a, string: b}]\nevidence: {keep: 1.5d}", "f:2: evidence.keep: \"1.5d\" is not a duration: write a number and its unit (ms, s, m, h, d)"},
+	{"size without unit", "rules: [{name: a, string: b}]\ncapture:\n  trace_bytes: 90", "f:3: capture.trace_bytes: 90 is not a size"},
+	{"wrong type", "rules: [{name: a, string: 5}]\nnflog: {group: many}", "f:1: rules[0].string: wants a text (in quotes), not 5\nf:2: nflog.group: wants a whole number, not the text \"many\""},
+	{"misspelt", "rules:\n  - name: a\n    string: b\n    port: [53]\ncaptures: {x: 1}", `f:4: rules[0].port: unknown key, did you mean "ports"?; allowed here: name, string, hex, domain, protocols, ports, to, families` + "\n" + `f:5: captures: unknown key, did you mean "capture"?; allowed here: rules,`},
+	{"unknown keys beside other mistakes", "rules: [{name: a, string: b, to: {x: 1}}]\ncapture: {levels: [{window: 90, windows: 1m}], speed: fast, trace_bytes: 5}", `capture.speed: unknown key; allowed`},
+	{"unknown keys in lists beside other mistakes", "rules: [{name: a, string: b}]\ncapture: {levels: [{window: 90, windows: 1m}], speed: fast, trace_bytes: 5}", `capture.levels[0].windows: unknown key, did you mean "window"?`},
+	{"no list", "rules: [{name: a b, string: b, hex: c}]\nguard: {never_executables: /bin/sh}", "f:1: rules[0].name: \"a b\" is not a rule name; allowed: a letter or digit, then up to 47 letters, digits, dots, - and _\nf:1: rules[0]: has 2 of string, hex and domain; exactly one is needed\nf:2: guard.never_executables: wants a list ([a, b])"},
+	{"two patterns", "rules: [{name: a, string: b, hex: c}]", "f:1: rules[0]: has 2 of string, hex and domain; exactly one is needed"},
+	{"bad hex", "rules: [{name: a, hex: '|4|'}]", `f:1: rules[0].hex: "4" between bars`},
+	{"names", "rules: [{name: a b, string: b}, {name: c, string: b}, {name: c, string: b}]", "f:1: rules[0].name: \"a b\" is not a rule name; allowed: a letter or digit, then up to 47 letters, digits, dots, - and _\nf:1: rules[2].name: \"c\" is the name of rules[1] already"},
+	{"lists", "rules: [{name: a, string: b, protocols: [sctp], ports: [0], families: [ipx], to: [x]}]", "rules[0].protocols[0]: \"sctp\" is not known; allowed: udp, tcp\n"},
+	{"to of another family", "rules: [{name: a, string: b, families: [ipv6], to: [192.0.2.1]}]", `rules[0].to[0]: "192.0.2.1" is ipv4, but the rule's families are ipv6`},
+	{"no such user", "rules: [{name: a, string: b}]\nguard: {never_users: [nobody, no-such-user]}", `f:2: guard.never_users[1]: no user "no-such-user" in /etc/passwd`},
+	{"chain", "rules: [{name: a, string: b}]\nfirewall: {chain: OUTPUT, table: nat}", "f:2: firewall.table: \"nat\" is not known; allowed: raw, mangle, filter\nf:2: firewall.chain: \"OUTPUT\" is taken"},
+	{"events", "rules: [{name: a, string: b}]\nevents: {file: here, journald: true, command: [cat]}", "f:2: events.file: \"here\" is not an absolute path\nf:2: events.command[0]: \"cat\" is not an absolute path\nf:2: events: has 3 of file, journald and command; one is allowed"},
+	{"redact", "rules: [{name: a, string: b}]\ncapture: {redact: [good, 'x*', 'ba(d']}", "f:2: capture.redact[1]: \"x*\" is not a pattern of secrets: it matches even where there is nothing\nf:2: capture.redact[2]: \"ba(d\" is not a pattern of secrets: error parsing regexp: missing closing )"},
+	{"levels of nothing", "rules: [{name: a, string: b}]\ncapture: {levels: [{hits: 0}, {Hits: 2, Processes: 0, window: 0s, strings: 0}]}", "f:2: capture.levels[0].hits: 0: the first level starts at the first hit; allowed: 1\nf:2: capture.levels[1].processes: 0 is out of range; allowed: 1 to 100000\nf:2: capture.levels[1].window: 0s is out of range; allowed: 1s to 24h0m0s\nf:2: capture.levels[1].strings: 0 is out of range"},
+	{"levels", "rules: [{name: a, string: b}]\ncapture: {levels: [{hits: 2}, {hits: 2, processes: -1, window: 1ms, strings: 1}]}", "f:2: capture.levels[0].hits: 2: the first level starts at the first hit; allowed: 1\nf:2: capture.levels[1].hits: 2: each level needs more hits than the one before it (2)\nf:2: capture.levels[1].processes: -1 is out of range; allowed: 1 to 100000\nf:2: capture.levels[1].window: 1ms is out of range; allowed: 1s to 24h0m0s\nf:2: capture.levels[1].strings: 1 is out of range"},
+}
+
 // Every mistake is named at once, with its line and key.
 func TestAllMistakesAtOnce(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ name, text, want string }{
-		{"empty", "", "f: rules: there is none"},
-		{"not yaml", "rules: [", "f: not YAML: "},
-		{"not a map", "- a", "f: not YAML: "},
-		{"duplicate key", "log: {level: info}\nlog: {level: info}", "already defined"},
-		{"no unit", "rules: [{name: a, string: b}]\ncapture:\n  linger: 90", "f:3: capture.linger: 90 is not a duration: write a number and its unit"},
-		{"evidence", "rules: [{name: a, string: b}]\nevidence:\n  dir: here\n  keep: 4000d\n  max_bytes: 1KiB\n  min_free: 1025TiB", "f:3: evidence.dir: \"here\" is not an absolute path\nf:4: evidence.keep: 96000h0m0s is out of range; allowed: 1s to 3650d\nf:5: evidence.max_bytes: 1KiB is out of range; allowed: 64KiB to 1024TiB\nf:6: evidence.min_free: 1025TiB is out of range; allowed: 0B to 1024TiB"},
-		{"evidence of other types", "rules: [{name: a, string: b}]\nevidence: {keep: 30, max_bytes: 5, compress: sometimes}", "f:2: evidence.compress: wants true or false, not the text \"sometimes\""},
-		{"days", "rules: [{name: a, string: b}]\nevidence: {keep: 1.5d}", "f:2: evidence.keep: \"1.5d\" is not a duration: write a number and its unit (ms, s, m, h, d)"},
-		{"size without unit", "rules: [{name: a, string: b}]\ncapture:\n  trace_bytes: 90", "f:3: capture.trace_bytes: 90 is not a size"},
-		{"wrong type", "rules: [{name: a, string: 5}]\nnflog: {group: many}", "f:1: rules[0].string: wants a text (in quotes), not 5\nf:2: nflog.group: wants a whole number, not the text \"many\""},
-		{"misspelt", "rules:\n  - name: a\n    string: b\n    port: [53]\ncaptures: {x: 1}", `f:4: rules[0].port: unknown key, did you mean "ports"?; allowed here: name, string, hex, domain, protocols, ports, to, families` + "\n" + `f:5: captures: unknown key, did you mean "capture"?; allowed here: rules,`},
-		{"unknown keys beside other mistakes", "rules: [{name: a, string: b, to: {x: 1}}]\ncapture: {levels: [{window: 90, windows: 1m}], speed: fast, trace_bytes: 5}", `capture.speed: unknown key; allowed`},
-		{"unknown keys in lists beside other mistakes", "rules: [{name: a, string: b}]\ncapture: {levels: [{window: 90, windows: 1m}], speed: fast, trace_bytes: 5}", `capture.levels[0].windows: unknown key, did you mean "window"?`},
-		{"no list", "rules: [{name: a b, string: b, hex: c}]\nguard: {never_executables: /bin/sh}", "f:1: rules[0].name: \"a b\" is not a rule name; allowed: a letter or digit, then up to 47 letters, digits, dots, - and _\nf:1: rules[0]: has 2 of string, hex and domain; exactly one is needed\nf:2: guard.never_executables: wants a list ([a, b])"},
-		{"two patterns", "rules: [{name: a, string: b, hex: c}]", "f:1: rules[0]: has 2 of string, hex and domain; exactly one is needed"},
-		{"bad hex", "rules: [{name: a, hex: '|4|'}]", `f:1: rules[0].hex: "4" between bars`},
-		{"names", "rules: [{name: a b, string: b}, {name: c, string: b}, {name: c, string: b}]", "f:1: rules[0].name: \"a b\" is not a rule name; allowed: a letter or digit, then up to 47 letters, digits, dots, - and _\nf:1: rules[2].name: \"c\" is the name of rules[1] already"},
-		{"lists", "rules: [{name: a, string: b, protocols: [sctp], ports: [0], families: [ipx], to: [x]}]", "rules[0].protocols[0]: \"sctp\" is not known; allowed: udp, tcp\n"},
-		{"to of another family", "rules: [{name: a, string: b, families: [ipv6], to: [192.0.2.1]}]", `rules[0].to[0]: "192.0.2.1" is ipv4, but the rule's families are ipv6`},
-		{"no such user", "rules: [{name: a, string: b}]\nguard: {never_users: [nobody, no-such-user]}", `f:2: guard.never_users[1]: no user "no-such-user" in /etc/passwd`},
-		{"chain", "rules: [{name: a, string: b}]\nfirewall: {chain: OUTPUT, table: nat}", "f:2: firewall.table: \"nat\" is not known; allowed: raw, mangle, filter\nf:2: firewall.chain: \"OUTPUT\" is taken"},
-		{"events", "rules: [{name: a, string: b}]\nevents: {file: here, journald: true, command: [cat]}", "f:2: events.file: \"here\" is not an absolute path\nf:2: events.command[0]: \"cat\" is not an absolute path\nf:2: events: has 3 of file, journald and command; one is allowed"},
-		{"redact", "rules: [{name: a, string: b}]\ncapture: {redact: [good, 'x*', 'ba(d']}", "f:2: capture.redact[1]: \"x*\" is not a pattern of secrets: it matches even where there is nothing\nf:2: capture.redact[2]: \"ba(d\" is not a pattern of secrets: error parsing regexp: missing closing )"},
-		{"levels of nothing", "rules: [{name: a, string: b}]\ncapture: {levels: [{hits: 0}, {Hits: 2, Processes: 0, window: 0s, strings: 0}]}", "f:2: capture.levels[0].hits: 0: the first level starts at the first hit; allowed: 1\nf:2: capture.levels[1].processes: 0 is out of range; allowed: 1 to 100000\nf:2: capture.levels[1].window: 0s is out of range; allowed: 1s to 24h0m0s\nf:2: capture.levels[1].strings: 0 is out of range"},
-		{"levels", "rules: [{name: a, string: b}]\ncapture: {levels: [{hits: 2}, {hits: 2, processes: -1, window: 1ms, strings: 1}]}", "f:2: capture.levels[0].hits: 2: the first level starts at the first hit; allowed: 1\nf:2: capture.levels[1].hits: 2: each level needs more hits than the one before it (2)\nf:2: capture.levels[1].processes: -1 is out of range; allowed: 1 to 100000\nf:2: capture.levels[1].window: 1ms is out of range; allowed: 1s to 24h0m0s\nf:2: capture.levels[1].strings: 1 is out of range"},
-	} {
+	for _, tt := range mistakes {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Parse("f", []byte(tt.text))
 			var ce *Error
@@ -148,6 +151,9 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(text)
 	f.Add([]byte("rules: [{name: a, string: 5, to: [::/0]}]\ncapture: {levels: [{}]}"))
+	for _, m := range mistakes {
+		f.Add([]byte(m.text))
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if c, err := Parse("f", text); (c == nil) == (err == nil) {
 			t.Errorf("config %v with error %v", c, err)

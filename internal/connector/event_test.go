@@ -114,6 +114,14 @@ func FuzzDecode(f *testing.F) {
 	for _, s := range []string{forkGolden, execGolden + uidGolden, exitGolden, commGolden, ackGolden} {
 		f.Add(bytes(f, s))
 	}
+	for _, s := range []string{
+		threadGolden + exitThread, // threads are no events
+		strings.Replace(forkGolden, message0, "03000000"+message0[8:], 1) + forkGolden,         // of another connector
+		strings.Replace(forkGolden, message0, strings.Replace(message0, "2800", "2900", 1), 1), // an event longer than its message
+		"0f" + forkGolden[2:], "ff" + forkGolden[2:], // a message shorter than its header, one longer than the datagram
+	} {
+		f.Add(bytes(f, s))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for m := range messages(b) {
 			m.acknowledges(7)

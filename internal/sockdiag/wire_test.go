@@ -123,6 +123,8 @@ func TestMatches(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(reply(f, "0201", "a6080035", "7f000001", "7f000035", "92100000", "d2040000"))
 	f.Add(reply(f, "0a01", "a6080035", "00000000000000000000ffff7f000001", "", "92100000", "d2040000"))
+	f.Add(reply(f, "0101", "a6080035", "", "", "92100000", "d2040000"))                                      // another family
+	f.Add(reply(f, "0a01", "a6080035", "fe800000000000000000000000000001", "", "92100000", "d2040000")[:71]) // cut short
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := decode(b)
 		if err != nil {

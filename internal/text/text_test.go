@@ -32,6 +32,8 @@ func TestEscape(t *testing.T) {
 // What is printed is the same document, without anything a terminal obeys.
 func FuzzJSONWriter(f *testing.F) {
 	f.Add("a\u202eb\x7f\u009b \U000e0001 naïve")
+	f.Add("plain")
+	f.Add("broken \xff\xe2\x80, a noncharacter \uffff")
 	f.Fuzz(func(t *testing.T, s string) {
 		var b bytes.Buffer
 		if err := json.NewEncoder(JSONWriter(&b)).Encode(s); err != nil {
@@ -49,6 +51,8 @@ func FuzzJSONWriter(f *testing.F) {
 
 func FuzzEscape(f *testing.F) {
 	f.Add("a\x1b[0m\n\u202e\\")
+	f.Add("plain")
+	f.Add("broken \xff\xe2\x80, a noncharacter \uffff")
 	f.Fuzz(func(t *testing.T, s string) {
 		got := Escape(s)
 		if strings.ContainsAny(got, "\x1b\n\r\t\x00\u202e") || len(got) < len(s) {

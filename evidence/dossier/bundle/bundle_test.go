@@ -457,6 +457,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add(whole[:len(whole)/2], true)
 	small, _ := pack(f, about, Bytes("a", []byte("a")))
 	f.Add(uncompress(f, small), false)
+	f.Add(bytes.Repeat([]byte("0"), 512), false) // no header of tar
 	l := limits{bytes: 1 << 22, files: 100, manifestBytes: 1 << 16, problems: 10, textBytes: 50}
 	f.Fuzz(func(t *testing.T, b []byte, compressed bool) {
 		if !compressed { // reaches the tar reader
