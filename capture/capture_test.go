@@ -235,7 +235,7 @@ func TestCapturesAreBounded(t *testing.T) {
 	t.Parallel()
 	m := &memory{captures: map[string]event.Capture{}}
 	c := config.Default()
-	k := New(&c, strace.Program{}, m, slog.New(slog.DiscardHandler))
+	k := New(&c, strace.Program{}, m, nil, slog.New(slog.DiscardHandler))
 	for i := range maxCaptures + 7 {
 		k.hit(&event.Hit{User: &event.User{ID: fmt.Sprint(64_000_000 + i)}}, epoch)
 	}

@@ -19,13 +19,11 @@ import (
 // Controller owns all captures. Make one with [New], give it hits, and let
 // [Controller.Run] run.
 type Controller struct {
-	// Meter is told what is measured: nobody, unless it is set before Run.
-	Meter Meter
-
 	cfg      config.Capture
 	guard    *atomic.Pointer[guard] // replaced as a whole, by Run; others only read it
 	strace   strace.Program
 	recorder Recorder
+	meter    Meter
 	log      *slog.Logger
 	fs       proc.FS
 	users    *proc.Users
@@ -45,12 +43,14 @@ type Controller struct {
 	tracers  sync.WaitGroup
 }
 
-// New makes a controller for the configuration. It starts nothing. Programs are the
-// paths of those that we start beside strace, see [gate.Exempt].
-func New(c *config.Config, program strace.Program, recorder Recorder, log *slog.Logger, programs ...string) *Controller {
+// New makes a controller for the configuration. It starts nothing. The meter may be nil.
+// Programs are the paths of those that we start beside strace, see [gate.Exempt].
+func New(c *config.Config, program strace.Program, recorder Recorder, meter Meter, log *slog.Logger, programs ...string) *Controller {
+	if meter == nil {
+		meter = noMeter{}
+	}
 	k := &Controller{
-		Meter: noMeter{},
-		cfg:   c.Capture, guard: new(atomic.Pointer[guard]), strace: program, recorder: recorder, log: log,
+		cfg: c.Capture, guard: new(atomic.Pointer[guard]), strace: program, recorder: recorder, meter: meter, log: log,
 		fs: proc.Default, users: new(proc.Users), spawner: newSpawner(),
 		inbox: make(chan message, 1024), done: make(chan struct{}),
 		captures: map[uint32]*capture{}, of: map[*tracer]*capture{}, forwards: forwards{},
@@ -215,7 +215,7 @@ func (k *Controller) settle(now time.Time) (next time.Time) {
 	if changed {
 		k.watch()
 	}
-	k.Meter.Running(len(k.captures), k.running)
+	k.meter.Running(len(k.captures), k.running)
 	return next
 }
 
@@ -240,7 +240,7 @@ func (k *Controller) hit(h *event.Hit, now time.Time) {
 	switch {
 	case isNew:
 		k.recorder.Capture(c.snapshot()) // before the hit, which names it
-		k.Meter.Started()
+		k.meter.Started()
 		k.log.Info("capture started", c.logAttrs(), slog.String("rule", h.Rule.Name))
 	case raised:
 		k.log.Info("capture intensified", c.logAttrs())

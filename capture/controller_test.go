@@ -107,7 +107,7 @@ func control(t *testing.T, yaml string, change func(*Controller, *memory)) (*Con
 		t.Fatal(err)
 	}
 	m := &memory{dir: t.TempDir(), captures: map[string]event.Capture{}, traces: map[string]event.Trace{}}
-	k := New(c, program, m, slog.New(slog.DiscardHandler))
+	k := New(c, program, m, nil, slog.New(slog.DiscardHandler))
 	if change != nil {
 		change(k, m)
 	}

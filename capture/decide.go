@@ -36,7 +36,7 @@ func (k *Controller) found(f found) {
 	if reason != "" {
 		k.letGo(f.hold)
 		if c.seen[f.ID] == "" {
-			k.Meter.Untraced(why)
+			k.meter.Untraced(why)
 		}
 		k.miss(c, f.ID, event.Missed{PID: f.ID.PID, CommandLine: f.Program.CommandLine, Reason: reason})
 		return
@@ -216,7 +216,7 @@ func (k *Controller) ended(m traceEnded) {
 	if m.refused != nil {
 		c.started-- // another process may have its place
 		delete(c.known, m.t.id)
-		k.Meter.AttachFailed(failure(m.refused.Reason))
+		k.meter.AttachFailed(failure(m.refused.Reason))
 		k.miss(c, m.t.id, *m.refused)
 		return
 	}

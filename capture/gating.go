@@ -134,7 +134,7 @@ func (o gateOutput) execArgs(pid int) ([]string, error) {
 // Down tells the controller that the gate failed.
 func (o gateOutput) Down(err error) {
 	*o.last = gate.Counts{} // the next one begins to count anew
-	o.Meter.GateFailed()
+	o.meter.GateFailed()
 	o.send(gateDown{err})
 }
 
@@ -151,13 +151,13 @@ func (o gateOutput) Marked(trouble string) {
 func (o gateOutput) Counted(c gate.Counts) {
 	if c.Busy > o.last.Busy {
 		o.send(gateUnheld{int(c.Busy - o.last.Busy)})
-		o.Meter.GateUnheld(c.Busy - o.last.Busy)
+		o.meter.GateUnheld(c.Busy - o.last.Busy)
 	}
 	if c.Expired > o.last.Expired {
-		o.Meter.GateExpired(c.Expired - o.last.Expired)
+		o.meter.GateExpired(c.Expired - o.last.Expired)
 	}
 	*o.last = c
 }
 
 // Gone passes on how long a process was held.
-func (o gateOutput) Gone(after time.Duration) { o.Meter.Held(after) }
+func (o gateOutput) Gone(after time.Duration) { o.meter.Held(after) }

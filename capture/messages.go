@@ -76,7 +76,7 @@ func (m forbidden) handle(k *Controller) {
 
 func (m scanned) handle(k *Controller) {
 	if m.Overrun {
-		k.Meter.Overrun()
+		k.meter.Overrun()
 	}
 	for _, c := range k.captures {
 		c.onlyAlive(m.Alive, m.Began)

@@ -104,11 +104,11 @@ func UntracedReasons() []Untraced {
 // measure tells the Meter of a strace that has just attached.
 func (k *Controller) measure(tr *tracing, m traceAttached) {
 	how := tr.doc.Culprit.FoundBy
-	k.Meter.Attached(how, m.at.Sub(tr.found))
+	k.meter.Attached(how, m.at.Sub(tr.found))
 	// What becomes the user later on may be older than the hit, too: only what a look
 	// at all processes has found was there.
 	if h := m.t.hit; h != nil && (how == event.FoundScan || how == event.FoundPoll) && tr.doc.Process.Start.Before(h.Timestamp) {
-		k.Meter.AttachedAfter(m.at.Sub(h.Timestamp))
+		k.meter.AttachedAfter(m.at.Sub(h.Timestamp))
 	}
 }
 

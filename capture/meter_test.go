@@ -71,7 +71,7 @@ func (m *tally) eventually(t *testing.T, rec *memory, what string, ok func() boo
 func TestMeter(t *testing.T) {
 	const uid = 64320
 	meter := &tally{n: map[string]int{}}
-	k, m := control(t, "", func(k *Controller, _ *memory) { k.Meter = meter })
+	k, m := control(t, "", func(k *Controller, _ *memory) { k.meter = meter })
 	for range 2 {
 		sleeper(t, uid, "exec sleep 60")
 	}
@@ -105,7 +105,7 @@ func TestMeterUntraced(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			meter := &tally{n: map[string]int{}}
 			k, m := control(t, tt.yaml, func(k *Controller, m *memory) {
-				k.Meter = meter
+				k.meter = meter
 				if tt.change != nil {
 					tt.change(k, m)
 				}
@@ -131,7 +131,7 @@ func TestMeterUntraced(t *testing.T) {
 func TestMeterGate(t *testing.T) {
 	t.Parallel()
 	meter := &tally{n: map[string]int{}}
-	o := gateOutput{Controller: &Controller{Meter: meter, inbox: make(chan message, 10)}, last: new(gate.Counts)}
+	o := gateOutput{Controller: &Controller{meter: meter, inbox: make(chan message, 10)}, last: new(gate.Counts)}
 	o.Counted(gate.Counts{Held: 9, Expired: 2, Busy: 1})
 	o.Counted(gate.Counts{Held: 9, Expired: 2, Busy: 1})
 	o.Counted(gate.Counts{Held: 20, Expired: 5, Busy: 1})

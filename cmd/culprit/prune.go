@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"culprit/daemon"
 	"culprit/evidence"
 	"culprit/internal/config"
 	"culprit/internal/text"
@@ -40,7 +41,7 @@ A daemon does all this itself. While one runs, only --dry-run works.`,
 			if err != nil {
 				return err
 			}
-			r, err := evidence.Prune(cmd.Context(), e.Dir, bounds(e), dryRun, messages(cmd.ErrOrStderr()))
+			r, err := evidence.Prune(cmd.Context(), e.Dir, daemon.Bounds(e), dryRun, messages(cmd.ErrOrStderr()))
 			printPruned(cmd.OutOrStdout(), e, r, dryRun)
 			return err
 		},
@@ -71,11 +72,6 @@ func (f *evidenceFlags) settings() (config.Evidence, error) {
 		}
 	}
 	return c.Evidence, nil
-}
-
-// bounds are how much evidence the configuration wants to be kept.
-func bounds(e config.Evidence) evidence.Bounds {
-	return evidence.Bounds{Keep: e.Keep, MaxBytes: int64(e.MaxBytes), MinFree: int64(e.MinFree), Compress: e.Compress}
 }
 
 func printPruned(w io.Writer, e config.Evidence, r evidence.Report, dryRun bool) {

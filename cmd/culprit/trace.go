@@ -95,7 +95,7 @@ func trace(ctx context.Context, o traceOptions, stdout, stderr io.Writer) error 
 	defer stop()
 	printer := &tracePrinter{Directory: dir, out: stdout, ended: stop}
 	printer.start = fmt.Sprintf("%s, for at most %s", text.Plural(o.number, "process"), o.duration)
-	controller := capture.New(c, program, printer, log)
+	controller := capture.New(c, program, printer, nil, log)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -25,8 +25,8 @@ import (
 // registered are the metrics of a daemon, by name.
 func registered(t testing.TB) map[string]*dto.MetricFamily {
 	t.Helper()
-	n := numbers{metrics.New(version, commit, words())}
-	n.inForce(&config.Config{Rules: []config.Rule{{Name: "badzone"}}})
+	n := &counts{metrics.New("dev", "unknown", words())}
+	n.configured(&config.Config{Rules: []config.Rule{{Name: "badzone"}}})
 	n.Store(func() metrics.Catalogue { return metrics.Catalogue{} })
 	n.Waiting(func() int { return 0 })
 	families, err := n.Gather()
@@ -52,7 +52,7 @@ func labels(f *dto.MetricFamily) (names []string) {
 // docs/metrics.md has every metric with its type and labels, and no other.
 func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../docs/metrics.md")
+	text, err := os.ReadFile("../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func uses(t *testing.T, all map[string]*dto.MetricFamily, where, expr string) (n
 
 func TestAlerts(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../docs/alerts.yaml")
+	text, err := os.ReadFile("../docs/alerts.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestAlerts(t *testing.T) {
 
 func TestDashboard(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../docs/grafana-dashboard.json")
+	text, err := os.ReadFile("../docs/grafana-dashboard.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestDashboard(t *testing.T) {
 }
 
 // counters are the values of all counters, by name and the values of their labels.
-func counters(t *testing.T, n numbers) map[string]float64 {
+func counters(t *testing.T, n *counts) map[string]float64 {
 	t.Helper()
 	families, err := n.Gather()
 	if err != nil {
@@ -237,7 +237,7 @@ func counters(t *testing.T, n numbers) map[string]float64 {
 // Every loss of the trigger has its number, and no number has two.
 func TestLossesAreCounted(t *testing.T) {
 	t.Parallel()
-	n := numbers{metrics.New(version, commit, words())}
+	n := &counts{metrics.New("dev", "unknown", words())}
 	for i, what := range []string{trigger.LostKernel, trigger.LostQueue, trigger.LostRate, trigger.LostUnverified, trigger.LostForeign, trigger.LostOverruns} {
 		n.lost(event.NewLoss(what, uint64(i+1)))
 	}
@@ -255,7 +255,7 @@ func TestLossesAreCounted(t *testing.T) {
 // What the daemon's keeper removes is counted, in series that were there before.
 func TestRemovalsAreCounted(t *testing.T) {
 	t.Parallel()
-	n := numbers{metrics.New(version, commit, words())}
+	n := &counts{metrics.New("dev", "unknown", words())}
 	dir := t.TempDir()
 	open := func() *evidence.Store {
 		store, err := evidence.Open(dir, slog.New(slog.DiscardHandler))
@@ -308,10 +308,10 @@ func TestRemovalsAreCounted(t *testing.T) {
 	}
 }
 
-// BenchmarkHit is what the numbers add to a hit.
+// BenchmarkHit is what the counts add to a hit.
 func BenchmarkHit(b *testing.B) {
-	n := numbers{metrics.New(version, commit, words())}
-	n.inForce(&config.Config{Rules: []config.Rule{{Name: "badzone"}}})
+	n := &counts{metrics.New("dev", "unknown", words())}
+	n.configured(&config.Config{Rules: []config.Rule{{Name: "badzone"}}})
 	for b.Loop() {
 		n.Hit("badzone", event.GradeSocket)
 	}

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"fmt"
@@ -11,13 +11,19 @@ import (
 	"culprit/internal/text"
 )
 
-// logControl is what a reload can change of the log: its level, and what is masked.
-type logControl struct {
+// logging is what a reload can change of the log: its level, and what is masked.
+type logging struct {
 	level slog.LevelVar
 	mask  atomic.Pointer[redact.Patterns]
 }
 
-func (l *logControl) set(c *config.Config) {
+func newLogging(c *config.Config) *logging {
+	l := new(logging)
+	l.set(c)
+	return l
+}
+
+func (l *logging) set(c *config.Config) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
 		panic(fmt.Sprintf("log level %q passed the check of the configuration", c.Log.Level))
@@ -27,7 +33,7 @@ func (l *logControl) set(c *config.Config) {
 }
 
 // masked masks an attribute whose text is others'.
-func (l *logControl) masked(a slog.Attr) slog.Attr {
+func (l *logging) masked(a slog.Attr) slog.Attr {
 	if a.Key == "command_line" || a.Key == "text" || a.Key == "detail" {
 		a.Value = slog.StringValue(l.mask.Load().Text(a.Value.String()))
 	}
@@ -36,8 +42,8 @@ func (l *logControl) masked(a slog.Attr) slog.Attr {
 
 // newLogger logs in the configured format: logfmt for people, or JSON with the names
 // of ECS. Both escape what is not printable.
-func newLogger(w io.Writer, format string, control *logControl) *slog.Logger {
-	options := &slog.HandlerOptions{Level: &control.level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { return control.masked(a) }}
+func newLogger(w io.Writer, format string, settings *logging) *slog.Logger {
+	options := &slog.HandlerOptions{Level: &settings.level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { return settings.masked(a) }}
 	handler := func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, options) }
 	if format == "json" {
 		names := map[string]string{slog.TimeKey: "@timestamp", slog.LevelKey: "log.level", slog.MessageKey: "message"}
@@ -45,7 +51,7 @@ func newLogger(w io.Writer, format string, control *logControl) *slog.Logger {
 			if name, ok := names[a.Key]; ok && len(groups) == 0 {
 				a.Key = name
 			}
-			return control.masked(a)
+			return settings.masked(a)
 		}
 		handler = func(w io.Writer) slog.Handler { return slog.NewJSONHandler(text.JSONWriter(w), options) }
 	}

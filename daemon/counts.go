@@ -1,8 +1,8 @@
-package main
+package daemon
 
 import (
 	"context"
-	"io"
+	"log/slog"
 	"net"
 
 	"culprit/capture"
@@ -13,8 +13,8 @@ import (
 	"culprit/trigger"
 )
 
-// numbers are the metrics, told in the words of the packages that are counted.
-type numbers struct{ *metrics.Metrics }
+// counts are the metrics, told in the words of the packages that are counted.
+type counts struct{ *metrics.Metrics }
 
 // words are the labels that those packages choose.
 func words() metrics.Words {
@@ -25,24 +25,24 @@ func words() metrics.Words {
 	}
 }
 
-// newNumbers makes the numbers of a daemon. The listener is nil if nobody is to read
-// them; otherwise it listens already.
-func newNumbers(ctx context.Context, c *config.Config, store *evidence.Store, packets *trigger.Listener) (numbers, net.Listener, error) {
-	n := numbers{metrics.New(version, commit, words())}
-	n.inForce(c)
+// newCounts makes the counts of a daemon, and listens for those who read them if the
+// configuration says where.
+func newCounts(ctx context.Context, c *config.Config, o Options, store *evidence.Store, listener *trigger.Listener) (*counts, *scrapes, error) {
+	n := &counts{metrics.New(o.Version, o.Commit, words())}
+	n.configured(c)
 	n.Reloaded(true)
 	n.Store(func() metrics.Catalogue { return metrics.Catalogue(store.Counts()) })
-	n.Waiting(packets.Waiting)
+	n.Waiting(listener.Waiting)
 	network, address, err := c.Metrics.Address()
 	if err != nil || network == "" {
-		return n, nil, err
+		return n, &scrapes{counts: n}, err
 	}
 	l, err := metrics.Listen(ctx, network, address)
-	return n, l, err
+	return n, &scrapes{n, l}, err
 }
 
-// inForce takes in a configuration that is now in force.
-func (n numbers) inForce(c *config.Config) {
+// configured takes in a configuration that is now in force.
+func (n *counts) configured(c *config.Config) {
 	var names []string
 	for _, r := range c.Rules {
 		names = append(names, r.Name)
@@ -52,7 +52,7 @@ func (n numbers) inForce(c *config.Config) {
 }
 
 // lost counts what the trigger has lost.
-func (n numbers) lost(l event.Loss) {
+func (n *counts) lost(l event.Loss) {
 	switch count := l.Culprit.Count; l.Culprit.What {
 	case trigger.LostKernel:
 		n.Lost(metrics.ByKernel, count)
@@ -70,7 +70,7 @@ func (n numbers) lost(l event.Loss) {
 }
 
 // swept counts what a sweep of the evidence has removed.
-func (n numbers) swept(r evidence.Report, err error) {
+func (n *counts) swept(r evidence.Report, err error) {
 	s := metrics.Sweep{Evictions: map[[2]string]int{}, Expired: r.Expired}
 	s.Bytes, s.Free = r.Left()
 	for _, one := range r.Removed {
@@ -80,30 +80,20 @@ func (n numbers) swept(r evidence.Report, err error) {
 	n.Swept(s, err)
 }
 
+// scrapes are how others read the counts.
+type scrapes struct {
+	counts   *counts
+	listener net.Listener // nil: nobody does
+}
+
+// serve answers until the context ends.
+func (s *scrapes) serve(ctx context.Context, log *slog.Logger, loops []metrics.Loop) {
+	if s.listener != nil {
+		s.counts.Serve(ctx, s.listener, log, loops...)
+	}
+}
+
 // loops are those that have to turn.
-func loops(listener *trigger.Listener, controller *capture.Controller) []metrics.Loop {
-	return []metrics.Loop{{Name: "packets", Turns: listener.Turns}, {Name: "captures", Turns: controller.Turns}}
-}
-
-// Repeated records how often the packet of a hit was seen.
-func (h *hunter) Repeated(id string, count int) {
-	h.numbers.Repeated(count)
-	h.Store.Repeated(id, count)
-}
-
-// Create makes the file of a trace.
-func (h *hunter) Create(t *event.Trace) (io.WriteCloser, error) {
-	f, err := h.Store.Create(t)
-	if err != nil {
-		return nil, err
-	}
-	return h.numbers.TraceFile(f), nil
-}
-
-// Trace records a new or changed trace.
-func (h *hunter) Trace(t event.Trace) {
-	if t.Culprit.State == event.StateEnded { // it is told of that once
-		h.numbers.TraceDropped(t.Culprit.Lost)
-	}
-	h.Store.Trace(t)
+func (d *daemon) loops() []metrics.Loop {
+	return []metrics.Loop{{Name: "packets", Turns: d.listener.Turns}, {Name: "captures", Turns: d.controller.Turns}}
 }

@@ -1,0 +1,127 @@
+// Package daemon is the running hunt: it makes the parts in the order in which they need
+// each other, starts them, and stops them in reverse.
+//
+//	trigger.Listener ──hit──▶ capture.Controller ──hit, capture, trace──▶ recorder ──▶ evidence.Store, log, counts
+//	       ▲                                                                                │
+//	rules.Firewall                                                         evidence.Keeper ─┘ keeps it within its bounds
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+
+	"culprit/capture"
+	"culprit/evidence"
+	"culprit/internal/config"
+	"culprit/rules"
+	"culprit/trigger"
+)
+
+// Options are what a daemon cannot read from its configuration.
+type Options struct {
+	Version, Commit string    // of the program
+	Log             io.Writer // where the log goes
+}
+
+// daemon is the parts of a running hunt.
+type daemon struct {
+	config     *config.Config // in force; a reload replaces it
+	log        *slog.Logger
+	logging    *logging
+	counts     *counts
+	listener   *trigger.Listener
+	store      *evidence.Store
+	keeper     *evidence.Keeper
+	recorder   *recorder
+	controller *capture.Controller
+	firewall   *firewall
+}
+
+// Run hunts until the context ends. What it sets up it takes down in reverse, also when
+// something on the way fails. It needs root, and the configuration of [config.Load].
+func Run(ctx context.Context, c *config.Config, o Options) (err error) {
+	logging := newLogging(c)
+	log := newLogger(o.Log, c.Log.Format, logging)
+	if err := prepareProcess(); err != nil {
+		return err
+	}
+	for _, w := range c.Warnings() {
+		log.Warn(w)
+	}
+	program, err := findStrace(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	ours, err := rules.New(c, log)
+	if err != nil {
+		return err
+	}
+
+	// Packets wait in the listener from here on: whoever listens first and installs the
+	// rules then misses none.
+	listener, err := trigger.Listen(c, log)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	store, err := openStore(c, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	counts, scrapes, err := newCounts(ctx, c, o, store, listener)
+	if err != nil {
+		return err
+	}
+	keeper := store.Keeper(Bounds(c.Evidence))
+	keeper.Swept = counts.swept
+	recorder := newRecorder(store, keeper, counts, log, observed(c, o.Version, program))
+	controller := capture.New(c, program, recorder, counts, log, ours.Programs()...)
+
+	d := &daemon{
+		config: c, log: log, logging: logging, counts: counts, listener: listener, store: store,
+		keeper: keeper, recorder: recorder, controller: controller, firewall: newFirewall(ours, recorder, counts),
+	}
+	return d.hunt(ctx, o.Version, scrapes)
+}
+
+// hunt starts the parts and installs the rules; when the context ends it stops the parts
+// in reverse. The rules go last, when the gate is gone, so that iptables waits for nothing:
+// what they log until then is nobody's hit.
+func (d *daemon) hunt(ctx context.Context, version string, scrapes *scrapes) error {
+	captures := start(ctx, func(ctx context.Context) error {
+		d.controller.Run(ctx)
+		return nil
+	})
+	sweeps := start(ctx, func(ctx context.Context) error {
+		d.keeper.Run(ctx)
+		return nil
+	})
+	metrics := start(ctx, func(ctx context.Context) error {
+		scrapes.serve(ctx, d.log, d.loops())
+		return nil
+	})
+	hits := start(ctx, func(ctx context.Context) error {
+		return d.listener.Run(ctx, packets{d.controller, d.recorder})
+	})
+
+	err := d.firewall.install(ctx)
+	if err == nil {
+		c := d.config
+		d.log.Info("ready", "version", version, "config", c.Path, "rules", len(c.Rules), "nflog_group", c.NFLog.Group, "evidence", c.Evidence.Dir)
+		notifyReady()
+		d.serve(ctx, hits.ended)
+		d.log.Info("stopping")
+		notifyStopping()
+	}
+
+	d.firewall.leave()
+	err = errors.Join(err, stop(hits))
+	err = errors.Join(err, stop(captures, sweeps, metrics))
+	if err = errors.Join(err, d.firewall.remove()); err == nil {
+		d.log.Info("stopped")
+	}
+	return err
+}

@@ -1,0 +1,71 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"culprit/internal/event"
+	"culprit/rules"
+)
+
+// firewall is our rules in the kernel, which a goroutine keeps in their place while the
+// hunt goes on. Its methods are for one goroutine.
+type firewall struct {
+	rules    *rules.Firewall // in force
+	recorder *recorder
+	counts   *counts
+	keeping  *part // nil: not now
+}
+
+func newFirewall(r *rules.Firewall, recorder *recorder, counts *counts) *firewall {
+	return &firewall{rules: r, recorder: recorder, counts: counts}
+}
+
+// install installs the rules, and keeps them from then on.
+func (f *firewall) install(ctx context.Context) error {
+	if err := f.rules.Install(); err != nil {
+		return err
+	}
+	f.keep(ctx)
+	return nil
+}
+
+// replace installs other rules beside those in force, and then removes these: no packet
+// of a rule that stays is missed. On an error the rules in force stay.
+func (f *firewall) replace(ctx context.Context, next *rules.Firewall) error {
+	f.leave()
+	defer f.keep(ctx)
+	if err := next.Install(); err != nil {
+		return errors.Join(err, f.rules.Install())
+	}
+	f.rules = next
+	return nil
+}
+
+// remove removes the rules. They must not be kept any more.
+func (f *firewall) remove() error { return f.rules.Remove() }
+
+func (f *firewall) keep(ctx context.Context) {
+	r := f.rules
+	f.keeping = start(ctx, func(ctx context.Context) error {
+		r.Keep(ctx, f.healed, f.counts.RepairFailed)
+		return nil
+	})
+}
+
+// leave ends the keeping of the rules.
+func (f *firewall) leave() {
+	if f.keeping != nil {
+		_ = stop(f.keeping) // it has no errors
+		f.keeping = nil
+	}
+}
+
+// healed records that rules were missing. The keeping goroutine calls it.
+func (f *firewall) healed(gap rules.Gap) {
+	missing := gap.Until.Sub(gap.Since)
+	f.recorder.Lost(event.NewLoss(fmt.Sprintf("packets of up to %s without our firewall rules: others changed the firewall", missing.Round(time.Millisecond)), 1))
+	f.counts.Repaired(missing)
+}

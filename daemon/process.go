@@ -1,0 +1,54 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+
+	"culprit/internal/config"
+	"culprit/internal/strace"
+)
+
+// memoryLimit is from where on memory is given back rather than kept for the next
+// flood, in bytes. It is no bound: what is in use is bounded by the queues.
+const memoryLimit = 40 << 20
+
+// prepareProcess sets what holds for the process as a whole.
+func prepareProcess() error {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
+	// A panic, or the SIGABRT of systemd's watchdog, ends us by a signal. By default it is
+	// with status 2, which says that the configuration is wrong: nobody would start us again.
+	// A core would hold what others wrote.
+	debug.SetTraceback("crash")
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("forbid core dumps: %w", err)
+	}
+	return nil
+}
+
+// findStrace finds the strace of this machine, and makes sure that it takes what the
+// configuration wants of it.
+func findStrace(ctx context.Context, c *config.Config, log *slog.Logger) (strace.Program, error) {
+	program, err := strace.Find(ctx)
+	if err != nil {
+		return program, err
+	}
+	if program.Stacks == "" && c.Capture.WantsStacks() {
+		log.Warn("this strace was built without stack traces (-k): capture.levels with stacks go without", "strace", program.Version())
+	}
+	for i, l := range c.Capture.Levels {
+		if l.Syscalls == "" {
+			continue
+		}
+		if err := program.CheckSyscalls(ctx, l.Syscalls); err != nil {
+			return program, fmt.Errorf("capture.levels[%d].syscalls: %w", i, err)
+		}
+	}
+	return program, nil
+}

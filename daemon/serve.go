@@ -1,0 +1,92 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+)
+
+// serve reloads on each SIGHUP until the context ends or the reading of packets has. On a
+// terminal SIGHUP says that it was closed, and is the end, too.
+func (d *daemon) serve(ctx context.Context, unread <-chan struct{}) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	var beats <-chan time.Time // for systemd's watchdog (man 3 sd_watchdog_enabled)
+	interval, err := sd.SdWatchdogEnabled(false)
+	if err != nil {
+		d.log.Warn("systemd's watchdog is not served", "error", err)
+	}
+	if interval > 0 {
+		ticker := time.NewTicker(interval / 3)
+		defer ticker.Stop()
+		beats = ticker.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-unread:
+			return
+		case <-beats:
+			d.beat(ctx, interval/3)
+		case <-hangups:
+			if onTerminal() {
+				return
+			}
+			d.hangup(ctx)
+		}
+	}
+}
+
+// beat tells systemd's watchdog that we live, if every loop turns in time.
+func (d *daemon) beat(ctx context.Context, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for _, l := range d.loops() {
+		if l.Turns(ctx) != nil {
+			return
+		}
+	}
+	sd.SdNotify(false, sd.SdNotifyWatchdog)
+}
+
+// hangup reloads the configuration and says what came of it.
+func (d *daemon) hangup(ctx context.Context) {
+	sd.SdNotify(false, reloading())
+	err := d.reload(ctx)
+	d.counts.Reloaded(err == nil)
+	if err != nil {
+		d.log.Error("the configuration was not reloaded, the one in force stays", "error", err)
+	} else {
+		d.log.Info("reloaded", "config", d.config.Path, "rules", len(d.config.Rules))
+	}
+	notifyReady()
+}
+
+func notifyReady()    { sd.SdNotify(false, sd.SdNotifyReady) }
+func notifyStopping() { sd.SdNotify(false, sd.SdNotifyStopping) }
+
+// reloading is what systemd wants to hear at the beginning (man 3 sd_notify).
+func reloading() string {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", sd.SdNotifyReloading, now.Nano()/1000)
+}
+
+// onTerminal reports whether we talk to a terminal, even to one that is gone.
+func onTerminal() bool {
+	var st unix.Stat_t
+	const ttys, consoles = 4, 5 // and pseudo terminals: Documentation/admin-guide/devices.txt
+	if unix.Fstat(2, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR {
+		return false
+	}
+	major := unix.Major(st.Rdev)
+	return major == ttys || major == consoles || major >= 136 && major <= 143
+}
