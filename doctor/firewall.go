@@ -6,20 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"culprit/internal/config"
-)
-
-// The backends, as iptables --version names them.
-const (
-	nftBackend    = "nf_tables"
-	legacyBackend = "legacy"
+	"culprit/rules"
 )
 
 // lookPath finds a command. The remedy is for when it is not there.
@@ -67,47 +60,33 @@ func firewallCommand(ctx context.Context, command string, severity Status) Check
 	if err != nil {
 		return Check{Status: severity, Found: err.Error(), Remedy: remedy}
 	}
-	version, backend, err := firewallVersion(ctx, path)
+	v, err := rules.FindVersion(ctx, path)
 	if err != nil {
 		return Check{Status: severity, Found: err.Error(), Remedy: "install the package iptables again"}
 	}
-	return ok("%s %s with the backend %s (%s)", command, version, backend, path)
+	return ok("%s %s with the backend %s (%s)", command, v.Number, inKernel(v.Backend), path)
 }
 
-func firewallVersion(ctx context.Context, path string) (version, backend string, err error) {
-	out, err := output(ctx, nil, path, "--version")
-	if err != nil {
-		return "", "", fmt.Errorf("run %s --version: %w: %s", path, err, out)
+// inKernel is what iptables --version calls a backend.
+func inKernel(backend string) string {
+	if backend == rules.BackendNFT {
+		return "nf_tables"
 	}
-	return parseFirewallVersion(out)
-}
-
-var firewallVersionLine = regexp.MustCompile(`^ip6?tables v(\d+\.\d+(?:\.\d+)?)\S*(?: \((nf_tables|legacy)\))?`)
-
-// parseFirewallVersion reads what iptables --version prints. Before 1.8 there was
-// but one backend, and it is not named.
-func parseFirewallVersion(out string) (version, backend string, err error) {
-	m := firewallVersionLine.FindStringSubmatch(out)
-	if m == nil {
-		return "", "", fmt.Errorf("find a version in %q: there is none", out)
-	}
-	if m[2] == "" {
-		m[2] = legacyBackend
-	}
-	return m[1], m[2], nil
+	return backend
 }
 
 func rulesIPv4(ctx context.Context, c *config.Config) Check {
-	return tryRule(ctx, c, "iptables", Fail)
+	return tryRules(ctx, c, "ipv4", Fail)
 }
 
 func rulesIPv6(ctx context.Context, c *config.Config) Check {
-	return tryRule(ctx, c, "ip6tables", ipv6Severity(c))
+	return tryRules(ctx, c, "ipv6", ipv6Severity(c))
 }
 
-// tryRule puts a rule such as ours into the table that is configured, but in a
-// network namespace of the command's own, which ends with the command.
-func tryRule(ctx context.Context, c *config.Config, command string, severity Status) Check {
+// tryRules puts rules such as ours into the table that is configured, each in a network
+// namespace of the command's own, which ends with the command.
+func tryRules(ctx context.Context, c *config.Config, family string, severity Status) Check {
+	command := map[string]string{"ipv4": "iptables", "ipv6": "ip6tables"}[family]
 	path, remedy, err := lookPath(command, "iptables")
 	if err != nil {
 		return Check{Status: severity, Found: "cannot tell: " + err.Error(), Remedy: remedy}
@@ -115,23 +94,25 @@ func tryRule(ctx context.Context, c *config.Config, command string, severity Sta
 	if !isRoot() {
 		return cannotTell()
 	}
-	// -w: the lock of the legacy backend is one for all namespaces.
-	args := []string{
-		"-w", "2", "-t", c.Firewall.Table, "-I", "OUTPUT", "-p", "udp", "--dport", "53",
-		"-m", "string", "--algo", "kmp", "--icase", "--hex-string", "|06|doctor|07|culprit|00|",
-		"-j", "NFLOG", "--nflog-group", strconv.Itoa(c.NFLog.Group), "--nflog-prefix", "culprit-doctor", "--nflog-threshold", "1",
-	}
-	out, err := output(ctx, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}, path, args...)
+	trial, err := rules.Trial(c, family)
 	if err != nil {
-		if out == "" {
+		return Check{Status: severity, Found: err.Error(), Remedy: "none known: please report this"}
+	}
+	for _, r := range trial {
+		// -w: the lock of the legacy backend is one for all namespaces.
+		args := append([]string{"-w", "2", "-t", c.Firewall.Table, "-I", "OUTPUT"}, r.Args...)
+		out, err := output(ctx, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}, path, args...)
+		switch {
+		case err != nil && out == "":
 			return Check{
 				Status: severity, Found: "run " + command + " in a network namespace of its own: " + err.Error(),
 				Remedy: "culprit needs CAP_SYS_ADMIN and CAP_NET_ADMIN, and a kernel with network namespaces",
 			}
-		}
-		return Check{
-			Status: severity, Found: command + " cannot match strings and log them in table " + c.Firewall.Table + ": " + firstLine(out),
-			Remedy: ruleRemedy(command, c.Firewall.Table),
+		case err != nil:
+			return Check{
+				Status: severity, Found: command + " cannot match strings and log them in table " + c.Firewall.Table + ": " + firstLine(out),
+				Remedy: ruleRemedy(command, c.Firewall.Table),
+			}
 		}
 	}
 	return ok("string match (xt_string) and NFLOG work in table %s", c.Firewall.Table)
@@ -160,25 +141,26 @@ func otherBackend(ctx context.Context, _ *config.Config) Check {
 	if err != nil {
 		return warn("cannot tell: "+err.Error(), remedy)
 	}
-	_, backend, err := firewallVersion(ctx, path)
+	v, err := rules.FindVersion(ctx, path)
 	if err != nil {
 		return warn("cannot tell: "+err.Error(), "install the package iptables again")
 	}
 	if !isRoot() {
 		return cannotTell()
 	}
-	other, holds := legacyBackend, legacyRules
-	if backend == legacyBackend {
-		other, holds = nftBackend, nftRules
+	other, holds := rules.BackendLegacy, legacyRules
+	if v.Backend == rules.BackendLegacy {
+		other, holds = rules.BackendNFT, nftRules
 	}
-	rules, err := holds(ctx)
+	backend, other := inKernel(v.Backend), inKernel(other)
+	found, err := holds(ctx)
 	switch {
 	case err != nil:
 		return warn(fmt.Sprintf("%s; cannot tell what %s holds: %v", backend, other, err), "look yourself: iptables-legacy-save, nft list ruleset")
-	case len(rules) == 0:
+	case len(found) == 0:
 		return ok("%s is in use; %s holds no rules", backend, other)
 	}
-	return warn(fmt.Sprintf("iptables uses %s, but %s holds rules too: %s", backend, other, strings.Join(rules, ", ")),
+	return warn(fmt.Sprintf("iptables uses %s, but %s holds rules too: %s", backend, other, strings.Join(found, ", ")),
 		"both are in force: what the other one drops is still dropped. Our rules show only in "+backend+"'s listing; let all programs use one backend: update-alternatives --config iptables")
 }
 

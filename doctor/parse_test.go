@@ -10,23 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestParseFirewallVersion(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct{ out, version, backend string }{
-		{"iptables v1.8.9 (nf_tables)", "1.8.9", "nf_tables"},
-		{"ip6tables v1.8.11 (legacy)", "1.8.11", "legacy"},
-		{"iptables v1.6.1", "1.6.1", "legacy"},
-		{"iptables v1.8 (nf_tables): extra", "1.8", "nf_tables"},
-		{"BusyBox v1.35", "", ""},
-		{"", "", ""},
-	} {
-		version, backend, err := parseFirewallVersion(tt.out)
-		if version != tt.version || backend != tt.backend || (err == nil) != (tt.version != "") {
-			t.Errorf("%q: %q %q %v", tt.out, version, backend, err)
-		}
-	}
-}
-
 func TestCapabilities(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ status, lacking string }{

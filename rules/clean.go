@@ -56,7 +56,7 @@ func allTools(family string, find finder) ([]tool, error) {
 		return nil, err
 	}
 	tools := []tool{plain}
-	for _, backend := range []string{backendNFT, backendLegacy} {
+	for _, backend := range []string{BackendNFT, BackendLegacy} {
 		if backend == plain.backend {
 			continue
 		}

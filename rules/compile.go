@@ -22,6 +22,14 @@ type Rule struct {
 	Args   []string // what follows "iptables -t TABLE -A CHAIN"
 }
 
+// Trial is the rules that a domain would have in a family, one for each way in which the
+// kernel searches: if it takes these it takes the others.
+func Trial(c *config.Config, family string) ([]Rule, error) {
+	return compileRule(c.NFLog, config.Rule{
+		Name: "culprit-trial", Domain: "trial.culprit", Families: []string{family}, Protocols: []string{"udp", "tcp"}, Ports: []int{53},
+	}, family)
+}
+
 // families in the order in which rules are compiled and installed.
 var families = [...]string{"ipv4", "ipv6"}
 

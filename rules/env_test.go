@@ -50,7 +50,7 @@ func newEnv(t *testing.T, backend string) *env {
 // touch makes the tables of iptables-legacy exist, which nothing can undo.
 func (e *env) touch(t *testing.T) {
 	t.Helper()
-	if e.backend != backendLegacy {
+	if e.backend != BackendLegacy {
 		return
 	}
 	for _, table := range tables {
@@ -66,7 +66,7 @@ var counters = regexp.MustCompile(`\[\d+:\d+\]|counter packets \d+ bytes \d+`)
 func (e *env) saved(t *testing.T) string {
 	t.Helper()
 	text := e.Must(t, "iptables-save") + e.Must(t, "ip6tables-save")
-	if e.backend == backendNFT {
+	if e.backend == BackendNFT {
 		text += e.Must(t, "nft", "list", "ruleset")
 	}
 	var b strings.Builder

@@ -193,7 +193,7 @@ func lists(p place) error {
 
 // looks asks without creating anything.
 func looks(p place) error {
-	if p.backend == backendLegacy {
+	if p.backend == BackendLegacy {
 		if there, err := p.present(p.table); err != nil || !there {
 			return err
 		}

@@ -142,7 +142,7 @@ func TestForeignJump(t *testing.T) {
 		e.Must(t, "iptables", "-t", "raw", "-D", "PREROUTING", "-i", "lo", "-j", "CULPRIT")
 		e.ok(t, f.Remove)
 		got := e.saved(t)
-		if strings.Contains(got, "CULPRIT") || e.backend == backendLegacy && got != before {
+		if strings.Contains(got, "CULPRIT") || e.backend == BackendLegacy && got != before {
 			t.Errorf("left:\n%s", got)
 		}
 	})

@@ -29,7 +29,7 @@ type Gap struct {
 func (f *Firewall) Keep(ctx context.Context, healed func(Gap), failed func()) {
 	ticker := time.NewTicker(keepEvery)
 	defer ticker.Stop()
-	legacy := slices.ContainsFunc(f.tools, func(t tool) bool { return t.backend == backendLegacy })
+	legacy := slices.ContainsFunc(f.tools, func(t tool) bool { return t.backend == BackendLegacy })
 	good, said := time.Now(), ""
 	seen, _ := nftGeneration()
 	for n := 1; ; n++ {

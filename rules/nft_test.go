@@ -35,7 +35,7 @@ nft "add set ip raw s { type ipv4_addr; }"`},
 			t.Parallel()
 			// What should be there is what the steps alone make.
 			after := func(steps string) string {
-				e := newEnv(t, backendNFT)
+				e := newEnv(t, BackendNFT)
 				f := e.open(t, parse(t, twoRules), nil)
 				for step := range strings.SplitSeq(steps, "\n") {
 					if step == install {
@@ -60,7 +60,7 @@ nft "add set ip raw s { type ipv4_addr; }"`},
 // A change by somebody else between looking and deleting saves the table.
 func TestTableIsDeletedOnlyAsSeen(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, backendNFT)
+	e := newEnv(t, BackendNFT)
 	e.Must(t, "iptables", "-t", "raw", "-N", "A")
 	var seen nftTable
 	e.ok(t, func() (err error) { seen, err = readNFT("ipv4", "raw"); return err })

@@ -95,7 +95,7 @@ func (p place) look() (found, error) {
 	}
 	lines, err := p.ipt.List(p.table, p.chain)
 	var failed *iptables.Error
-	if p.backend == backendLegacy && errors.As(err, &failed) && failed.ExitStatus() == 1 {
+	if p.backend == BackendLegacy && errors.As(err, &failed) && failed.ExitStatus() == 1 {
 		return f, nil
 	}
 	if err != nil {
@@ -123,7 +123,7 @@ func (p place) look() (found, error) {
 // (What iptables-nft says of a chain that is not there depends on its version;
 // 1.8.9 calls it "incompatible".)
 func (p place) hasChain(f *found) (bool, error) {
-	if p.backend == backendLegacy {
+	if p.backend == BackendLegacy {
 		return p.present(p.table)
 	}
 	var err error
@@ -214,7 +214,7 @@ func (p place) fill(f found, rules []Rule) error {
 // make the table, its OUTPUT chain, or neither.
 func (p place) noteFor(f found) string {
 	switch {
-	case p.backend == backendLegacy:
+	case p.backend == BackendLegacy:
 		// Its tables stay for as long as their module does: nothing to remember.
 		return ""
 	case slices.Contains(f.jumps, madeTable), f.beside == madeTable:

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -15,12 +16,6 @@ import (
 // lockWait is how many seconds a command waits for the lock of iptables-legacy.
 // Without it go-iptables would wait for ever.
 const lockWait = 5
-
-// The two flavours of iptables. They share their syntax, not their rules.
-const (
-	backendNFT    = "nft"
-	backendLegacy = "legacy"
-)
 
 // A tool is one installed iptables or ip6tables command.
 type tool struct {
@@ -55,7 +50,7 @@ func toolName(family string) string {
 	return "iptables"
 }
 
-// openTool finds the command of the given name and asks for its flavour. It does
+// openTool finds the command of the given name and asks for its backend. It does
 // not look at the firewall.
 func openTool(family, name string, find finder) (tool, error) {
 	path, err := find(name)
@@ -70,16 +65,12 @@ func openTool(family, name string, find finder) (tool, error) {
 	if err != nil {
 		return tool{}, fmt.Errorf("ask %s for its version: %w: reinstall the package iptables", path, err)
 	}
-	// The library asked as well, but keeps the flavour to itself.
-	version, err := exec.Command(path, "--version").Output()
+	// The library asked as well, but keeps the backend to itself.
+	version, err := FindVersion(context.Background(), path)
 	if err != nil {
-		return tool{}, fmt.Errorf("ask %s for its version: %w: reinstall the package iptables", path, err)
+		return tool{}, fmt.Errorf("%w: reinstall the package iptables", err)
 	}
-	t := tool{family: family, backend: backendLegacy, path: path, ipt: ipt}
-	if strings.Contains(string(version), "nf_tables") {
-		t.backend = backendNFT
-	}
-	return t, nil
+	return tool{family: family, backend: version.Backend, path: path, ipt: ipt}, nil
 }
 
 // hasIPv6 reports whether the kernel speaks IPv6; booted with ipv6.disable=1 or

@@ -71,7 +71,7 @@ echo "ip6tables v1.8.9 (legacy): can't initialize ip6tables table \`+"`raw'"+`: 
 
 func TestKernelWithoutIPv6(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t, backendNFT)
+	e := newEnv(t, BackendNFT)
 	e.ok(t, func() error { return unix.Mount("none", "/proc/thread-self/net", "tmpfs", 0, "") })
 	f := e.open(t, parse(t, twoRules), nil)
 	if got := e.logged.String(); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, "the kernel does not speak it") {

@@ -33,10 +33,10 @@ func command(family string) string {
 // findBackends looks for both, and makes a directory below dir for each in which
 // the plain names of the commands mean that one. The machine's own comes first.
 func findBackends(ctx context.Context, dir string) []backend {
-	plain := iptablesVersion(ctx)
+	plain := iptablesVersion(ctx).Backend
 	var all []backend
-	for _, name := range []string{"nft", "legacy"} {
-		b := backend{name: name, dir: filepath.Join(dir, name), own: backendOf(plain) == name, absent: map[string]string{}}
+	for _, name := range []string{rules.BackendNFT, rules.BackendLegacy} {
+		b := backend{name: name, dir: filepath.Join(dir, name), own: plain == name, absent: map[string]string{}}
 		for _, family := range families {
 			if err := b.link(command(family)); err != nil {
 				b.absent[family] = err.Error()
@@ -48,18 +48,6 @@ func findBackends(ctx context.Context, dir string) []backend {
 		slices.Reverse(all)
 	}
 	return all
-}
-
-// backendOf says which backend a command is of, by what it prints for --version;
-// before 1.8 there was but one, and it is not named.
-func backendOf(version string) string {
-	switch {
-	case strings.Contains(version, "(nf_tables)"):
-		return "nft"
-	case strings.HasPrefix(version, "iptables v"):
-		return "legacy"
-	}
-	return ""
 }
 
 // link makes a command and its -save known by their plain names. One program is all
@@ -111,7 +99,7 @@ func leftIn(saved, backend string) (left []string) {
 		builtin := strings.HasPrefix(line, ":") && !strings.Contains(line, " - ")
 		switch {
 		case line == "", line == "COMMIT", strings.HasPrefix(line, "#"):
-		case backend == "legacy" && (strings.HasPrefix(line, "*") || builtin):
+		case backend == rules.BackendLegacy && (strings.HasPrefix(line, "*") || builtin):
 		default:
 			left = append(left, line)
 		}

@@ -171,16 +171,6 @@ func TestLeftIn(t *testing.T) {
 	}
 }
 
-func TestBackendOf(t *testing.T) {
-	for version, want := range map[string]string{
-		"iptables v1.8.9 (nf_tables)": "nft", "iptables v1.8.9 (legacy)": "legacy", "iptables v1.6.1": "legacy", "": "",
-	} {
-		if got := backendOf(version); got != want {
-			t.Errorf("%q: %q, want %q", version, got, want)
-		}
-	}
-}
-
 func TestPrettyName(t *testing.T) {
 	for text, want := range map[string]string{
 		"NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n": "Debian GNU/Linux 12 (bookworm)",

@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"context"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,7 +29,7 @@ func (v Versions) String() string {
 }
 
 func findVersions(ctx context.Context, culprit string) Versions {
-	v := Versions{Culprit: culprit, Kernel: "unknown kernel", Iptables: iptablesVersion(ctx), Strace: "no strace", Go: runtime.Version(), Distribution: "unknown distribution"}
+	v := Versions{Culprit: culprit, Kernel: "unknown kernel", Iptables: iptablesVersion(ctx).Line, Strace: "no strace", Go: runtime.Version(), Distribution: "unknown distribution"}
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
 		v.Kernel = unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Machine[:])
@@ -50,16 +48,14 @@ func findVersions(ctx context.Context, culprit string) Versions {
 	return v
 }
 
-// iptablesVersion is what the plain name prints, such as "iptables v1.8.9 (nf_tables)".
-func iptablesVersion(ctx context.Context) string {
+// iptablesVersion is what the plain name says of itself, empty if it does not.
+func iptablesVersion(ctx context.Context) rules.Version {
 	path, err := rules.LookPath("iptables")
 	if err != nil {
-		return ""
+		return rules.Version{}
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	out, _ := exec.CommandContext(ctx, path, "--version").Output()
-	return strings.TrimSpace(string(out))
+	v, _ := rules.FindVersion(ctx, path)
+	return v
 }
 
 // prettyName reads os-release(5).
