@@ -11,6 +11,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"culprit/capture/finder"
@@ -39,16 +40,12 @@ type Recorder interface {
 
 // maxExamples bounds the missed processes a capture describes, maxSeen those it
 // remembers in order to count each only once, and maxSenders the processes whose
-// first hit it remembers. maxReasons bounds the reasons: some name a process.
+// first hit it remembers.
 const (
 	maxExamples = 20
 	maxSeen     = 10_000
 	maxSenders  = 1000
-	maxReasons  = 100
 )
-
-// otherReasons stands for all reasons beyond maxReasons.
-const otherReasons = "other reasons, too many to be listed"
 
 // rescanEvery is how often at most a capture looks for processes that found no
 // free strace.
@@ -65,9 +62,9 @@ type capture struct {
 	deadline  time.Time // when nothing new is traced any more; later hits move it
 	started   int       // straces started, those that did not attach not counted
 	known     map[proc.ID]bool
-	past      []proc.ID          // of the known and others, those that have ended last
-	seen      map[proc.ID]string // missed and counted, and the reason
-	told      map[string]bool    // the reasons that were logged
+	past      []proc.ID                      // of the known and others, those that have ended last
+	seen      map[proc.ID]event.UntracedCode // missed and counted, and why
+	told      map[event.UntracedCode]bool    // those that were logged
 	tracing   map[*tracer]*tracing
 	programs  programs
 	lastHit   *event.Hit
@@ -100,7 +97,7 @@ type tracing struct {
 func newCapture(uid uint32, user event.User, scope string, levels []config.Level, linger time.Duration, now time.Time) *capture {
 	c := &capture{
 		uid: uid, levels: levels, linger: linger,
-		known: map[proc.ID]bool{}, seen: map[proc.ID]string{}, told: map[string]bool{}, tracing: map[*tracer]*tracing{}, senders: map[proc.ID]*event.Hit{},
+		known: map[proc.ID]bool{}, seen: map[proc.ID]event.UntracedCode{}, told: map[event.UntracedCode]bool{}, tracing: map[*tracer]*tracing{}, senders: map[proc.ID]*event.Hit{},
 		programs: programs{alive: map[int]*life{}},
 		deadline: now.Add(levels[0].Window),
 	}
@@ -108,7 +105,7 @@ func newCapture(uid uint32, user event.User, scope string, levels []config.Level
 		Timestamp: now,
 		Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionCapture, Start: &now},
 		User:      user,
-		Culprit:   event.CaptureDetail{State: event.StateRunning, Scope: scope, Level: 1, Missed: map[string]int{}},
+		Culprit:   event.CaptureDetail{State: event.StateRunning, Scope: scope, Level: 1, Missed: event.MissedCounts{}},
 	}
 	return c
 }
@@ -159,12 +156,12 @@ func (c *capture) update(now time.Time) {
 	switch {
 	case c.closed:
 	case !now.Before(c.deadline):
-		d.EndedBecause = "its time was up"
+		d.EndedBecause = &event.Ended{Code: event.EndedTime}
 	case c.exhausted():
 		// A higher level would allow more; at the highest this is the end.
-		d.EndedBecause = fmt.Sprintf("its %d processes were used up", c.started)
+		d.EndedBecause = &event.Ended{Code: event.EndedProcesses, Detail: strconv.Itoa(c.started)}
 	default:
-		d.State, d.EndedBecause = event.StateRunning, ""
+		d.State, d.EndedBecause = event.StateRunning, nil
 		return
 	}
 	d.State = event.StateDraining
@@ -175,18 +172,18 @@ func (c *capture) update(now time.Time) {
 	if now.Before(c.deadline.Add(c.linger)) && !c.closed {
 		return
 	}
-	c.detach(d.EndedBecause)
+	c.detach(*d.EndedBecause)
 }
 
 // close ends the capture from outside.
-func (c *capture) close(reason string, now time.Time) {
+func (c *capture) close(code event.EndedCode, now time.Time) {
 	c.closed = true
-	c.doc.Culprit.EndedBecause = reason
+	c.doc.Culprit.EndedBecause = &event.Ended{Code: code}
 	c.update(now)
 }
 
 // detach tells the straces to let go, once.
-func (c *capture) detach(reason string) {
+func (c *capture) detach(reason event.Ended) {
 	if c.detached {
 		return
 	}
@@ -251,22 +248,21 @@ func (c *capture) snapshot() event.Capture {
 	return doc
 }
 
-// refuses says why a process that was found is not traced now, in words and for the
-// Meter, or "". A process that
-// is known to have sent a packet is what we are here for: it is traced although the
-// level's processes are used up.
-func (c *capture) refuses(id proc.ID, running, concurrent int) (reason string, why Untraced) {
+// refuses says why a process that was found is not traced now, or nil. A process that is
+// known to have sent a packet is what we are here for: it is traced although the level's
+// processes are used up.
+func (c *capture) refuses(id proc.ID, running, concurrent int) *event.Untraced {
 	switch {
 	case c.doc.Culprit.State != event.StateRunning:
-		return "the capture took no more: " + c.doc.Culprit.EndedBecause, UntracedEnded
+		return &event.Untraced{Code: event.UntracedEnded, Detail: string(c.doc.Culprit.EndedBecause.Code)}
 	case c.usedUp() && c.senders[id] == nil:
-		return fmt.Sprintf("level %d allows %d processes", c.level+1, c.levels[c.level].Processes), UntracedLevel
+		return &event.Untraced{Code: event.UntracedLevel, Detail: fmt.Sprintf("%d allows %d", c.level+1, c.levels[c.level].Processes)}
 	// One capture leaves a quarter to others.
 	case running >= concurrent, len(c.tracing) >= concurrent-concurrent/4:
 		c.starved = true
-		return fmt.Sprintf("capture.concurrent allows %d straces at once", concurrent), UntracedConcurrent
+		return &event.Untraced{Code: event.UntracedConcurrent, Detail: strconv.Itoa(concurrent)}
 	}
-	return "", ""
+	return nil
 }
 
 // rescan decides whether to look again for processes that found no free strace.
@@ -281,14 +277,14 @@ func (c *capture) rescan(now time.Time, free bool) bool {
 
 // unmiss takes back that a process was missed: now it is traced.
 func (c *capture) unmiss(id proc.ID) {
-	reason := c.seen[id]
-	if reason == "" {
+	code, missed := c.seen[id]
+	if !missed {
 		return
 	}
 	delete(c.seen, id)
 	d := &c.doc.Culprit
-	if d.Missed[reason]--; d.Missed[reason] == 0 {
-		delete(d.Missed, reason)
+	if d.Missed[code]--; d.Missed[code] == 0 {
+		delete(d.Missed, code)
 	}
 	d.Examples = slices.DeleteFunc(d.Examples, func(m event.Missed) bool { return m.PID == id.PID })
 }
@@ -296,27 +292,23 @@ func (c *capture) unmiss(id proc.ID) {
 // miss counts a process that is not traced, once, and reports whether it is the
 // first with that reason.
 func (c *capture) miss(id proc.ID, m event.Missed) (first bool) {
-	if _, known := c.doc.Culprit.Missed[m.Reason]; !known && len(c.doc.Culprit.Missed) >= maxReasons {
-		m.Reason = otherReasons
-	}
+	code := m.Reason.Code
 	if p := c.programs.alive[id.PID]; p != nil && p.id == id {
-		p.doc.Culprit.Reason = m.Reason
+		p.doc.Culprit.Reason = &m.Reason
 	}
-	if c.seen[id] != "" {
+	if _, seen := c.seen[id]; seen {
 		return false
 	}
 	d := &c.doc.Culprit
 	if len(c.seen) < maxSeen {
-		c.seen[id] = m.Reason
+		c.seen[id] = code
 	}
 	c.dirty = true
-	d.Missed[m.Reason]++
+	d.Missed[code]++
 	if len(d.Examples) < maxExamples {
 		d.Examples = append(d.Examples, m)
 	}
-	first = !c.told[m.Reason] && len(c.told) <= maxReasons
-	if first {
-		c.told[m.Reason] = true // it may be missed, unmissed, and missed again
-	}
+	first = !c.told[code] // it may be missed, unmissed, and missed again
+	c.told[code] = true
 	return first
 }

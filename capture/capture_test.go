@@ -12,6 +12,7 @@ import (
 	"culprit/internal/event"
 	"culprit/internal/proc"
 	"culprit/internal/strace"
+	"culprit/internal/words"
 )
 
 var ladder = []config.Level{
@@ -56,7 +57,7 @@ func TestTimeIsUp(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
 	c.hit(aHit(), nil, epoch)
-	tr := &tracer{stop: make(chan string, 1)}
+	tr := &tracer{stop: make(chan event.Ended, 1)}
 	c.tracing[tr] = new(tracing)
 	for _, step := range []struct {
 		now      int
@@ -76,7 +77,7 @@ func TestTimeIsUp(t *testing.T) {
 	}
 	delete(c.tracing, tr)
 	c.update(at(16))
-	if !c.ended() || c.doc.Event.End == nil || c.doc.Culprit.EndedBecause != "its time was up" {
+	if !c.ended() || c.doc.Event.End == nil || words.CaptureEnded(c.doc.Culprit.EndedBecause) != "its time was up" {
 		t.Errorf("capture %+v", c.doc)
 	}
 }
@@ -87,14 +88,14 @@ func TestHitRevives(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
 	c.hit(aHit(), nil, epoch)
-	c.tracing[&tracer{stop: make(chan string, 1)}] = new(tracing)
+	c.tracing[&tracer{stop: make(chan event.Ended, 1)}] = new(tracing)
 	c.update(at(15))
 	c.hit(aHit(), nil, at(16))
 	c.update(at(16))
-	if c.doc.Culprit.State != event.StateRunning || c.doc.Culprit.EndedBecause != "" {
+	if c.doc.Culprit.State != event.StateRunning || c.doc.Culprit.EndedBecause != nil {
 		t.Errorf("capture %+v", c.doc.Culprit)
 	}
-	late := &tracer{stop: make(chan string, 1)}
+	late := &tracer{stop: make(chan event.Ended, 1)}
 	c.tracing[late] = new(tracing)
 	c.update(at(31))
 	if len(late.stop) != 1 {
@@ -113,23 +114,23 @@ func TestUsedUp(t *testing.T) {
 	if c.doc.Culprit.State != event.StateRunning {
 		t.Errorf("used up at level 1: %s", c.doc.Culprit.State)
 	}
-	if why, _ := c.refuses(proc.ID{}, 0, 10); why != "level 1 allows 2 processes" {
-		t.Errorf("refused because %q", why)
+	if why := c.refuses(proc.ID{}, 0, 10); why == nil || words.Untraced(*why) != "level 1 allows 2 processes" {
+		t.Errorf("refused because %v", why)
 	}
 	c.hit(aHit(), nil, at(2))
 	c.hit(aHit(), nil, at(2))
-	if why, _ := c.refuses(proc.ID{}, 0, 10); why != "" {
-		t.Errorf("level 2 refuses: %s", why)
+	if why := c.refuses(proc.ID{}, 0, 10); why != nil {
+		t.Errorf("level 2 refuses: %v", why)
 	}
 	c.started = 4
 	sender := proc.ID{PID: 7}
 	c.senders[sender] = aHit()
-	if why, _ := c.refuses(sender, 0, 10); why != "" {
-		t.Errorf("a known sender is refused: %s", why)
+	if why := c.refuses(sender, 0, 10); why != nil {
+		t.Errorf("a known sender is refused: %v", why)
 	}
 	c.started = 3
-	if why, _ := c.refuses(proc.ID{}, 10, 10); !strings.Contains(why, "capture.concurrent") {
-		t.Errorf("refused because %q", why)
+	if why := c.refuses(proc.ID{}, 10, 10); why == nil || why.Code != event.UntracedConcurrent {
+		t.Errorf("refused because %v", why)
 	}
 	c.started = 4
 	c.update(at(3))
@@ -137,7 +138,7 @@ func TestUsedUp(t *testing.T) {
 	if c.hit(aHit(), nil, at(30)); c.deadline != deadline {
 		t.Error("a hit puts off the end of a capture that can trace no more")
 	}
-	if !c.ended() || c.doc.Culprit.EndedBecause != "its 4 processes were used up" {
+	if !c.ended() || words.CaptureEnded(c.doc.Culprit.EndedBecause) != "its 4 processes were used up" {
 		t.Errorf("used up at the highest level: %+v", c.doc.Culprit)
 	}
 }
@@ -145,15 +146,15 @@ func TestUsedUp(t *testing.T) {
 func TestClose(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
-	tr := &tracer{stop: make(chan string, 1)}
+	tr := &tracer{stop: make(chan event.Ended, 1)}
 	c.tracing[tr] = new(tracing)
-	c.close("culprit was stopped", at(1))
-	if c.doc.Culprit.State != event.StateDraining || <-tr.stop != "culprit was stopped" {
+	c.close(event.EndedStopped, at(1))
+	if c.doc.Culprit.State != event.StateDraining || <-tr.stop != (event.Ended{Code: event.EndedStopped}) {
 		t.Errorf("capture %+v", c.doc.Culprit)
 	}
 	delete(c.tracing, tr)
 	c.update(at(2))
-	if !c.ended() || c.doc.Culprit.EndedBecause != "culprit was stopped" {
+	if !c.ended() || words.CaptureEnded(c.doc.Culprit.EndedBecause) != "culprit was stopped" {
 		t.Errorf("capture %+v", c.doc.Culprit)
 	}
 }
@@ -164,7 +165,7 @@ func TestMissed(t *testing.T) {
 	c := aCapture()
 	for i := range 2 * maxExamples {
 		for range 3 {
-			c.miss(proc.ID{PID: i}, event.Missed{PID: i, Reason: "why"})
+			c.miss(proc.ID{PID: i}, event.Missed{PID: i, Reason: event.Untraced{Code: "why"}})
 		}
 	}
 	d := c.snapshot().Culprit
@@ -181,24 +182,26 @@ func TestMissed(t *testing.T) {
 	}
 }
 
-// Reasons can name processes, of which a user can make many: only so many are listed.
-func TestMissedForManyReasons(t *testing.T) {
+// Reasons can name processes, of which a user can make many: they are counted together,
+// and told once.
+func TestMissedWithManyDetails(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
-	const count = 3 * maxReasons
+	const count = 300
 	told := 0
 	for i := range count {
-		if c.miss(proc.ID{PID: i}, event.Missed{PID: i, Reason: fmt.Sprint("traced by ", i)}) {
+		if c.miss(proc.ID{PID: i}, event.Missed{PID: i, Reason: event.Untraced{Code: event.UntracedForeign, Detail: fmt.Sprint("process ", i)}}) {
 			told++
 		}
 	}
-	d := c.snapshot().Culprit
-	if len(d.Missed) != maxReasons+1 || told != maxReasons+1 || d.Missed[otherReasons] != count-maxReasons {
-		t.Errorf("%d reasons, %d of them told, %d for other reasons", len(d.Missed), told, d.Missed[otherReasons])
+	if d := c.snapshot().Culprit; len(d.Missed) != 1 || told != 1 || d.Missed[event.UntracedForeign] != count {
+		t.Errorf("%v, %d of them told", d.Missed, told)
 	}
 	// What was told is not told again when its number was zero in between.
-	c.unmiss(proc.ID{PID: 1})
-	if c.miss(proc.ID{PID: 1}, event.Missed{PID: 1, Reason: "traced by 2"}) || c.snapshot().Culprit.Missed["traced by 2"] != 2 {
+	for i := range count {
+		c.unmiss(proc.ID{PID: i})
+	}
+	if c.miss(proc.ID{PID: 1}, event.Missed{PID: 1, Reason: event.Untraced{Code: event.UntracedForeign}}) || c.snapshot().Culprit.Missed[event.UntracedForeign] != 1 {
 		t.Error("the same reason is told twice, or not counted")
 	}
 }
@@ -212,19 +215,19 @@ func TestPIDReused(t *testing.T) {
 	c.hit(aHit(), []proc.ID{old}, epoch)
 	c.known[old] = true
 	c.program(found{Process: finder.Process{ID: old, At: epoch, Program: finder.Program{Executable: "/old", CommandLine: "old"}}})
-	c.miss(old, event.Missed{PID: 7, Reason: "why"})
+	c.miss(old, event.Missed{PID: 7, Reason: event.Untraced{Code: "why"}})
 	c.program(found{Process: finder.Process{ID: young, At: epoch.Add(time.Second), Program: finder.Program{Executable: "/young", CommandLine: "young"}}})
 	c.traced(old, "OLD") // late news
 	if len(c.programs.changed) != 1 || c.programs.changed[0].Process.CommandLine != "old" || c.programs.changed[0].Event.End == nil {
 		t.Fatalf("ended: %+v, want the old one", c.programs.changed)
 	}
-	if p := c.programs.alive[7]; p.id != young || p.doc.Culprit.Traced || p.doc.Culprit.Reason != "" || p.doc.Process.CommandLine != "young" {
+	if p := c.programs.alive[7]; p.id != young || p.doc.Culprit.Traced || p.doc.Culprit.Reason != nil || p.doc.Process.CommandLine != "young" {
 		t.Errorf("alive: %+v, want the young one, of which nothing is known", p)
 	}
 	if c.known[young] || c.doc.Culprit.Programs != 2 || c.senders[young] != nil {
 		t.Error("the young one was taken for the old one")
 	}
-	if !c.miss(young, event.Missed{PID: 7, Reason: "another"}) || c.doc.Culprit.Missed["why"] != 1 || c.doc.Culprit.Missed["another"] != 1 {
+	if !c.miss(young, event.Missed{PID: 7, Reason: event.Untraced{Code: "another"}}) || c.doc.Culprit.Missed["why"] != 1 || c.doc.Culprit.Missed["another"] != 1 {
 		t.Errorf("missed: %v, want both", c.doc.Culprit.Missed)
 	}
 }
@@ -242,7 +245,7 @@ func TestCapturesAreBounded(t *testing.T) {
 	if len(k.captures) != maxCaptures || len(m.captures) != maxCaptures {
 		t.Errorf("%d captures, %d recorded", len(k.captures), len(m.captures))
 	}
-	if h := m.hits[len(m.hits)-1]; h.Culprit.Capture != nil || !strings.Contains(h.Culprit.NoCapture, "captures were running") {
+	if h := m.hits[len(m.hits)-1]; h.Culprit.Capture != nil || !strings.Contains(words.NoCapture(h.Culprit.NoCapture), "captures were running") {
 		t.Errorf("a hit beyond: %+v", h.Culprit)
 	}
 	k.hit(&event.Hit{User: &event.User{ID: "64000000"}}, epoch)
@@ -298,7 +301,7 @@ func TestRescan(t *testing.T) {
 	for i := range 3 {
 		c.tracing[&tracer{held: i > 5}] = new(tracing)
 	}
-	if why, _ := c.refuses(proc.ID{}, 3, 4); why == "" {
+	if c.refuses(proc.ID{}, 3, 4) == nil {
 		t.Error("a capture takes the last quarter")
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // writeHeader opens a trace file with comment lines that say what it belongs to.
@@ -58,7 +59,7 @@ func writeFooter(w *counter, end *traceEnded) {
 	if p := end.program; p != nil {
 		line("became", "%s: %s", text.Escape(p.executable), text.Escape(p.commandLine))
 	}
-	line("ended", "%s", text.Escape(end.because))
+	line("ended", "%s", text.Escape(words.TraceEnded(&end.because)))
 	line("bytes dropped", "%d", end.lost)
 	if end.exitCode != nil {
 		line("exit status", "%d", *end.exitCode)
@@ -100,7 +101,7 @@ func describeOrigin(h *event.Hit) string {
 		if o.More > 0 {
 			more = fmt.Sprintf(" and %d more", o.More)
 		}
-		return fmt.Sprintf("candidates (a guess, %s): %s%s", o.Reason, strings.Join(names, "; "), more)
+		return fmt.Sprintf("candidates (a guess, %s): %s%s", words.Unattributed(o), strings.Join(names, "; "), more)
 	}
-	return "none: " + o.Reason
+	return "none: " + words.Unattributed(o)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"culprit/internal/event"
 	"culprit/internal/proc"
 	"culprit/internal/strace"
+	"culprit/internal/words"
 )
 
 // Controller owns all captures. Make one with [New], give it hits, and let
@@ -164,7 +166,7 @@ func (k *Controller) Run(ctx context.Context) {
 		case <-stop:
 			stop, k.stopping = nil, true
 			for _, c := range k.captures {
-				c.close("culprit was stopped", time.Now())
+				c.close(event.EndedStopped, time.Now())
 			}
 		}
 		if next := k.settle(time.Now()); !next.IsZero() {
@@ -201,7 +203,7 @@ func (k *Controller) settle(now time.Time) (next time.Time) {
 			c.dirty = false
 		}
 		if c.ended() {
-			k.log.Info("capture ended", c.logAttrs(), slog.String("because", c.doc.Culprit.EndedBecause))
+			k.log.Info("capture ended", c.logAttrs(), slog.String("because", words.CaptureEnded(c.doc.Culprit.EndedBecause)))
 			delete(k.captures, uid)
 			continue
 		}
@@ -222,7 +224,7 @@ func (k *Controller) settle(now time.Time) (next time.Time) {
 // hit starts the capture of the hit's UID, or intensifies it.
 func (k *Controller) hit(h *event.Hit, now time.Time) {
 	defer k.recorder.Hit(h)
-	if why := k.noCapture(h); why != "" {
+	if why := k.noCapture(h); why != nil {
 		h.Culprit.NoCapture = why
 		return
 	}
@@ -253,29 +255,29 @@ func (k *Controller) hit(h *event.Hit, now time.Time) {
 	}
 }
 
-// noCapture says why a hit neither starts nor joins a capture, or "".
-func (k *Controller) noCapture(h *event.Hit) string {
+// noCapture says why a hit neither starts nor joins a capture, or nil.
+func (k *Controller) noCapture(h *event.Hit) *event.NoCapture {
 	if k.stopping {
-		return "culprit is stopping"
+		return &event.NoCapture{Code: event.NoCaptureStopping}
 	}
 	if resolver := k.guard.Load().resolver(h); resolver != "" {
 		return k.forwards.join(h, resolver)
 	}
 	k.forwards.ask(h)
 	if h.User == nil {
-		return "the kernel gave no UID"
+		return &event.NoCapture{Code: event.NoCaptureNoUID}
 	}
 	uid := h.User.UID()
-	if why := k.guard.Load().ForbidsUser(uid); why != "" {
-		return why
+	if k.guard.Load().ForbidsUser(uid) {
+		return &event.NoCapture{Code: event.NoCaptureNeverUsers}
 	}
 	if k.captures[uid] == nil && len(k.captures) >= maxCaptures {
-		return fmt.Sprintf("%d captures were running, which are as many as there can be", maxCaptures)
+		return &event.NoCapture{Code: event.NoCaptureTooMany, Detail: strconv.Itoa(maxCaptures)}
 	}
 	if k.captures[uid] == nil && k.guard.Load().scope(uid, k.cfg.Scope) == config.ScopeProcess && len(k.guard.Load().senders(h)) == 0 {
-		return "only the process itself would be captured, and it is not known, or not to be traced"
+		return &event.NoCapture{Code: event.NoCaptureNoProcess}
 	}
-	return ""
+	return nil
 }
 
 // order starts a capture by hand.
@@ -286,8 +288,8 @@ func (k *Controller) order(o order, now time.Time) error {
 	if o.uid == 0 {
 		return fmt.Errorf("trace user root: its processes are the whole machine: use strace -f -p PID on one of them")
 	}
-	if why := k.guard.Load().ForbidsUser(o.uid); why != "" {
-		return fmt.Errorf("trace user %d: %s", o.uid, why)
+	if k.guard.Load().ForbidsUser(o.uid) {
+		return fmt.Errorf("trace user %d: guard.never_users names the user", o.uid)
 	}
 	if k.guard.Load().scope(o.uid, config.ScopeUser) != config.ScopeUser {
 		return fmt.Errorf("trace user %d: guard.process_scope_users names the user: use strace -f -p PID on one of its processes", o.uid)

@@ -21,6 +21,7 @@ import (
 	"culprit/internal/proc"
 	"culprit/internal/strace"
 	"culprit/internal/testkit"
+	"culprit/internal/words"
 )
 
 // memory is a Recorder that keeps everything, the trace files in a directory.
@@ -245,7 +246,7 @@ func TestProcessScope(t *testing.T) {
 
 	k.Hit(hitOf(t, "64303", 0))
 	m.eventually(t, "a hit without a process is no capture", func() bool {
-		return len(m.hits) == 1 && strings.Contains(m.hits[0].Culprit.NoCapture, "not known")
+		return len(m.hits) == 1 && strings.Contains(words.NoCapture(m.hits[0].Culprit.NoCapture), "not known")
 	})
 	k.Hit(hitOf(t, "64303", tree))
 	m.eventually(t, "the tree is traced", func() bool { return m.only().Culprit.Traces == 3 })
@@ -270,15 +271,16 @@ func children(t *testing.T, pid int) (pids []int) {
 // What is not traced is recorded with the reason, and is no error.
 func TestNotTraced(t *testing.T) {
 	for _, tt := range []struct {
-		name, yaml, reason string
-		uid                uint32
-		change             func(*Controller, *memory)
+		name, yaml string
+		reason     event.UntracedCode
+		uid        uint32
+		change     func(*Controller, *memory)
 	}{
-		{"an excluded program", "guard: {never_executables: [/usr/bin/sle*]}", "guard.never_executables", 64304, nil},
-		{"no file", "", "no trace file", 64305, func(_ *Controller, m *memory) { m.noFiles = true }},
-		{"no strace", "", "strace could not be started", 64306, func(k *Controller, _ *memory) { k.strace.Path = "/nonexistent" }},
-		{"another strace", "", "strace could not attach", 64307, func(k *Controller, _ *memory) { k.strace.Path = "/bin/false" }},
-		{"the bound of straces", "capture: {concurrent: 1}", "capture.concurrent allows 1", 64308, nil},
+		{"an excluded program", "guard: {never_executables: [/usr/bin/sle*]}", event.UntracedNeverExecutables, 64304, nil},
+		{"no file", "", event.UntracedNoFile, 64305, func(_ *Controller, m *memory) { m.noFiles = true }},
+		{"no strace", "", event.UntracedNotStarted, 64306, func(k *Controller, _ *memory) { k.strace.Path = "/nonexistent" }},
+		{"another strace", "", event.UntracedOther, 64307, func(k *Controller, _ *memory) { k.strace.Path = "/bin/false" }},
+		{"the bound of straces", "capture: {concurrent: 1}", event.UntracedConcurrent, 64308, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k, m := control(t, tt.yaml, tt.change)
@@ -287,12 +289,8 @@ func TestNotTraced(t *testing.T) {
 			waitForSleep(t, m, tt.uid)
 			k.Hit(hitOf(t, strconv.Itoa(int(tt.uid)), 0))
 			m.eventually(t, "the reason is recorded", func() bool {
-				for reason, n := range m.only().Culprit.Missed {
-					if strings.Contains(reason, tt.reason) || strings.Contains(reason, "without a word") {
-						return n >= 1
-					}
-				}
-				return false
+				missed := m.only().Culprit.Missed
+				return missed[tt.reason]+missed[event.UntracedSilent] >= 1
 			})
 		})
 	}
@@ -327,7 +325,7 @@ func TestTraceByHand(t *testing.T) {
 		sleeper(t, uid, `exec /usr/bin/python3 -c "import time; time.sleep(0.5); exit(7)"`)
 	}
 	m.eventually(t, "the capture ends when two have ended", func() bool { return m.only().Culprit.State == event.StateEnded })
-	if len(m.traces) != 2 || m.only().Culprit.EndedBecause != "its 2 processes were used up" {
+	if len(m.traces) != 2 || words.CaptureEnded(m.only().Culprit.EndedBecause) != "its 2 processes were used up" {
 		t.Errorf("capture %+v with %d traces", m.only().Culprit, len(m.traces))
 	}
 	for _, tr := range m.traces {

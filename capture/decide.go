@@ -6,6 +6,7 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/proc"
+	"culprit/internal/words"
 )
 
 // What the controller decides about processes: who is traced, and what becomes of it.
@@ -22,23 +23,20 @@ func (k *Controller) found(f found) {
 		k.foundAgain(c, f)
 		return
 	}
-	reason, why := f.Forbidden, UntracedGuard
+	why := f.Forbidden
 	switch {
-	case reason != "":
-		if f.Tracer.Foreign {
-			why = UntracedForeign
-		}
+	case why != nil:
 	case f.gone:
-		reason, why = "gone before it could be looked at", UntracedGone
+		why = &event.Untraced{Code: event.UntracedGone}
 	default:
-		reason, why = c.refuses(f.ID, k.running, k.cfg.Concurrent)
+		why = c.refuses(f.ID, k.running, k.cfg.Concurrent)
 	}
-	if reason != "" {
+	if why != nil {
 		k.letGo(f.hold)
-		if c.seen[f.ID] == "" {
-			k.meter.Untraced(why)
+		if _, seen := c.seen[f.ID]; !seen {
+			k.meter.Untraced(why.Code)
 		}
-		k.miss(c, f.ID, event.Missed{PID: f.ID.PID, CommandLine: f.Program.CommandLine, Reason: reason})
+		k.miss(c, f.ID, event.Missed{PID: f.ID.PID, CommandLine: f.Program.CommandLine, Reason: *why})
 		return
 	}
 	c.known[f.ID] = true
@@ -62,16 +60,16 @@ func (k *Controller) foundAgain(c *capture, f found) {
 	for t, tr := range c.tracing {
 		// A guard forbids it, now that we see what it has become.
 		its := t.id == f.ID && (f.Tracer.PID == 0 || f.Tracer.Ours && tr.attached.IsZero())
-		if f.Forbidden != "" && (f.Tracer.Ours && tr.doc.Culprit.Strace == f.Tracer.PID || its) {
+		if f.Forbidden != nil && (f.Tracer.Ours && tr.doc.Culprit.Strace == f.Tracer.PID || its) {
 			// What else is in the trace may be traced again by another strace, which
 			// does not follow the child that is forbidden.
 			tr.again = tr.again || t.id != f.ID
-			t.detach(f.Forbidden)
+			t.detach(becameForbidden(*f.Forbidden))
 		}
 		if t.id != f.ID {
 			continue
 		}
-		if hold != 0 && f.Forbidden != "" {
+		if hold != 0 && f.Forbidden != nil {
 			// It goes on when its strace has let go, see ended.
 			tr.forbidden = append(tr.forbidden, hold)
 			hold = 0
@@ -105,7 +103,7 @@ func (k *Controller) foundAgain(c *capture, f found) {
 func (k *Controller) miss(c *capture, id proc.ID, m event.Missed) {
 	if c.miss(id, m) {
 		k.log.Info("not traced", c.logAttrs(), slog.Int("pid", m.PID), slog.String("command_line", m.CommandLine),
-			slog.String("because", m.Reason), slog.String("detail", m.Detail))
+			slog.String("because", words.Untraced(m.Reason)))
 	}
 }
 
@@ -129,7 +127,7 @@ func (k *Controller) newTracer(c *capture, f found) *tracer {
 	now := time.Now()
 	t := &tracer{
 		id: f.ID, hit: c.trigger(f.ID), held: f.hold != 0, bound: int64(k.cfg.TraceBytes),
-		stop: make(chan string, 1),
+		stop: make(chan event.Ended, 1),
 	}
 	t.trace = event.Trace{
 		Timestamp: now,
@@ -216,12 +214,12 @@ func (k *Controller) ended(m traceEnded) {
 	if m.refused != nil {
 		c.started-- // another process may have its place
 		delete(c.known, m.t.id)
-		k.meter.AttachFailed(failure(m.refused.Reason))
+		k.meter.AttachFailed(m.refused.Reason.Code)
 		k.miss(c, m.t.id, *m.refused)
 		return
 	}
 	d := &tr.doc.Culprit
-	d.State, d.EndedBecause, d.Lost, d.Truncated = event.StateEnded, m.because, m.lost, m.lost > 0
+	d.State, d.EndedBecause, d.Lost, d.Truncated = event.StateEnded, &m.because, m.lost, m.lost > 0
 	tr.doc.Process.ExitCode = m.exitCode
 	if p := m.program; p != nil {
 		// Its execve is in the trace, and so is all that the program did.
@@ -232,7 +230,7 @@ func (k *Controller) ended(m traceEnded) {
 	tr.doc.File.Size = m.size
 	tr.doc.Event.Finish(m.at)
 	k.recorder.Trace(tr.doc)
-	k.log.Debug("trace ended", c.logAttrs(), slog.Int("pid", m.t.id.PID), slog.String("because", m.because))
+	k.log.Debug("trace ended", c.logAttrs(), slog.Int("pid", m.t.id.PID), slog.String("because", words.TraceEnded(&m.because)))
 }
 
 // handle notes that programs were started unseen by the gate. The finder looks for

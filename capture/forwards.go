@@ -44,13 +44,12 @@ func (f forwards) ask(h *event.Hit) {
 
 // join notes with a resolver's hit from which hit its question is, and says why the
 // resolver is not captured.
-func (f forwards) join(h *event.Hit, resolver string) (why string) {
-	why = "sent by a local resolver, " + resolver
+func (f forwards) join(h *event.Hit, resolver string) *event.NoCapture {
 	if h.DNS != nil {
 		if a, ok := f[h.DNS.Question]; ok && h.Timestamp.Sub(a.time) <= forwardWithin {
 			h.Culprit.ForwardedFrom = &event.Reference{ID: a.hit}
-			return why + ", for the program of another hit"
+			return &event.NoCapture{Code: event.NoCaptureForwarded, Detail: resolver}
 		}
 	}
-	return why + "; of the program that asked it no packet was seen: it may ask through a UNIX socket (nss-resolve, nscd)"
+	return &event.NoCapture{Code: event.NoCaptureResolver, Detail: resolver}
 }

@@ -86,8 +86,8 @@ func (o gateOutput) Held(h gate.Held) {
 	defer func() { o.send(f) }()
 	if h.Number == 0 { // it is traced
 		f.Forbidden, f.Tracer.Ours = o.guard.Load().TracedBy(proc.Status{TracerPID: h.Tracer})
-		if f.Tracer.Ours = f.Tracer.Ours || f.Forbidden == ""; f.Tracer.Ours { // a tracer that is gone was ours, most likely
-			f.Forbidden = ""
+		if f.Tracer.Ours = f.Tracer.Ours || f.Forbidden == nil; f.Tracer.Ours { // a tracer that is gone was ours, most likely
+			f.Forbidden = nil
 		}
 	}
 	st, err := o.fs.Stat(h.ID.PID)

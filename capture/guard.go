@@ -55,31 +55,37 @@ func (g *guard) senders(h *event.Hit) []proc.ID {
 	return ids
 }
 
-// ForbidsUser says why a user is never traced, or "".
-func (g *guard) ForbidsUser(uid uint32) string {
-	if slices.Contains(g.users, uid) {
-		return "guard.never_users names the user"
-	}
-	return ""
-}
+// ForbidsUser reports whether a user is never traced.
+func (g *guard) ForbidsUser(uid uint32) bool { return slices.Contains(g.users, uid) }
 
-// Forbids says why a process is never traced, or "".
-func (g *guard) Forbids(st proc.Stat, status proc.Status, executable string) string {
+// Forbids says why a process is never traced, or nil.
+func (g *guard) Forbids(st proc.Stat, status proc.Status, executable string) *event.Untraced {
 	switch {
 	case st.PID == 1:
-		return "PID 1 is never traced"
+		return &event.Untraced{Code: event.UntracedInit}
 	case st.KernelThread():
-		return "a kernel thread"
+		return &event.Untraced{Code: event.UntracedKernelThread}
 	case status.UID.Real == 0 && g.fs.IsDescendant(st.PID, func(id proc.ID) bool { return id.PID == g.self }):
-		return "culprit itself, or a child of it" // which are root's, all of them
-	}
-	if why := g.ForbidsUser(status.UID.Real); why != "" {
-		return why
+		return &event.Untraced{Code: event.UntracedOurs} // which are root's, all of them
+	case g.ForbidsUser(status.UID.Real):
+		return &event.Untraced{Code: event.UntracedNeverUsers}
 	}
 	if pattern := matching(g.executables, executable); pattern != "" {
-		return "guard.never_executables names " + pattern
+		return &event.Untraced{Code: event.UntracedNeverExecutables, Detail: pattern}
 	}
-	return ""
+	return nil
+}
+
+// becameForbidden says why the trace of a process ends that has become what a guard
+// forbids.
+func becameForbidden(why event.Untraced) event.Ended {
+	switch why.Code {
+	case event.UntracedNeverUsers:
+		return event.Ended{Code: event.EndedNeverUsers}
+	case event.UntracedNeverExecutables:
+		return event.Ended{Code: event.EndedNeverExecutables, Detail: why.Detail}
+	}
+	return event.Ended{Code: event.EndedOtherGuard, Detail: string(why.Code)}
 }
 
 // matching returns the first pattern that matches the path of a program, or "".
@@ -105,15 +111,15 @@ func (g *guard) resolver(h *event.Hit) string {
 	return ""
 }
 
-// TracedBy says who traces a process already, or "" if nobody does; ours is true
-// if it is a strace of ours.
-func (g *guard) TracedBy(status proc.Status) (who string, ours bool) {
+// TracedBy says who traces a process already, or nil if nobody does; ours is true if it
+// is a strace of ours.
+func (g *guard) TracedBy(status proc.Status) (who *event.Untraced, ours bool) {
 	if status.TracerPID == 0 {
-		return "", false
+		return nil, false
 	}
 	st, err := g.fs.Stat(status.TracerPID)
 	if err != nil || st.Dead() {
-		return "", false // not any more
+		return nil, false // not any more
 	}
-	return fmt.Sprintf("traced by process %d (%s) already", st.PID, st.Comm), st.PPID == g.self
+	return &event.Untraced{Code: event.UntracedForeign, Detail: fmt.Sprintf("process %d (%s)", st.PID, st.Comm)}, st.PPID == g.self
 }

@@ -33,11 +33,9 @@ type (
 	exited finder.Exit
 	// unseen tells that a process was gone before it could be looked at.
 	unseen struct{ uid uint32 }
-	// forbidden tells that a strace of ours must let go.
-	forbidden struct {
-		strace int // PID
-		why    string
-	}
+	// forbidden tells that a strace of ours must let go of a process that has become a
+	// user who is never traced.
+	forbidden struct{ strace int }
 	// scanned says that all of /proc was looked at.
 	scanned finder.Scan
 )
@@ -45,11 +43,11 @@ type (
 // finderOutput passes on what the finder tells.
 type finderOutput struct{ send func(message) }
 
-func (o finderOutput) Found(p finder.Process)           { o.send(found{Process: p}) }
-func (o finderOutput) Exited(e finder.Exit)             { o.send(exited(e)) }
-func (o finderOutput) Unseen(uid uint32)                { o.send(unseen{uid}) }
-func (o finderOutput) Forbidden(strace int, why string) { o.send(forbidden{strace, why}) }
-func (o finderOutput) Scanned(s finder.Scan)            { o.send(scanned(s)) }
+func (o finderOutput) Found(p finder.Process) { o.send(found{Process: p}) }
+func (o finderOutput) Exited(e finder.Exit)   { o.send(exited(e)) }
+func (o finderOutput) Unseen(uid uint32)      { o.send(unseen{uid}) }
+func (o finderOutput) Forbidden(strace int)   { o.send(forbidden{strace}) }
+func (o finderOutput) Scanned(s finder.Scan)  { o.send(scanned(s)) }
 
 func (m found) handle(k *Controller) { k.found(m) }
 
@@ -69,7 +67,7 @@ func (m unseen) handle(k *Controller) {
 func (m forbidden) handle(k *Controller) {
 	for t, c := range k.of {
 		if tr := c.tracing[t]; tr.doc.Culprit.Strace == m.strace {
-			t.detach(m.why)
+			t.detach(event.Ended{Code: event.EndedNeverUsers})
 		}
 	}
 }

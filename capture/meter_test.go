@@ -34,8 +34,8 @@ func (m *tally) count(what string, took ...time.Duration) {
 func (m *tally) Started()                            { m.count("started") }
 func (m *tally) Attached(by string, d time.Duration) { m.count("attached by "+by, d) }
 func (m *tally) AttachedAfter(d time.Duration)       { m.count("attached after a hit", d) }
-func (m *tally) AttachFailed(f Failure)              { m.count("failed: " + f) }
-func (m *tally) Untraced(u Untraced)                 { m.count("untraced: " + u) }
+func (m *tally) AttachFailed(why event.UntracedCode) { m.count("failed: " + string(why)) }
+func (m *tally) Untraced(why event.UntracedCode)     { m.count("untraced: " + string(why)) }
 
 func (m *tally) GateFailed()          { m.count("gate failed") }
 func (m *tally) Held(d time.Duration) { m.count("held", d) }
@@ -95,12 +95,12 @@ func TestMeterUntraced(t *testing.T) {
 		times            int
 		change           func(*Controller, *memory)
 	}{
-		{"an excluded program", "guard: {never_executables: [/usr/bin/sle*]}", "untraced: " + UntracedGuard, 64321, 2, nil},
-		{"the level", "capture: {levels: [{hits: 1, processes: 1}, {hits: 100, processes: 2}]}", "untraced: " + UntracedLevel, 64322, 1, nil},
-		{"the bound of straces", "capture: {concurrent: 1}", "untraced: " + UntracedConcurrent, 64323, 1, nil},
-		{"no file", "", "failed: " + FailureNoFile, 64324, 2, func(_ *Controller, m *memory) { m.noFiles = true }},
-		{"no strace", "", "failed: " + FailureNotStarted, 64325, 2, func(k *Controller, _ *memory) { k.strace.Path = "/nonexistent" }},
-		{"another strace", "", "failed: " + FailureSilent, 64326, 2, func(k *Controller, _ *memory) { k.strace.Path = "/bin/false" }},
+		{"an excluded program", "guard: {never_executables: [/usr/bin/sle*]}", "untraced: never_executables", 64321, 2, nil},
+		{"the level", "capture: {levels: [{hits: 1, processes: 1}, {hits: 100, processes: 2}]}", "untraced: level", 64322, 1, nil},
+		{"the bound of straces", "capture: {concurrent: 1}", "untraced: concurrent", 64323, 1, nil},
+		{"no file", "", "failed: no_file", 64324, 2, func(_ *Controller, m *memory) { m.noFiles = true }},
+		{"no strace", "", "failed: not_started", 64325, 2, func(k *Controller, _ *memory) { k.strace.Path = "/nonexistent" }},
+		{"another strace", "", "failed: silent", 64326, 2, func(k *Controller, _ *memory) { k.strace.Path = "/bin/false" }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			meter := &tally{n: map[string]int{}}
@@ -141,23 +141,5 @@ func TestMeterGate(t *testing.T) {
 	want := map[string]int{"expired": 6, "unheld": 2, "gate failed": 1, "held": 1}
 	if !maps.Equal(meter.n, want) || meter.longest != 3*time.Millisecond {
 		t.Errorf("told %v, the longest hold %v; want %v, 3ms", meter.n, meter.longest, want)
-	}
-}
-
-// Each reason that people read has a word of its own.
-func TestFailureWords(t *testing.T) {
-	t.Parallel()
-	words := map[Failure]bool{}
-	for _, reason := range []string{missGone, missRefused, missNoFile, missNotStarted, missStopped, missSilent, missOther} {
-		words[failure(reason)] = true
-	}
-	for _, f := range Failures() {
-		if !words[f] {
-			t.Errorf("nothing is counted as %s", f)
-		}
-		delete(words, f)
-	}
-	if len(words) > 0 {
-		t.Errorf("these are not among the failures: %v", words)
 	}
 }

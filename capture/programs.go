@@ -54,14 +54,14 @@ func (c *capture) program(f found) {
 	f.Program.Update(&p.doc.Process)
 	p.doc.Process.Parent = f.Parent
 	if f.Tracer.Ours && !p.doc.Culprit.Traced {
-		p.doc.Culprit.Traced, p.doc.Culprit.FoundBy, p.doc.Culprit.Reason = true, event.FoundDescendant, ""
+		p.doc.Culprit.Traced, p.doc.Culprit.FoundBy, p.doc.Culprit.Reason = true, event.FoundDescendant, nil
 	}
 }
 
 // traced notes that a process has a trace.
 func (c *capture) traced(id proc.ID, trace string) {
 	if p := c.programs.alive[id.PID]; p != nil && p.id == id {
-		p.doc.Culprit.Traced, p.doc.Culprit.Trace, p.doc.Culprit.Reason = true, &event.Reference{ID: trace}, ""
+		p.doc.Culprit.Traced, p.doc.Culprit.Trace, p.doc.Culprit.Reason = true, &event.Reference{ID: trace}, nil
 	}
 }
 

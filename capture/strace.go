@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"culprit/internal/config"
+	"culprit/internal/event"
 	"culprit/internal/proc"
 	"culprit/internal/strace"
 )
@@ -40,17 +41,17 @@ func attached(line string, pid int) bool {
 }
 
 // refusal turns what strace said when it could not attach into a reason.
-func refusal(stderr string) (reason, detail string) {
+func refusal(stderr string) event.Untraced {
 	first, _, _ := strings.Cut(strings.TrimPrefix(stderr, "strace: "), "\n")
 	switch {
 	case strings.Contains(stderr, "No such process"):
-		return missGone, ""
+		return event.Untraced{Code: event.UntracedGone}
 	case strings.Contains(stderr, "Operation not permitted"):
-		return missRefused, first
+		return event.Untraced{Code: event.UntracedRefused, Detail: first}
 	case first == "":
-		return missSilent, ""
+		return event.Untraced{Code: event.UntracedSilent}
 	}
-	return missOther, first
+	return event.Untraced{Code: event.UntracedOther, Detail: first}
 }
 
 // exitLine is how strace tells the end of a process: "812 1700000000.1 +++ exited

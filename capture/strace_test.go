@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"culprit/internal/config"
+	"culprit/internal/event"
 	"culprit/internal/strace"
 )
 
@@ -78,14 +79,14 @@ func FuzzExitStatus(f *testing.F) {
 
 func TestRefusal(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]string{
-		"strace: attach: ptrace(PTRACE_SEIZE, 9): No such process\n":         "gone",
-		"strace: attach: ptrace(PTRACE_SEIZE, 9): Operation not permitted\n": "refused",
-		"":                                "without a word",
-		"strace: invalid option -- 'k'\n": "could not attach",
+	for in, want := range map[string]event.UntracedCode{
+		"strace: attach: ptrace(PTRACE_SEIZE, 9): No such process\n":         event.UntracedGone,
+		"strace: attach: ptrace(PTRACE_SEIZE, 9): Operation not permitted\n": event.UntracedRefused,
+		"":                                event.UntracedSilent,
+		"strace: invalid option -- 'k'\n": event.UntracedOther,
 	} {
-		if reason, _ := refusal(in); !strings.Contains(reason, want) {
-			t.Errorf("%q became %q, want %q in it", in, reason, want)
+		if why := refusal(in); why.Code != want {
+			t.Errorf("%q became %v, want %q", in, why, want)
 		}
 	}
 }

@@ -5,10 +5,10 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -34,7 +34,7 @@ type tracer struct {
 	trace event.Trace // what is known of it
 	held  bool        // the gate holds the process in its execve
 	bound int64       // of the trace file, in bytes
-	stop  chan string
+	stop  chan event.Ended
 }
 
 // Messages of a tracer to the controller. The first two come, in any order, if
@@ -58,7 +58,7 @@ type (
 	traceEnded struct {
 		t          *tracer
 		refused    *event.Missed // why strace never was on the process, if so
-		because    string
+		because    event.Ended
 		exitCode   *int
 		program    *program // the last that the process became, if the trace shows it
 		size, lost int64    // bytes kept and dropped
@@ -71,7 +71,7 @@ func (m traceDescribed) handle(k *Controller) { k.described(m) }
 func (m traceEnded) handle(k *Controller)     { k.ended(m) }
 
 // detach asks the strace to let go of the process, once. The first reason counts.
-func (t *tracer) detach(reason string) {
+func (t *tracer) detach(reason event.Ended) {
 	select {
 	case t.stop <- reason:
 	default:
@@ -85,17 +85,17 @@ func (t *tracer) run(c *Controller) {
 		end.at = time.Now()
 		c.send(end)
 	}()
-	miss := func(reason, detail string) {
-		end.refused = &event.Missed{PID: t.id.PID, CommandLine: t.trace.Process.CommandLine, Reason: reason, Detail: detail}
+	miss := func(why event.Untraced) {
+		end.refused = &event.Missed{PID: t.id.PID, CommandLine: t.trace.Process.CommandLine, Reason: why}
 	}
 
 	if err := c.recorder.Room(); err != nil {
-		miss(missNoFile, err.Error())
+		miss(event.Untraced{Code: event.UntracedNoFile, Detail: err.Error()})
 		return
 	}
 	st, err := t.start(c.strace.Path, c.spawner)
 	if err != nil {
-		miss(missNotStarted, err.Error())
+		miss(event.Untraced{Code: event.UntracedNotStarted, Detail: err.Error()})
 		return
 	}
 	defer st.close()
@@ -111,7 +111,7 @@ func (t *tracer) run(c *Controller) {
 		messages <- message{text, told}
 	}()
 	finished := make(chan struct{})
-	stopped := make(chan string, 1)
+	stopped := make(chan *event.Ended, 1)
 	go func() { stopped <- t.awaitStop(c.fs, st.cmd, finished) }()
 	waited := make(chan error, 1)
 	go func() {
@@ -133,11 +133,11 @@ func (t *tracer) run(c *Controller) {
 	t.look(c)
 	file, err := c.recorder.Create(&t.trace)
 	if err != nil {
-		t.detach("no trace file: " + err.Error())
+		t.detach(event.Ended{Code: event.EndedNotWritten, Detail: err.Error()})
 		io.Copy(io.Discard, st.output)
 		<-messages
 		<-waited
-		miss(missNoFile, err.Error())
+		miss(event.Untraced{Code: event.UntracedNoFile, Detail: err.Error()})
 		return
 	}
 	defer file.Close()
@@ -146,7 +146,7 @@ func (t *tracer) run(c *Controller) {
 	writeHeader(out, t)
 	headerSize := out.n
 	limit := &limiter{w: out, left: t.bound, reached: func() {
-		t.detach("capture.trace_bytes was reached")
+		t.detach(event.Ended{Code: event.EndedTraceBytes})
 	}}
 	var before *program
 	watch := &lineWatcher{w: limit, line: func(line []byte) {
@@ -165,27 +165,28 @@ func (t *tracer) run(c *Controller) {
 	said := <-messages
 	waitErr := <-waited
 	reason := <-stopped
-	if !said.told && reason == "" && out.n+limit.lost > headerSize { // a strace with other words
+	if !said.told && reason == nil && out.n+limit.lost > headerSize { // a strace with other words
 		c.send(traceAttached{t, time.Now(), st.cmd.Process.Pid})
 		said.told = true
 	}
 	if !said.told {
-		if reason != "" {
-			miss(missStopped, reason)
+		if reason != nil {
+			miss(notAttached(*reason))
 		} else {
-			why, detail := refusal(said.text)
+			why := refusal(said.text)
 			if status, err := c.fs.Status(t.id.PID); err == nil {
-				who, _ := c.guard.Load().TracedBy(status) // who was quicker
-				why = cmp.Or(who, why)
+				if who, _ := c.guard.Load().TracedBy(status); who != nil { // who was quicker
+					why = *who
+				}
 			}
-			miss(why, detail)
+			miss(why)
 		}
 		os.Remove(t.trace.File.Path)
 		return
 	}
 	end.because = because(reason, end.exitCode, waitErr)
 	if limit.err != nil {
-		end.because = fmt.Sprintf("the trace file could not be written: %v", limit.err)
+		end.because = event.Ended{Code: event.EndedNotWritten, Detail: limit.err.Error()}
 	}
 	end.lost = limit.lost
 	writeFooter(out, &end)
@@ -220,18 +221,27 @@ func (t *tracer) look(c *Controller) {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
+// notAttached says why a process is not traced whose strace was told to let go before it
+// was on it.
+func notAttached(told event.Ended) event.Untraced {
+	if told.Code == event.EndedNewProcess {
+		return event.Untraced{Code: event.UntracedGone}
+	}
+	return event.Untraced{Code: event.UntracedStopped, Detail: string(told.Code)}
+}
+
 // because says why a trace ended.
-func because(stopped string, exitCode *int, waitErr error) string {
+func because(told *event.Ended, exitCode *int, waitErr error) event.Ended {
 	var exit *exec.ExitError
 	switch {
-	case stopped != "":
-		return "detached: " + stopped
+	case told != nil:
+		return *told
 	case exitCode != nil:
-		return fmt.Sprintf("the process ended with status %d", *exitCode)
+		return event.Ended{Code: event.EndedExited, Detail: strconv.Itoa(*exitCode)}
 	case errors.As(waitErr, &exit) && exit.Sys().(syscall.WaitStatus).Signaled():
-		return fmt.Sprintf("strace was killed (%s)", exit.Sys().(syscall.WaitStatus).Signal())
+		return event.Ended{Code: event.EndedStraceKilled, Detail: exit.Sys().(syscall.WaitStatus).Signal().String()}
 	}
-	return "strace ended"
+	return event.Ended{Code: event.EndedStrace}
 }
 
 // running is a strace that was started.
@@ -307,7 +317,7 @@ func (t *tracer) readMessages(run running, c *Controller, on func()) (text strin
 		if !told && attached(string(bytes.TrimSpace(line)), t.id.PID) {
 			// From now on the PID cannot become another's; it may have before.
 			if st, err := c.fs.Stat(t.id.PID); err == nil && st.ID != t.id {
-				t.detach("gone before strace was on it: another process has its PID")
+				t.detach(event.Ended{Code: event.EndedNewProcess})
 				continue
 			}
 			told = true
@@ -321,24 +331,24 @@ func (t *tracer) readMessages(run running, c *Controller, on func()) (text strin
 	}
 }
 
-// awaitStop ends strace when the tracer is told to, and returns the reason; "" if
+// awaitStop ends strace when the tracer is told to, and returns the reason; nil if
 // strace finished by itself. SIGTERM makes strace detach in good order.
 //
 // A strace that somebody stopped holds up its process, at the next system call at
 // the latest, for as long as it is stopped. It is killed: then the kernel detaches.
-func (t *tracer) awaitStop(fs proc.FS, cmd *exec.Cmd, finished <-chan struct{}) string {
+func (t *tracer) awaitStop(fs proc.FS, cmd *exec.Cmd, finished <-chan struct{}) *event.Ended {
 	pulse := time.NewTicker(pulseEvery)
 	defer pulse.Stop()
 	for {
 		select {
 		case <-finished:
-			return ""
+			return nil
 		case <-pulse.C:
 			if st, err := fs.Stat(cmd.Process.Pid); err != nil || st.State != stoppedState || cmd.Process.Kill() != nil {
 				continue
 			}
 			<-finished
-			return "strace was stopped by a signal, and then killed so that the process goes on"
+			return &event.Ended{Code: event.EndedStraceStopped}
 		case reason := <-t.stop:
 			cmd.Process.Signal(syscall.SIGTERM)
 			select {
@@ -346,7 +356,7 @@ func (t *tracer) awaitStop(fs proc.FS, cmd *exec.Cmd, finished <-chan struct{}) 
 			case <-time.After(detachPatience):
 				cmd.Process.Kill()
 			}
-			return reason
+			return &reason
 		}
 	}
 }

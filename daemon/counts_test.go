@@ -19,13 +19,12 @@ import (
 	"culprit/evidence"
 	"culprit/internal/config"
 	"culprit/internal/event"
-	"culprit/trigger"
 )
 
 // registered are the metrics of a daemon, by name.
 func registered(t testing.TB) map[string]*dto.MetricFamily {
 	t.Helper()
-	n := &counts{metrics.New("dev", "unknown", words())}
+	n := &counts{metrics.New("dev", "unknown", evidence.Tables())}
 	n.configured(&config.Config{Rules: []config.Rule{{Name: "badzone"}}})
 	n.Store(func() metrics.Catalogue { return metrics.Catalogue{} })
 	n.Waiting(func() int { return 0 })
@@ -237,9 +236,9 @@ func counters(t *testing.T, n *counts) map[string]float64 {
 // Every loss of the trigger has its number, and no number has two.
 func TestLossesAreCounted(t *testing.T) {
 	t.Parallel()
-	n := &counts{metrics.New("dev", "unknown", words())}
-	for i, what := range []string{trigger.LostKernel, trigger.LostQueue, trigger.LostRate, trigger.LostUnverified, trigger.LostForeign, trigger.LostOverruns} {
-		n.lost(event.NewLoss(what, uint64(i+1)))
+	n := &counts{metrics.New("dev", "unknown", evidence.Tables())}
+	for i, code := range []event.LossCode{event.LossKernel, event.LossQueue, event.LossRate, event.LossUnverified, event.LossForeign, event.LossOverruns} {
+		n.Lost(event.NewLoss(code, "", uint64(i+1)).Culprit)
 	}
 	got := counters(t, n)
 	for key, want := range map[string]float64{
@@ -255,7 +254,7 @@ func TestLossesAreCounted(t *testing.T) {
 // What the daemon's keeper removes is counted, in series that were there before.
 func TestRemovalsAreCounted(t *testing.T) {
 	t.Parallel()
-	n := &counts{metrics.New("dev", "unknown", words())}
+	n := &counts{metrics.New("dev", "unknown", evidence.Tables())}
 	dir := t.TempDir()
 	open := func() *evidence.Store {
 		store, err := evidence.Open(dir, slog.New(slog.DiscardHandler))
@@ -310,7 +309,7 @@ func TestRemovalsAreCounted(t *testing.T) {
 
 // BenchmarkHit is what the counts add to a hit.
 func BenchmarkHit(b *testing.B) {
-	n := &counts{metrics.New("dev", "unknown", words())}
+	n := &counts{metrics.New("dev", "unknown", evidence.Tables())}
 	n.configured(&config.Config{Rules: []config.Rule{{Name: "badzone"}}})
 	for b.Loop() {
 		n.Hit("badzone", event.GradeSocket)

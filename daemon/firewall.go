@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"culprit/internal/event"
@@ -66,6 +65,6 @@ func (f *firewall) leave() {
 // healed records that rules were missing. The keeping goroutine calls it.
 func (f *firewall) healed(gap rules.Gap) {
 	missing := gap.Until.Sub(gap.Since)
-	f.recorder.Lost(event.NewLoss(fmt.Sprintf("packets of up to %s without our firewall rules: others changed the firewall", missing.Round(time.Millisecond)), 1))
+	f.recorder.Lost(event.NewLoss(event.LossFirewall, missing.Round(time.Millisecond).String(), 1))
 	f.counts.Repaired(missing)
 }

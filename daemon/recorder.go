@@ -13,7 +13,7 @@ import (
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/strace"
-	"culprit/trigger"
+	"culprit/internal/words"
 )
 
 // keptEvidence is where documents and traces go.
@@ -116,7 +116,7 @@ func (r *recorder) Hit(hit *event.Hit) {
 	if hit.Culprit.Capture != nil {
 		culprit = append(culprit, "capture", hit.Culprit.Capture.ID)
 	} else {
-		culprit = append(culprit, "no_capture", hit.Culprit.NoCapture)
+		culprit = append(culprit, "no_capture", words.NoCapture(hit.Culprit.NoCapture))
 	}
 	attrs = append(attrs, slog.Group("culprit", culprit...))
 	if r.unlogged > 0 {
@@ -131,13 +131,13 @@ func (r *recorder) Room() error { return r.disk.Room() }
 
 // Lost records and logs a loss.
 func (r *recorder) Lost(l event.Loss) {
-	r.counts.lost(l)
+	r.counts.Lost(l.Culprit)
 	r.evidence.Lost(l)
 	level := slog.LevelWarn
-	if l.Culprit.What == trigger.LostUnverified {
+	if l.Culprit.Code == event.LossUnverified {
 		level = slog.LevelInfo // a verdict more than a loss
 	}
-	r.log.Log(context.Background(), level, "lost", slog.Group("culprit", "what", l.Culprit.What, "count", l.Culprit.Count))
+	r.log.Log(context.Background(), level, "lost", slog.Group("culprit", "what", words.Loss(l.Culprit), "count", l.Culprit.Count))
 }
 
 // Repeated records how often the packet of a hit was seen.

@@ -74,16 +74,14 @@ const (
 func (b *batch) kept() *batch {
 	next := newBatch()
 	next.captures, next.traces, next.packets = b.captures, b.traces, b.packets
-	lose := func(what string, n int) {
-		next.add(event.NewLoss(what+" not recorded: the catalogue could not be written for too long", uint64(n)))
-	}
+	lose := func(code event.LossCode, n int) { next.add(event.NewLoss(code, "", uint64(n))) }
 	if n := len(next.captures) + len(next.traces); n > maxKept {
 		next.captures, next.traces = map[string]event.Capture{}, map[string]event.Trace{}
-		lose("captures and traces", n)
+		lose(event.LossUnrecordedEnds, n)
 	}
 	if n := len(next.packets); n > maxKept {
 		next.packets = nil
-		lose("packet files", n)
+		lose(event.LossUnrecordedCaps, n)
 	}
 	next.losses = sum(append(next.losses, b.losses...))
 	return next
@@ -92,15 +90,16 @@ func (b *batch) kept() *batch {
 // sum adds up losses of the same kind, and all that are of too many kinds.
 func sum(losses []event.Loss) []event.Loss {
 	var all []event.Loss
-	at := map[string]int{}
+	at := map[event.LossDetail]int{}
 	for _, l := range losses {
-		what := l.Culprit.What
-		if _, known := at[what]; !known && len(all) >= maxLosses {
-			what, l.Culprit.What = "other losses", "other losses"
+		kind := event.LossDetail{Code: l.Culprit.Code, Detail: l.Culprit.Detail}
+		if _, known := at[kind]; !known && len(all) >= maxLosses {
+			kind = event.LossDetail{Code: event.LossOther}
+			l.Culprit = event.LossDetail{Code: event.LossOther, Count: l.Culprit.Count}
 		}
-		i, known := at[what]
+		i, known := at[kind]
 		if !known {
-			at[what] = len(all)
+			at[kind] = len(all)
 			all = append(all, l)
 			continue
 		}
@@ -169,7 +168,7 @@ func (b *batch) write(w *writer) error {
 	}
 	for _, l := range b.losses {
 		doc := document(l)
-		w.exec(putLoss, l.Event.ID, l.Culprit.What, l.Culprit.Count, doc)
+		w.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, doc)
 		w.tell(l.Event.ID, l.Event.Action, "", doc)
 	}
 	for _, l := range b.swept {

@@ -11,6 +11,7 @@ import (
 	"culprit/evidence/tracefile"
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // How many lines of the same thread an excerpt shows before and after a proven one.
@@ -76,13 +77,13 @@ func (r *Reader) Case(c event.Capture) (*report.Case, error) {
 			rc.Unproven[h.Event.ID] = why
 		}
 	}
-	removed := map[string]string{}
+	removed := map[string]*event.Removed{}
 	for _, t := range rc.Traces {
 		removed[t.Event.ID] = t.Culprit.Removed
 	}
 	for _, p := range rc.Shown() {
-		if why := removed[p.Culprit.Trace.ID]; why != "" {
-			rc.Excerpts[p.Event.ID] = report.Excerpt{Missing: "the trace was removed: " + why}
+		if why := removed[p.Culprit.Trace.ID]; why != nil {
+			rc.Excerpts[p.Event.ID] = report.Excerpt{Missing: "the trace was removed: " + words.Removed(*why)}
 			continue
 		}
 		rc.Excerpts[p.Event.ID] = excerpt(p)

@@ -52,6 +52,8 @@ CREATE INDEX proofs_trace ON proofs (trace);
 CREATE INDEX proofs_hit ON proofs (hit);
 `, `
 CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, doc TEXT NOT NULL);
+`, `
+ALTER TABLE losses RENAME COLUMN what TO code;
 `}
 
 // schemaVersion is the version that this culprit writes and reads.

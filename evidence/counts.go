@@ -43,32 +43,18 @@ func (s *Store) Counts() Counts {
 	return c
 }
 
-// What files are removed, and why, in one word each.
+// What files are removed, in one word each.
 const (
 	RemovedTrace   = "trace"
 	RemovedPackets = "packets"
-
-	RemovedKeep     = "keep"
-	RemovedMaxBytes = "max_bytes"
-	RemovedMinFree  = "min_free"
 )
 
-// Words says in one word each what is removed, and which key of the configuration
-// wants that.
-func (r Removal) Words() (what, key string) {
-	what = RemovedTrace
+// What is what was removed, in one word.
+func (r Removal) What() string {
 	if r.packets() {
-		what = RemovedPackets
+		return RemovedPackets
 	}
-	switch r.Why {
-	case becauseKeep:
-		key = RemovedKeep
-	case becauseMaxBytes:
-		key = RemovedMaxBytes
-	default:
-		key = RemovedMinFree
-	}
-	return what, key
+	return RemovedTrace
 }
 
 // Left is how many bytes the evidence takes after what was removed, and Room how many

@@ -3,20 +3,22 @@ package evidence
 import (
 	"slices"
 	"testing"
+
+	"culprit/internal/event"
 )
 
 func TestRemovalWords(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		r         Removal
-		what, key string
+		r    Removal
+		what string
 	}{
-		{Removal{Name: "traces/C/1-sh-X.strace", Why: becauseKeep}, RemovedTrace, RemovedKeep},
-		{Removal{Name: "traces/C/1-sh-X.strace", Why: becauseMaxBytes}, RemovedTrace, RemovedMaxBytes},
-		{Removal{Name: "traces/C/" + packetsName, Why: becauseMinFree}, RemovedPackets, RemovedMinFree},
+		{Removal{Name: "traces/C/1-sh-X.strace", Why: event.RemovedKeep}, RemovedTrace},
+		{Removal{Name: "traces/C/1-sh-X.strace", Why: event.RemovedMaxBytes}, RemovedTrace},
+		{Removal{Name: "traces/C/" + packetsName, Why: event.RemovedMinFree}, RemovedPackets},
 	} {
-		if what, key := c.r.Words(); what != c.what || key != c.key {
-			t.Errorf("%+v: %s %s, want %s %s", c.r, what, key, c.what, c.key)
+		if what := c.r.What(); what != c.what {
+			t.Errorf("%+v: %s, want %s", c.r, what, c.what)
 		}
 	}
 }

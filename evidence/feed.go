@@ -74,7 +74,7 @@ func (s *Store) feedTo(o outlet.Outlet) error {
 	}
 	if err == nil && o.Taken() > last && waiting > 0 {
 		if _, err = s.db.Exec("DELETE FROM events"); err == nil {
-			s.queue <- event.NewLoss(eventsLost, uint64(waiting))
+			s.queue <- event.NewLoss(event.LossUnsent, "", uint64(waiting))
 			waiting, size = 0, 0
 		}
 	}

@@ -41,10 +41,6 @@ type outboxChange struct {
 // a number all the same, so that the gap shows, and is counted as lost.
 const maxWaiting = 128 << 20
 
-// eventsLost is the loss of events that had no room, or were in a catalogue that had to
-// be given up.
-const eventsLost = "events not sent out: more than 128 MiB waited, or their catalogue was given up"
-
 func newOutbox(limit int64) *outbox {
 	return &outbox{next: 1, limit: limit, told: map[string]string{}, news: make(chan struct{}, 1)}
 }
@@ -90,13 +86,13 @@ func (o *outbox) end(w *writer) {
 	}
 	switch {
 	case o.tx.dropped > 0:
-		l := event.NewLoss(eventsLost, 0)
+		l := event.NewLoss(event.LossUnsent, "", 0)
 		if o.full != nil {
 			l = *o.full
 		}
 		l.Culprit.Count += o.tx.dropped
 		o.tx.full = &l
-		w.exec(putLoss, l.Event.ID, l.Culprit.What, l.Culprit.Count, document(l))
+		w.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, document(l))
 		w.exec(skipEvents, o.tx.next-1)
 	case o.full != nil && o.bytes.Load() < o.limit/2:
 		w.tell(o.full.Event.ID, o.full.Event.Action, "", document(*o.full))

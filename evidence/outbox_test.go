@@ -57,7 +57,7 @@ func (c *catcher) told(t *testing.T, first uint64) (all []string) {
 				Action, Dataset string
 			}
 			Culprit struct {
-				State, What string
+				State, Code string
 				Count       int
 			}
 		}
@@ -125,7 +125,7 @@ func TestEvents(t *testing.T) {
 	s.Capture(someCapture(event.StateRunning))
 	s.Repeated("H", 7)
 	s.Trace(someTrace(event.StateRunning))
-	s.Lost(event.NewLoss("x", 1))
+	s.Lost(event.NewLoss("x", "", 1))
 	eventually(t, "five events are sent out", func() error {
 		if n := c.Taken(); n != 5 {
 			return fmt.Errorf("%d are", n)
@@ -197,7 +197,7 @@ func TestEventsWithoutRoom(t *testing.T) {
 		t.Fatalf("%d wait, %d are lost", waiting, s.Counts().Lost)
 	}
 	told := func() (rows int, count uint64) {
-		if err := s.db.QueryRow("SELECT count(*), coalesce(sum(count), 0) FROM losses WHERE what = ?", eventsLost).Scan(&rows, &count); err != nil {
+		if err := s.db.QueryRow("SELECT count(*), coalesce(sum(count), 0) FROM losses WHERE code = ?", string(event.LossUnsent)).Scan(&rows, &count); err != nil {
 			t.Fatal(err)
 		}
 		return rows, count
@@ -218,7 +218,7 @@ func TestEventsWithoutRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	var docs string
-	if err := s.db.QueryRow("SELECT group_concat(doc, '') FROM events WHERE sequence > 30").Scan(&docs); err != nil || strings.Count(docs, "\n") != 3 || strings.Count(docs, eventsLost) != 1 {
+	if err := s.db.QueryRow("SELECT group_concat(doc, '') FROM events WHERE sequence > 30").Scan(&docs); err != nil || strings.Count(docs, "\n") != 3 || strings.Count(docs, `"code":"unsent"`) != 1 {
 		t.Errorf("%v: with room again there are\n%s", err, docs)
 	}
 	if rows, count := told(); rows != 1 || count != lost {

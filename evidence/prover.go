@@ -283,7 +283,7 @@ func (p *prover) ended(c event.Capture) {
 func (p *prover) tellLost() {
 	if n := p.lost.Swap(0); n > 0 {
 		p.counts.uncompared.Add(n)
-		p.record(event.NewLoss("hits and system calls not compared with each other: too long, or too many at once; culprit prove can", n))
+		p.record(event.NewLoss(event.LossUncompared, "", n))
 	}
 }
 

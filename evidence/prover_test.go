@@ -28,7 +28,7 @@ func badzoneQuery(id uint16) []byte {
 func sentHit(capture string, payload []byte) *event.Hit {
 	h := aHit("7", "a")
 	h.Event.ID, h.Timestamp = event.NewID(), sentAt.Add(time.Millisecond)
-	h.Process, h.Culprit.Origin = nil, event.Origin{Grade: event.GradeCandidates, Reason: "gone", Processes: []event.Process{{PID: 99}}}
+	h.Process, h.Culprit.Origin = nil, event.Origin{Grade: event.GradeCandidates, Reason: &event.Unattributed{Code: event.UnattributedClosed}, Processes: []event.Process{{PID: 99}}}
 	h.Culprit.Capture.ID = capture
 	h.Source = event.Endpoint{IP: netip.MustParseAddr("127.0.0.1"), Port: 4000}
 	h.Destination = event.Endpoint{IP: netip.MustParseAddr("127.0.0.1"), Port: 53}
@@ -150,7 +150,7 @@ func TestDisagreement(t *testing.T) {
 	if err := prove(h, `{"process": {"pid": 60}, "culprit": {"line": 3}}`); err != nil {
 		t.Fatal(err)
 	}
-	if o := h.Culprit.Origin; h.Process.PID != 60 || o.Grade != event.GradeProof || len(o.Processes) != 1 || o.Processes[0].PID != 50 || !strings.Contains(o.Reason, "50") {
+	if o := h.Culprit.Origin; h.Process.PID != 60 || o.Grade != event.GradeProof || len(o.Processes) != 1 || o.Processes[0].PID != 50 || *o.Reason != (event.Unattributed{Code: event.UnattributedHolder, Detail: "50"}) {
 		t.Errorf("process %+v, origin %+v", h.Process, o)
 	}
 	h.Culprit.Origin, h.Process = event.Origin{Grade: event.GradeSocket}, &event.Process{PID: 50}
@@ -169,11 +169,11 @@ func TestUnproven(t *testing.T) {
 	trace := func(entity string, from, to time.Duration, lost int64) event.Trace {
 		return event.Trace{
 			Timestamp: *at(from), Event: event.Meta{End: at(to)}, Process: event.Process{PID: 812, EntityID: entity},
-			Culprit: event.TraceDetail{Lost: lost, EndedBecause: "it did"},
+			Culprit: event.TraceDetail{Lost: lost, EndedBecause: &event.Ended{Code: "it did"}},
 		}
 	}
 	known := func(h *event.Hit) { h.Process = &event.Process{PID: 812, EntityID: "812-1"} }
-	program := func(reason string, traced bool) []event.Program {
+	program := func(reason *event.Untraced, traced bool) []event.Program {
 		return []event.Program{{Process: event.Process{EntityID: "812-1"}, Culprit: event.ProgramDetail{Reason: reason, Traced: traced}}}
 	}
 	for _, tt := range []struct {
@@ -184,7 +184,7 @@ func TestUnproven(t *testing.T) {
 		want     string
 		after    time.Duration
 	}{
-		{"no capture", func(h *event.Hit) { h.Culprit.Capture, h.Culprit.NoCapture = nil, "never" }, nil, nil, "never", time.Minute},
+		{"no capture", func(h *event.Hit) { h.Culprit.Capture, h.Culprit.NoCapture = nil, &event.NoCapture{Code: "never"} }, nil, nil, "never", time.Minute},
 		{"proven", func(h *event.Hit) { h.Culprit.Proof = &event.ProofDetail{} }, nil, nil, "", time.Minute},
 		{"probable", func(h *event.Hit) { h.Culprit.Proof = &event.ProofDetail{Probable: true} }, nil, nil, "only a part of the bytes", time.Minute},
 		{"too young", nil, nil, nil, "not yet", time.Second},
@@ -195,8 +195,8 @@ func TestUnproven(t *testing.T) {
 		{"lost", known, []event.Trace{trace("812-1", -time.Minute, time.Minute, 9)}, nil, "lost 9 bytes", time.Minute},
 		{"io_uring", known, []event.Trace{trace("812-1", -time.Minute, time.Minute, 0)}, nil, "io_uring", time.Minute},
 		{"not traced", known, nil, nil, "process 812 was not traced", time.Minute},
-		{"not traced, known why", known, nil, program("level 1 allows 5 processes", false), "process 812 was not traced: level 1 allows 5 processes", time.Minute},
-		{"descendant", known, nil, program("", true), "traced with its parent", time.Minute},
+		{"not traced, known why", known, nil, program(&event.Untraced{Code: event.UntracedLevel, Detail: "1 allows 5"}, false), "process 812 was not traced: level 1 allows 5 processes", time.Minute},
+		{"descendant", known, nil, program(nil, true), "traced with its parent", time.Minute},
 	} {
 		h := sentHit("C", badzoneQuery(1))
 		if tt.change != nil {

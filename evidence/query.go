@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -131,7 +132,7 @@ func (r *Reader) Captures(f Filter) iter.Seq2[event.Capture, error] {
 	return rows(r.db, q, args, func(c *event.Capture, scan func(...any) error) error {
 		err := fromDocument(c, scan)
 		if d := &c.Culprit; (d.State == event.StateRunning || d.State == event.StateDraining) && killed() {
-			d.State, d.EndedBecause = event.StateLost, becauseKilled
+			d.State, d.EndedBecause = event.StateLost, &event.Ended{Code: event.EndedKilled}
 		}
 		return err
 	})
@@ -159,7 +160,7 @@ func (r *Reader) Traces(f Filter) iter.Seq2[event.Trace, error] {
 		err := json.Unmarshal([]byte(doc), t)
 		t.File.Path = r.path(t.Culprit.Capture.ID, t.File.Path)
 		if d := &t.Culprit; d.State == event.StateRunning && killed() {
-			d.State, d.EndedBecause = event.StateLost, becauseKilled
+			d.State, d.EndedBecause = event.StateLost, &event.Ended{Code: event.EndedKilled}
 		}
 		if proofs != "[]" && err == nil {
 			err = json.Unmarshal([]byte(proofs), &t.Culprit.Proofs)
@@ -218,7 +219,7 @@ func prove(h *event.Hit, doc string) error {
 		h.Process = &p.Process
 	case holder.PID != p.Process.PID:
 		o.Processes = append([]event.Process{*holder}, o.Processes...)
-		o.Reason = fmt.Sprintf("the packet's socket was held by process %d", holder.PID)
+		o.Reason = &event.Unattributed{Code: event.UnattributedHolder, Detail: strconv.Itoa(holder.PID)}
 		h.Process, h.Container = &p.Process, nil
 	}
 	o.Grade = event.GradeProof

@@ -17,6 +17,7 @@ import (
 	"culprit/evidence/tracefile"
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // catalogueFiles are the suffixes of SQLite's files.
@@ -75,9 +76,9 @@ func isCorrupt(err error) bool {
 // damaged is the loss of a catalogue that was damaged and is kept aside, or is not there.
 func damaged(aside string, cause error) event.Loss {
 	if aside == "" {
-		return event.NewLoss(cause.Error()+" while culprit ran, with its hits and captures", 1)
+		return event.NewLoss(event.LossReplaced, cause.Error(), 1)
 	}
-	return event.NewLoss("the catalogue was damaged, its hits and captures are in "+aside, 1)
+	return event.NewLoss(event.LossDamaged, aside, 1)
 }
 
 // asidePrefix is what the names of catalogues begin with that are kept aside.
@@ -104,8 +105,8 @@ func (s *Store) markLock() error {
 	return nil
 }
 
-// unclean says that an earlier culprit did not end in good order, and since when
-// nothing was watched: "" if it did.
+// unclean returns the last sign of an earlier culprit that did not end in good order, and
+// since when nothing was watched; "" if it did.
 func (d *Directory) unclean() string {
 	info, err := d.root.Stat(lockName)
 	if err != nil || info.Size() == 0 {
@@ -117,11 +118,11 @@ func (d *Directory) unclean() string {
 			last = info.ModTime()
 		}
 	}
-	return fmt.Sprintf("%s, or the machine went down: nothing was watched from then until now; the last sign of it was at %s", becauseKilled, text.Time(last))
+	return text.Time(last)
 }
 
-// becauseKilled is why what markLost finds has ended.
-const becauseKilled = "culprit was killed"
+// killed is why what markLost finds has ended.
+func killed() *event.Ended { return &event.Ended{Code: event.EndedKilled} }
 
 // markLost marks captures and traces that no daemon is running any more, and returns
 // the captures.
@@ -132,7 +133,7 @@ func (s *Store) markLost() (lost []event.Capture, err error) {
 		if err != nil {
 			return nil, err
 		}
-		c.Culprit.State, c.Culprit.EndedBecause = event.StateLost, becauseKilled
+		c.Culprit.State, c.Culprit.EndedBecause = event.StateLost, killed()
 		batch.add(c)
 		lost = append(lost, c)
 	}
@@ -140,8 +141,8 @@ func (s *Store) markLost() (lost []event.Capture, err error) {
 		if err != nil {
 			return nil, err
 		}
-		t.Culprit.State, t.Culprit.EndedBecause = event.StateLost, becauseKilled
-		if size, err := s.dir.markPartial(t.File.Path, becauseKilled); err == nil {
+		t.Culprit.State, t.Culprit.EndedBecause = event.StateLost, killed()
+		if size, err := s.dir.markPartial(t.File.Path, killed()); err == nil {
 			t.File.Size = size
 		}
 		batch.add(t)
@@ -184,11 +185,11 @@ func (s *Store) adoptOrphans() error {
 		if !ok || known[id.String()] {
 			return nil
 		}
-		file, because := filepath.Join(s.dir.Path(), plain), "its catalogue was damaged"
+		file, because := filepath.Join(s.dir.Path(), plain), &event.Ended{Code: event.EndedDamaged}
 		var size int64
 		if !compressed { // one that is had ended
-			because = becauseKilled
-			if size, err = s.dir.markPartial(file, becauseKilled); err != nil {
+			because = killed()
+			if size, err = s.dir.markPartial(file, because); err != nil {
 				return nil
 			}
 		}
@@ -215,7 +216,7 @@ func (s *Store) adoptOrphans() error {
 }
 
 // markPartial adds to a trace file that it is not complete, and returns its size.
-func (d *Directory) markPartial(path, because string) (int64, error) {
+func (d *Directory) markPartial(path string, because *event.Ended) (int64, error) {
 	name, err := filepath.Rel(d.Path(), path)
 	if err != nil {
 		return 0, err
@@ -225,6 +226,6 @@ func (d *Directory) markPartial(path, because string) (int64, error) {
 		return 0, err
 	}
 	defer f.Close()
-	fmt.Fprintf(f, "\n# ended: %s: this trace is partial\n", because)
+	fmt.Fprintf(f, "\n# ended: %s: this trace is partial\n", words.TraceEnded(because))
 	return f.Seek(0, 2)
 }

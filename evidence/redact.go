@@ -37,7 +37,7 @@ func (s *Store) masked(change any) any {
 		v.Culprit.Examples = slices.Clone(v.Culprit.Examples)
 		for i := range v.Culprit.Examples {
 			m := &v.Culprit.Examples[i]
-			m.CommandLine, m.Detail = p.Text(m.CommandLine), p.Text(m.Detail)
+			m.CommandLine, m.Reason.Detail = p.Text(m.CommandLine), p.Text(m.Reason.Detail)
 		}
 		return v
 	case event.Trace:
@@ -45,6 +45,9 @@ func (s *Store) masked(change any) any {
 		return v
 	case event.Program:
 		maskProcess(p, &v.Process)
+		if r := v.Culprit.Reason; r != nil {
+			v.Culprit.Reason = &event.Untraced{Code: r.Code, Detail: p.Text(r.Detail)}
+		}
 		return v
 	case event.Proof:
 		maskProcess(p, &v.Process)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"culprit/internal/event"
 )
 
 // Bounds say how much evidence is kept: what the section "evidence" of the
@@ -18,13 +20,6 @@ type Bounds struct {
 	Compress bool          // closed traces
 }
 
-// Why a trace file was removed.
-const (
-	becauseKeep     = "it was older than evidence.keep"
-	becauseMaxBytes = "the evidence was larger than evidence.max_bytes"
-	becauseMinFree  = "less than evidence.min_free was free on the disk"
-)
-
 // A Removal is the file of a trace, or of a capture's packets, that is removed. The
 // row stays in the catalogue until it is older than evidence.keep too, with the packets.
 type Removal struct {
@@ -32,7 +27,7 @@ type Removal struct {
 	Name   string // of the file, below the evidence directory; of a trace, uncompressed
 	Size   int64  // bytes on the disk
 	Proven bool   // it is known which line sent a packet
-	Why    string
+	Why    event.RemovedCode
 }
 
 // packets reports whether it is the packets of a capture.
@@ -87,7 +82,7 @@ func plan(b Bounds, now time.Time, u usage, traces []stored) []Removal {
 		return cmp.Or(a.id.Compare(b.id), cmp.Compare(a.name, b.name))
 	})
 	var removals []Removal
-	remove := func(t stored, why string) {
+	remove := func(t stored, why event.RemovedCode) {
 		removals = append(removals, Removal{t.id.String(), t.name, t.size, t.proven, why})
 		total -= t.size
 		u.free += t.size
@@ -96,16 +91,16 @@ func plan(b Bounds, now time.Time, u usage, traces []stored) []Removal {
 	candidates = slices.DeleteFunc(candidates, func(t stored) bool {
 		old := t.id.Timestamp().Before(oldest)
 		if old {
-			remove(t, becauseKeep)
+			remove(t, event.RemovedKeep)
 		}
 		return old
 	})
 	for _, t := range candidates {
 		switch {
 		case total > b.MaxBytes:
-			remove(t, becauseMaxBytes)
+			remove(t, event.RemovedMaxBytes)
 		case u.free < b.MinFree && !t.proven:
-			remove(t, becauseMinFree)
+			remove(t, event.RemovedMinFree)
 		default:
 			return removals
 		}

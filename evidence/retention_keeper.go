@@ -15,6 +15,7 @@ import (
 	"culprit/evidence/tracefile"
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // A Keeper keeps one evidence directory within its bounds.
@@ -79,7 +80,7 @@ func (k *Keeper) Run(ctx context.Context) {
 			k.log.Error("the evidence could not be kept within its bounds", "error", err)
 		}
 		if n := len(r.Removed); n > 0 {
-			k.log.Warn("old traces were removed", "count", n, "last_because", r.Removed[n-1].Why)
+			k.log.Warn("old traces were removed", "count", n, "last_because", words.Removed(event.Removed{Code: r.Removed[n-1].Why}))
 		}
 		roomErr := k.room()
 		if roomErr != nil && !wasShort {

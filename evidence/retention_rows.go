@@ -46,17 +46,17 @@ func (k *Keeper) tell(ctx context.Context) error {
 	for len(k.untold) > 0 {
 		some := k.untold[:min(len(k.untold), rowsAtOnce)]
 		err := k.change(ctx, func(tx *sql.Tx) error {
-			count := map[string]uint64{}
+			count := map[event.LossDetail]uint64{}
 			for _, r := range some {
 				// In place: whoever writes the whole document knows nothing of this.
-				if _, err := tx.Exec("UPDATE traces SET doc = json_set(doc, '$.culprit.removed', ?) WHERE id = ?", r.Why, r.ID); err != nil {
+				if _, err := tx.Exec("UPDATE traces SET doc = json_set(doc, '$.culprit.removed', json_object('code', ?)) WHERE id = ?", string(r.Why), r.ID); err != nil {
 					return err
 				}
-				what := "trace"
+				code := event.LossTraceFiles
 				if r.packets() {
-					what = "packet"
+					code = event.LossPacketFiles
 				}
-				count[what+" files removed: "+r.Why]++
+				count[event.LossDetail{Code: code, Detail: string(r.Why)}]++
 			}
 			return k.lose(tx, count)
 		})
@@ -69,10 +69,10 @@ func (k *Keeper) tell(ctx context.Context) error {
 }
 
 // lose records losses.
-func (k *Keeper) lose(tx *sql.Tx, count map[string]uint64) error {
+func (k *Keeper) lose(tx *sql.Tx, count map[event.LossDetail]uint64) error {
 	for what, n := range count {
-		l := event.NewLoss(what, n)
-		if _, err := tx.Exec(putLoss, l.Event.ID, what, n, document(l)); err != nil {
+		l := event.NewLoss(what.Code, what.Detail, n)
+		if _, err := tx.Exec(putLoss, l.Event.ID, string(what.Code), n, document(l)); err != nil {
 			return err
 		}
 		k.losses = append(k.losses, l)
@@ -118,7 +118,7 @@ func (k *Keeper) expire(ctx context.Context, horizon string, gone map[string]int
 				if err != nil || n == 0 || table == "losses" {
 					return err
 				}
-				return k.lose(tx, map[string]uint64{table + " removed from the catalogue: older than evidence.keep": uint64(n)})
+				return k.lose(tx, map[event.LossDetail]uint64{{Code: event.LossOldRows, Detail: table}: uint64(n)})
 			})
 			if err != nil {
 				return err
@@ -167,7 +167,7 @@ func (k *Keeper) shrink(ctx context.Context, gone map[string]int64) error {
 			return fmt.Errorf("read the catalogue: %w", err)
 		}
 		err = k.change(ctx, func(tx *sql.Tx) error {
-			lost := map[string]uint64{}
+			lost := map[event.LossDetail]uint64{}
 			for table, rows := range map[string]string{"hits": unprovenHits, "programs": "programs WHERE 1", "traces": removed} {
 				n, err := affected(tx.Exec("DELETE FROM "+rows+" AND id < ?", limit))
 				if err != nil {
@@ -175,7 +175,7 @@ func (k *Keeper) shrink(ctx context.Context, gone map[string]int64) error {
 				}
 				if n > 0 {
 					gone[table] += n
-					lost[table+" removed from the catalogue: it was larger than half of evidence.max_bytes"] = uint64(n)
+					lost[event.LossDetail{Code: event.LossManyRows, Detail: table}] = uint64(n)
 				}
 			}
 			return k.lose(tx, lost)
@@ -200,7 +200,7 @@ func (k *Keeper) shrinkProofs(ctx context.Context, gone map[string]int64) (n int
 		}
 		gone["proofs"] += n
 		gone["hits"] += hits
-		return k.lose(tx, map[string]uint64{"proofs and their hits removed from the catalogue, not the first of their traces: it was larger than half of evidence.max_bytes": uint64(n)})
+		return k.lose(tx, map[event.LossDetail]uint64{{Code: event.LossRepeatProofs}: uint64(n)})
 	})
 	return n, err
 }

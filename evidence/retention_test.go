@@ -20,6 +20,7 @@ import (
 	"culprit/evidence/tracefile"
 	"culprit/internal/event"
 	"culprit/internal/testkit"
+	"culprit/internal/words"
 )
 
 // idAt makes an id of that time.
@@ -69,7 +70,7 @@ func TestPlan(t *testing.T) {
 			traces = append(traces, st)
 		}
 		var got []string
-		short := map[string]string{becauseKeep: "keep", becauseMaxBytes: "max_bytes", becauseMinFree: "min_free"}
+		short := map[event.RemovedCode]string{event.RemovedKeep: "keep", event.RemovedMaxBytes: "max_bytes", event.RemovedMinFree: "min_free"}
 		for _, r := range plan(tt.b, now, tt.u, traces) {
 			got = append(got, r.Name+":"+short[r.Why])
 		}
@@ -168,7 +169,7 @@ func sweep(t testing.TB, k *Keeper) Report {
 func lost(t testing.TB, dir string) map[string]uint64 {
 	count := map[string]uint64{}
 	for _, l := range all(t, reader(t, dir).Losses(Filter{})) {
-		count[l.Culprit.What] += l.Culprit.Count
+		count[words.Loss(l.Culprit)] += l.Culprit.Count
 	}
 	return count
 }
@@ -252,9 +253,9 @@ func TestSweepRemoves(t *testing.T) {
 	r := sweep(t, k)
 	var got []string
 	for _, v := range r.Removed {
-		got = append(got, v.ID+" "+v.Why)
+		got = append(got, v.ID+" "+string(v.Why))
 	}
-	want := []string{ancient.Event.ID + " " + becauseKeep, ancients[0].Event.ID + " " + becauseKeep, oldest[1].Event.ID + " " + becauseMaxBytes}
+	want := []string{ancient.Event.ID + " keep", ancients[0].Event.ID + " keep", oldest[1].Event.ID + " max_bytes"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
@@ -285,16 +286,16 @@ func TestSweepRemoves(t *testing.T) {
 		t.Errorf("%d traces of the old capture, want 2", n)
 	}
 	var why string
-	if err := h.db.QueryRow("SELECT json_extract(doc, '$.culprit.removed') FROM traces WHERE id = ?", oldest[1].Event.ID).Scan(&why); err != nil || why != becauseMaxBytes {
+	if err := h.db.QueryRow("SELECT json_extract(doc, '$.culprit.removed') FROM traces WHERE id = ?", oldest[1].Event.ID).Scan(&why); err != nil || why != `{"code":"max_bytes"}` {
 		t.Errorf("why %q, %v", why, err)
 	}
 	wantLost := map[string]uint64{
-		"packet files removed: " + becauseKeep:                          1,
-		"trace files removed: " + becauseKeep:                           1,
-		"trace files removed: " + becauseMaxBytes:                       1,
-		"hits removed from the catalogue: older than evidence.keep":     1,
-		"captures removed from the catalogue: older than evidence.keep": 1,
-		"traces removed from the catalogue: older than evidence.keep":   1,
+		"packet files removed: it was older than evidence.keep":                1,
+		"trace files removed: it was older than evidence.keep":                 1,
+		"trace files removed: the evidence was larger than evidence.max_bytes": 1,
+		"hits removed from the catalogue: older than evidence.keep":            1,
+		"captures removed from the catalogue: older than evidence.keep":        1,
+		"traces removed from the catalogue: older than evidence.keep":          1,
 	}
 	if d := cmp.Diff(wantLost, lost(t, dir)); d != "" {
 		t.Error(d)
@@ -438,7 +439,7 @@ func TestSweepTellsLater(t *testing.T) {
 	}
 	h.exec("PRAGMA query_only = 0")
 	sweep(t, k)
-	if n := lost(t, dir)["trace files removed: "+becauseMaxBytes]; n != 1 || forms(traces[0]) != "" {
+	if n := lost(t, dir)["trace files removed: the evidence was larger than evidence.max_bytes"]; n != 1 || forms(traces[0]) != "" {
 		t.Errorf("%d lost, file %q", n, forms(traces[0]))
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"culprit/evidence/outlet"
 	"culprit/internal/event"
+	"culprit/internal/words"
 )
 
 // queueLength is how many changes may wait to be written: more than the burst that
@@ -117,8 +118,8 @@ func Open(dir string, log *slog.Logger, options ...Option) (_ *Store, err error)
 		return nil, err
 	}
 	if gap != "" {
-		log.Warn(gap)
-		s.queue <- event.NewLoss(gap, 1)
+		log.Warn(words.Killed(gap))
+		s.queue <- event.NewLoss(event.LossKilled, gap, 1)
 	}
 	if err := s.markLock(); err != nil {
 		return nil, err
@@ -291,7 +292,7 @@ func (s *Store) writeBatch(b *batch) error {
 	lost := s.dropped.Swap(0)
 	var told event.Loss
 	if lost > 0 {
-		told = event.NewLoss("hits, proofs and programs not recorded: the catalogue could not be written, or not fast enough", lost)
+		told = event.NewLoss(event.LossUnrecorded, "", lost)
 		b.add(told)
 	}
 	err := s.writeOnce(b)
@@ -323,7 +324,7 @@ func (s *Store) writeOnce(b *batch) error {
 	}
 	b.add(damaged(aside, err))
 	if n := s.writer.out.givenUp(); n > 0 {
-		b.add(event.NewLoss(eventsLost, n))
+		b.add(event.NewLoss(event.LossUnsent, "", n))
 	}
 	return b.write(s.writer)
 }

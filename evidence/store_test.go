@@ -17,6 +17,7 @@ import (
 
 	"culprit/evidence/tracefile"
 	"culprit/internal/event"
+	"culprit/internal/words"
 )
 
 var logs = slog.New(slog.DiscardHandler)
@@ -54,7 +55,7 @@ func aHit(uid, rule string) *event.Hit {
 		Source:    event.Endpoint{IP: netip.MustParseAddr("192.0.2.1"), Port: 4000},
 		DNS:       &event.DNS{ID: "1", Question: event.Question{Name: "x.badzone.test", Type: "A", Class: "IN"}},
 		Process:   &event.Process{PID: 812, Start: when, CommandLine: "php \x1b[2J", Parent: &event.Process{PID: 1}},
-		Culprit:   event.HitDetail{Count: 1, Origin: event.Origin{Grade: event.GradeNone, Reason: "why"}, Capture: &event.Reference{ID: "C"}},
+		Culprit:   event.HitDetail{Count: 1, Origin: event.Origin{Grade: event.GradeNone, Reason: &event.Unattributed{Code: "why"}}, Capture: &event.Reference{ID: "C"}},
 		Packet:    []byte{0x45, 0, 1, 2},
 	}
 }
@@ -63,7 +64,7 @@ func aCapture(state string) event.Capture {
 	return event.Capture{
 		Timestamp: when, Event: event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionCapture, Start: &when},
 		User: event.User{ID: "7"}, Rule: &event.Rule{Name: "a"},
-		Culprit: event.CaptureDetail{State: state, Level: 1, Hits: 2, Missed: map[string]int{"gone": 3}},
+		Culprit: event.CaptureDetail{State: state, Level: 1, Hits: 2, Missed: event.MissedCounts{"gone": 3}},
 	}
 }
 
@@ -109,7 +110,7 @@ func TestRoundTrip(t *testing.T) {
 	s.Capture(c)
 	tr := aTrace(s, t, c.Event.ID, h.Event.ID, event.StateEnded)
 	s.Trace(tr)
-	loss := event.NewLoss("packets", 9)
+	loss := event.NewLoss("packets", "", 9)
 	loss.Timestamp = when
 	s.Lost(loss)
 	if err := s.Close(); err != nil {
@@ -340,7 +341,7 @@ func TestDamaged(t *testing.T) {
 			if !bytes.Equal(kept, bad) {
 				t.Errorf("what is kept aside is %v, %d bytes, want the %d that were there", aside, len(kept), len(bad))
 			}
-			if ls := all(t, r.Losses(Filter{})); len(ls) != 1 || !strings.Contains(ls[0].Culprit.What, "damaged") {
+			if ls := all(t, r.Losses(Filter{})); len(ls) != 1 || !strings.Contains(words.Loss(ls[0].Culprit), "damaged") {
 				t.Errorf("the losses are %+v", ls)
 			}
 		})
@@ -367,7 +368,7 @@ func TestUnclean(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if ls := all(t, reader(t, dir).Losses(Filter{})); len(ls) != 1 || !strings.Contains(ls[0].Culprit.What, "culprit was killed") {
+	if ls := all(t, reader(t, dir).Losses(Filter{})); len(ls) != 1 || !strings.Contains(words.Loss(ls[0].Culprit), "culprit was killed") {
 		t.Errorf("after a bad end: %+v", ls)
 	}
 }

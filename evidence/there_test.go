@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"culprit/internal/event"
+	"culprit/internal/words"
 )
 
 func eventually(t *testing.T, what string, ok func() error) {
@@ -49,7 +50,7 @@ func has(t *testing.T, s *Store, dir string) {
 func losses(t *testing.T, dir string) (text string) {
 	t.Helper()
 	for _, l := range all(t, reader(t, dir).Losses(Filter{})) {
-		text += fmt.Sprintf("%d %s\n", l.Culprit.Count, l.Culprit.What)
+		text += fmt.Sprintf("%d %s\n", l.Culprit.Count, words.Loss(l.Culprit))
 	}
 	return text
 }
@@ -266,8 +267,8 @@ func TestKeptIsBounded(t *testing.T) {
 			b.add(c)
 			b.add(tr)
 			b.add(packetsDue{c})
-			b.add(event.NewLoss(fmt.Sprint("of kind ", i%7), 1))
-			b.add(event.NewLoss(event.NewID(), 1))
+			b.add(event.NewLoss(event.LossCode(fmt.Sprint("of kind ", i%7)), "", 1))
+			b.add(event.NewLoss(event.LossCode(event.NewID()), "", 1))
 			b.add(aHit("7", "a"))
 		}
 		b = b.kept()
@@ -278,7 +279,7 @@ func TestKeptIsBounded(t *testing.T) {
 	count := map[string]uint64{}
 	var sum uint64
 	for _, l := range b.losses {
-		count[l.Culprit.What] += l.Culprit.Count
+		count[words.Loss(l.Culprit)] += l.Culprit.Count
 		sum += l.Culprit.Count
 	}
 	lost := count["captures and traces not recorded: the catalogue could not be written for too long"] + uint64(len(b.captures)+len(b.traces))
@@ -301,7 +302,7 @@ func TestLossesOfCapture(t *testing.T) {
 	c.Event.End = nil
 	const n = 3 * caseLosses
 	for i := range n {
-		s.Lost(event.NewLoss(fmt.Sprint("of kind ", i%3), 2))
+		s.Lost(event.NewLoss(event.LossCode(fmt.Sprint("of kind ", i%3)), "", 2))
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

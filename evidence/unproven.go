@@ -8,6 +8,7 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // Unproven says why no line of a trace is known to have sent a hit's packet: "" if
@@ -54,7 +55,7 @@ func unproven(h *event.Hit, traces []event.Trace, programs []event.Program, unti
 	case h.Culprit.Proof != nil:
 		return ""
 	case h.Culprit.Capture == nil:
-		return h.Culprit.NoCapture
+		return words.NoCapture(h.Culprit.NoCapture)
 	case until.Sub(h.Timestamp).Abs() < proofTakes: // the clock may have been set back since
 		return "not yet: the packet is so young that the traces are still being read"
 	}
@@ -83,8 +84,8 @@ func notTraced(its *event.Process, programs []event.Program) string {
 		p := &programs[i]
 		switch {
 		case p.Process.EntityID != its.EntityID:
-		case p.Culprit.Reason != "":
-			return fmt.Sprintf("process %d was not traced: %s", its.PID, p.Culprit.Reason)
+		case p.Culprit.Reason != nil:
+			return fmt.Sprintf("process %d was not traced: %s", its.PID, words.Untraced(*p.Culprit.Reason))
 		case p.Culprit.Traced:
 			return fmt.Sprintf("process %d was traced with its parent, but no line of the traces has these bytes", its.PID)
 		}
@@ -107,7 +108,7 @@ func whyNot(t *event.Trace, sent time.Time) string {
 		}
 		return fmt.Sprintf("strace was on process %d %s after it sent the packet", t.Process.PID, at.Sub(sent).Round(time.Millisecond))
 	case t.Event.End != nil && t.Event.End.Before(sent):
-		return fmt.Sprintf("the trace of process %d had ended by then: %s", t.Process.PID, t.Culprit.EndedBecause)
+		return fmt.Sprintf("the trace of process %d had ended by then: %s", t.Process.PID, words.TraceEnded(t.Culprit.EndedBecause))
 	case t.Culprit.Lost > 0:
 		return fmt.Sprintf("the trace of process %d has lost %d bytes", t.Process.PID, t.Culprit.Lost)
 	}

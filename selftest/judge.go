@@ -12,6 +12,7 @@ import (
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // judge makes checks of what the hunts showed.
@@ -158,7 +159,7 @@ func (h *hunt) attach() Check {
 		return ok(v, "strace was on the first sender %s after its packet, %s after it was found", ms(took), ms(attaching))
 	}
 	if hit.Process == nil {
-		return failed(seeDoctor+" of socket diagnostics", "the first sender holds its socket still, but was not found: %s", hit.Culprit.Origin.Reason)
+		return failed(seeDoctor+" of socket diagnostics", "the first sender holds its socket still, but was not found: %s", words.Unattributed(&hit.Culprit.Origin))
 	}
 	return failed(seeDoctor+" of ptrace and attaching", "strace was not on the first sender within %v", patience)
 }
@@ -229,7 +230,7 @@ func (h *hunt) proven() Check {
 func (h *hunt) lost() Check {
 	var lost []string
 	for _, l := range h.losses {
-		lost = append(lost, fmt.Sprintf("%s (%d)", l.Culprit.What, l.Culprit.Count))
+		lost = append(lost, fmt.Sprintf("%s (%d)", words.Loss(l.Culprit), l.Culprit.Count))
 	}
 	if lost != nil {
 		return failed(seeLog, "%s", strings.Join(lost, ", "))

@@ -93,7 +93,7 @@ func TestJudge(t *testing.T) {
 		{"one held for long", func(h *hunt) { h.traces[2].Culprit.AttachMS = 101 }, "gate", OK, "101 ms at most; longer than capture.gate_deadline"},
 		{"one not proven", func(h *hunt) { h.proofs = h.proofs[1:] }, "proof", Failed, "of 4 hits only 3"},
 		{"one probable", func(h *hunt) { h.proofs[0].Culprit.Probable = true }, "proof", Failed, "of 4 hits only 3"},
-		{"loss", func(h *hunt) { h.losses = []event.Loss{event.NewLoss("hits", 3)} }, "losses", Failed, "hits (3)"},
+		{"loss", func(h *hunt) { h.losses = []event.Loss{event.NewLoss("hits", "", 3)} }, "losses", Failed, "hits (3)"},
 		{"hangs", func(h *hunt) { h.stopErr = errors.New("killed") }, "stop", Failed, "killed"},
 		{"strace stays", func(h *hunt) { h.straces = []int{7} }, "stop", Failed, "[7]"},
 		{"victim", func(h *hunt) { h.stayed = "it has died" }, "stop", Failed, "it has died"},

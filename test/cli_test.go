@@ -204,7 +204,7 @@ func TestEventFormat(t *testing.T) {
 		},
 		"captures": {
 			"@timestamp", "event.id=" + e.cb.Event.ID, "event.kind=event", "event.action=capture", fmt.Sprint("user.id=", e.b),
-			"culprit.level=1", "culprit.hits=1", "culprit.traces=1", "culprit.state=ended", "culprit.ended_because=culprit was stopped",
+			"culprit.level=1", "culprit.hits=1", "culprit.traces=1", "culprit.state=ended", "culprit.ended_because.code=stopped",
 		},
 		"traces": {
 			"@timestamp", "event.id=" + e.tb.Event.ID, "event.kind=event", "event.action=trace", fmt.Sprint("user.id=", e.b),

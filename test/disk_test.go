@@ -85,7 +85,7 @@ func TestMinFree(t *testing.T) {
 	s.ask("first.badzone.test")
 	d.hit("first.badzone.test")
 	d.capture(uid, "says why nothing is traced", func(c event.Capture) bool {
-		return c.Culprit.Missed["no trace file"] > 0 && strings.Contains(c.Culprit.Examples[0].Detail, "evidence.min_free (16.0 MiB)")
+		return c.Culprit.Missed[event.UntracedNoFile] > 0 && strings.Contains(c.Culprit.Examples[0].Reason.Detail, "evidence.min_free (16.0 MiB)")
 	})
 	s.ask("second.badzone.test")
 	d.hit("second.badzone.test")

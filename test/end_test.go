@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"culprit/internal/event"
+	"culprit/internal/words"
 )
 
 // busy starts a daemon that traces an idle process, a sender and one that makes
@@ -41,14 +42,14 @@ func TestStop(t *testing.T) {
 		free(t, ps...)
 		h.unchanged(before, "after the daemon has stopped")
 		for _, tr := range d.traces() {
-			if tr.Culprit.State != event.StateEnded || tr.Culprit.EndedBecause != "detached: culprit was stopped" {
+			if tr.Culprit.State != event.StateEnded || words.TraceEnded(tr.Culprit.EndedBecause) != "detached: culprit was stopped" {
 				t.Errorf("trace of %d: %+v, want it detached because culprit was stopped", tr.Process.PID, tr.Culprit)
 			}
 			if _, foot, _ := readTrace(t, tr.File.Path); foot["ended"] != "detached: culprit was stopped" || foot["exit status"] != "not seen" {
 				t.Errorf("the trace of %d ends with %v", tr.Process.PID, foot)
 			}
 		}
-		if c := d.captures(); len(c) != 1 || c[0].Culprit.State != event.StateEnded || c[0].Culprit.EndedBecause != "culprit was stopped" {
+		if c := d.captures(); len(c) != 1 || c[0].Culprit.State != event.StateEnded || words.CaptureEnded(c[0].Culprit.EndedBecause) != "culprit was stopped" {
 			t.Errorf("captures: %+v, want one that ended because culprit was stopped", c)
 		}
 	})
@@ -129,7 +130,7 @@ func TestKill(t *testing.T) {
 
 		next := h.huntWith(d.config, d.evidence)
 		for _, tr := range next.traces() {
-			if tr.Culprit.State != event.StateLost || tr.Culprit.EndedBecause != "culprit was killed" {
+			if tr.Culprit.State != event.StateLost || words.TraceEnded(tr.Culprit.EndedBecause) != "culprit was killed" {
 				t.Errorf("trace of %d: %+v, want it lost because culprit was killed", tr.Process.PID, tr.Culprit)
 			}
 			text, err := readFile(tr.File.Path)

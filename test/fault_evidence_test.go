@@ -45,7 +45,7 @@ func (d *daemon) goesOnWithout(t *testing.T, uid uint32, s *sender, name string)
 func (d *daemon) lostHits() (n uint64) {
 	d.t.Helper()
 	for _, l := range list[event.Loss](d, "losses") {
-		if strings.HasPrefix(l.Culprit.What, "hits, proofs and programs not recorded") {
+		if l.Culprit.Code == event.LossUnrecorded {
 			n += l.Culprit.Count
 		}
 	}

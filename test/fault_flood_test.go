@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"culprit/internal/event"
-	"culprit/trigger"
 )
 
 // The tests of this file load the whole machine, so they do not run in parallel.
@@ -71,12 +70,12 @@ func TestPacketFlood(t *testing.T) {
 	for _, hit := range d.hits() {
 		hits += hit.Culprit.Count
 	}
-	lost := map[string]int{}
+	lost := map[event.LossCode]int{}
 	packets := 0
 	for _, l := range list[event.Loss](d, "losses") {
-		lost[l.Culprit.What] += int(l.Culprit.Count)
-		switch what := l.Culprit.What; {
-		case what == trigger.LostKernel, what == trigger.LostQueue, what == trigger.LostRate, strings.HasPrefix(what, "hits, proofs and programs not recorded"):
+		lost[l.Culprit.Code] += int(l.Culprit.Count)
+		switch l.Culprit.Code {
+		case event.LossKernel, event.LossQueue, event.LossRate, event.LossUnrecorded:
 			packets += int(l.Culprit.Count)
 		}
 	}
@@ -84,7 +83,7 @@ func TestPacketFlood(t *testing.T) {
 	if matched != count+unread+asked {
 		t.Errorf("the firewall matched %d packets, want %d", matched, count+unread+asked)
 	}
-	if lost[trigger.LostKernel] == 0 || lost[trigger.LostOverruns] == 0 || lost[trigger.LostRate] == 0 {
+	if lost[event.LossKernel] == 0 || lost[event.LossOverruns] == 0 || lost[event.LossRate] == 0 {
 		t.Errorf("lost were %v, want some for each reason", lost)
 	}
 	if hits+packets != matched {

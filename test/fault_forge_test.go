@@ -10,6 +10,7 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/proc"
+	"culprit/internal/words"
 )
 
 // selfScript becomes a program whose arguments know their own PID.
@@ -51,11 +52,11 @@ func TestForgedLines(t *testing.T) {
 	d.stop()
 	h.unharmed(uid)
 
-	if c := tr.Process.ExitCode; c == nil || *c != 7 || tr.Culprit.EndedBecause != "the process ended with status 7" || tr.Process.Executable != h.villain() {
+	if c := tr.Process.ExitCode; c == nil || *c != 7 || words.TraceEnded(tr.Culprit.EndedBecause) != "the process ended with status 7" || tr.Process.Executable != h.villain() {
 		t.Errorf("the trace ended because %q, with the exit code %v of %s", tr.Culprit.EndedBecause, c, tr.Process.Executable)
 	}
 	head, foot, body := readTrace(t, tr.File.Path)
-	if foot["exit status"] != "7" || foot["ended"] != tr.Culprit.EndedBecause || head["exit status"] != "" {
+	if foot["exit status"] != "7" || foot["ended"] != words.TraceEnded(tr.Culprit.EndedBecause) || head["exit status"] != "" {
 		t.Errorf("the trace has the header %v and the footer %v", head, foot)
 	}
 	for line := range strings.Lines(body) {

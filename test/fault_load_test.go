@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"culprit/internal/event"
+	"culprit/internal/words"
 )
 
 // floodScript sends queries as fast as it can, each for a name of its own.
@@ -38,7 +39,7 @@ func (h *host) flood(uid uint32, packets int) {
 func (d *daemon) lost(what string) (n uint64) {
 	d.t.Helper()
 	for _, l := range list[event.Loss](d, "losses") {
-		if strings.HasPrefix(l.Culprit.What, what) {
+		if strings.HasPrefix(words.Loss(l.Culprit), what) {
 			n += l.Culprit.Count
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"culprit/internal/event"
+	"culprit/internal/words"
 )
 
 // A strace that is killed, or stopped, in the middle of its work does no harm: its
@@ -43,7 +44,7 @@ func TestStraceFails(t *testing.T) {
 			}
 
 			tr := d.trace(s.pid, "has ended", ended)
-			if tr.Culprit.EndedBecause != c.because || tr.Process.ExitCode != nil {
+			if words.TraceEnded(tr.Culprit.EndedBecause) != c.because || tr.Process.ExitCode != nil {
 				t.Errorf("the trace ended because %q with the exit code %v, want %q and none", tr.Culprit.EndedBecause, tr.Process.ExitCode, c.because)
 			}
 			free(t, s.process)
@@ -90,9 +91,9 @@ func TestStraceMissing(t *testing.T) {
 			t.Errorf("%s took %v: it waited for the gate's deadline of 5 s", r.label, r.took)
 		}
 	}
-	const reason = "strace could not be started"
+	const reason = event.UntracedNotStarted
 	c := d.capture(uid, "has missed the programs", func(c event.Capture) bool { return c.Culprit.Missed[reason] == count })
-	if e := c.Culprit.Examples; len(e) == 0 || e[0].Reason != reason || !strings.Contains(e[0].Detail, "no such file") {
+	if e := c.Culprit.Examples; len(e) == 0 || e[0].Reason.Code != reason || !strings.Contains(e[0].Reason.Detail, "no such file") {
 		t.Errorf("the missed programs are described as %+v, want a detail that says that the file is missing", e)
 	}
 	if len(c.Culprit.Missed) != 1 || c.Culprit.Traces != 1 {
@@ -106,7 +107,7 @@ func TestStraceMissing(t *testing.T) {
 	if used := cpu(t, d.pid) - before; used > 500*time.Millisecond {
 		t.Errorf("the daemon used %v of CPU within two seconds in which nothing happened", used)
 	}
-	if n := strings.Count(d.output.String(), `"because":"`+reason); n != 1 {
+	if n := strings.Count(d.output.String(), `"because":"strace could not be started`); n != 1 {
 		t.Errorf("the log says %d times that strace could not be started, want once", n)
 	}
 

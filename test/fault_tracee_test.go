@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"culprit/internal/event"
+	"culprit/internal/words"
 )
 
 // What traced programs do, and what is done to them, turns out as if nobody watched.
@@ -276,7 +277,7 @@ func TestChangesUser(t *testing.T) {
 	hides.say("")
 	hides.said("wait", 2)
 	tr = d.trace(hides.pid, "has ended", ended)
-	if want := "detached: guard.never_users names the user"; tr.Culprit.EndedBecause != want {
+	if want := "detached: guard.never_users names the user"; words.TraceEnded(tr.Culprit.EndedBecause) != want {
 		t.Errorf("the trace of the process that became a user who is never traced ended because %q, want %q", tr.Culprit.EndedBecause, want)
 	}
 	free(t, hides)

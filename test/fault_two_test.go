@@ -126,8 +126,8 @@ func TestTwoGates(t *testing.T) {
 			}
 			for _, d := range []*daemon{one, two} {
 				c := d.capture(shared, "says who traced what it did not", func(c event.Capture) bool {
-					for reason := range c.Culprit.Missed {
-						if strings.HasPrefix(reason, "traced by process ") && strings.Contains(reason, "(strace)") {
+					for _, m := range c.Culprit.Examples {
+						if m.Reason.Code == event.UntracedForeign && strings.Contains(m.Reason.Detail, "(strace)") {
 							return true
 						}
 					}

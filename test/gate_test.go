@@ -617,9 +617,9 @@ func TestGateCrowd(t *testing.T) {
 	missed, crowded := 0, 0
 	c := d.capture(uid, "counts every program", func(c event.Capture) bool {
 		traces, missed, crowded = d.tracesOf(uid, s), 0, 0
-		for reason, n := range c.Culprit.Missed {
+		for code, n := range c.Culprit.Missed {
 			missed += n
-			if strings.HasPrefix(reason, "capture.concurrent allows") {
+			if code == event.UntracedConcurrent {
 				crowded = n
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"culprit/internal/event"
+	"culprit/internal/words"
 )
 
 func TestNeverUsers(t *testing.T) {
@@ -24,7 +25,7 @@ func TestNeverUsers(t *testing.T) {
 	b.ask("b.badzone.test")
 	traced(t, b.process)
 	hit := d.hit("a.badzone.test")
-	if hit.Culprit.Capture != nil || hit.Culprit.NoCapture != "guard.never_users names the user" {
+	if hit.Culprit.Capture != nil || words.NoCapture(hit.Culprit.NoCapture) != "guard.never_users names the user" {
 		t.Errorf("the hit has the capture %v, no capture because %q", hit.Culprit.Capture, hit.Culprit.NoCapture)
 	}
 	if got := d.captures("--user", fmt.Sprint(never)); len(got) != 0 {
@@ -57,15 +58,15 @@ func TestNeverExecutables(t *testing.T) {
 	parent.ask("x.badzone.test")
 	traced(t, becomes.process, parent.process)
 	reason := "guard.never_executables names " + filepath.Dir(path) + "/sleep*"
-	c := d.capture(uid, "has missed the program", func(c event.Capture) bool { return c.Culprit.Missed[reason] == 1 })
-	if e := c.Culprit.Examples; len(e) != 1 || e[0].PID != asleep.pid || e[0].CommandLine != path+" 1000" {
+	c := d.capture(uid, "has missed the program", func(c event.Capture) bool { return c.Culprit.Missed[event.UntracedNeverExecutables] == 1 })
+	if e := c.Culprit.Examples; len(e) != 1 || e[0].PID != asleep.pid || e[0].CommandLine != path+" 1000" || words.Untraced(e[0].Reason) != reason {
 		t.Errorf("the missed processes are %+v, want %d", e, asleep.pid)
 	}
 	check()
 
 	becomes.say("exec " + path + " 1000")
 	tr := d.trace(becomes.pid, "has ended", ended)
-	if tr.Culprit.EndedBecause != "detached: "+reason {
+	if words.TraceEnded(tr.Culprit.EndedBecause) != "detached: "+reason {
 		t.Errorf("the trace of the process that became the program ended because %q", tr.Culprit.EndedBecause)
 	}
 	free(t, becomes.process)
@@ -77,7 +78,7 @@ func TestNeverExecutables(t *testing.T) {
 		var of []string
 		for _, tr := range d.traces() {
 			if tr.Process.PID == parent.pid {
-				of = append(of, tr.Culprit.EndedBecause)
+				of = append(of, words.TraceEnded(tr.Culprit.EndedBecause))
 			}
 		}
 		if len(of) != 2 || of[0] != "detached: "+reason || of[1] != "" {
@@ -107,7 +108,9 @@ func TestTracedByOthers(t *testing.T) {
 	s.ask("x.badzone.test")
 	traced(t, s.process)
 	reason := fmt.Sprintf("traced by process %d (strace) already", other.pid)
-	d.capture(uid, "has missed the process", func(c event.Capture) bool { return c.Culprit.Missed[reason] == 1 })
+	d.capture(uid, "has missed the process", func(c event.Capture) bool {
+		return c.Culprit.Missed[event.UntracedForeign] == 1 && words.Untraced(c.Culprit.Examples[0].Reason) == reason
+	})
 	if _, tracer := status(debugged.pid); tracer != other.pid {
 		t.Errorf("process %d traces it now, want %d", tracer, other.pid)
 	}
@@ -127,7 +130,7 @@ func TestMissedIsTold(t *testing.T) {
 	s.ask("x.badzone.test")
 	d.trace(s.pid, "is there", nil)
 	late := h.idle(uid)
-	c := d.capture(uid, "has missed the process", func(c event.Capture) bool { return c.Culprit.Missed["level 1 allows 1 processes"] == 1 })
+	c := d.capture(uid, "has missed the process", func(c event.Capture) bool { return c.Culprit.Missed[event.UntracedLevel] == 1 })
 	if e := c.Culprit.Examples; len(e) != 1 || e[0].PID != late.pid {
 		t.Errorf("the missed processes are %+v, want %d", e, late.pid)
 	}
@@ -226,7 +229,7 @@ func TestNeverItself(t *testing.T) {
 	d := &daemon{process: &process{t: t, pid: pid}, host: h, evidence: evidence}
 	d.hit("y.badzone.test")
 	d.capture(0, "has missed the daemon", func(c event.Capture) bool {
-		return c.Culprit.Missed["culprit itself, or a child of it"] > 0
+		return c.Culprit.Missed[event.UntracedOurs] > 0
 	})
 	straces()
 	check()

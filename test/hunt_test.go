@@ -14,6 +14,7 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/testkit"
+	"culprit/internal/words"
 )
 
 // An offender reads names from its standard input and looks each up.
@@ -170,7 +171,7 @@ func (h hunt) checkEvidence(t *testing.T, d *daemon, users map[string]bool) {
 		if !users[c.User.ID] {
 			t.Errorf("a capture of user %v", &c.User)
 		}
-		if c.Culprit.State != event.StateEnded || c.Culprit.EndedBecause == "" {
+		if c.Culprit.State != event.StateEnded || c.Culprit.EndedBecause == nil {
 			t.Errorf("after the hunt a capture is %+v", c.Culprit)
 		}
 	}
@@ -254,7 +255,7 @@ func (h hunt) checkTrace(t *testing.T, tr event.Trace, captures map[string]event
 	if !strings.HasPrefix(head["process"], fmt.Sprintf("%d, started ", tr.Process.PID)) {
 		t.Errorf("%s: the header has the process %q, want %d", tr.File.Path, head["process"], tr.Process.PID)
 	}
-	if foot["ended"] != tr.Culprit.EndedBecause || foot["bytes dropped"] != fmt.Sprint(tr.Culprit.Lost) {
+	if foot["ended"] != words.TraceEnded(tr.Culprit.EndedBecause) || foot["bytes dropped"] != fmt.Sprint(tr.Culprit.Lost) {
 		t.Errorf("%s: the footer has %v, want what the catalogue has: %+v", tr.File.Path, foot, tr.Culprit)
 	}
 	exit := "not seen"

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"culprit/internal/event"
+	"culprit/internal/words"
 )
 
 // Hits intensify a capture level by level; when its time is up it ends, and lets
@@ -74,12 +75,12 @@ capture:
 	}
 
 	first := d.capture(uid, "has ended", func(c event.Capture) bool { return c.Culprit.State == event.StateEnded })
-	if c := first.Culprit; c.EndedBecause != "its time was up" || c.Traces != 6 || len(c.Missed) != 0 {
+	if c := first.Culprit; words.CaptureEnded(c.EndedBecause) != "its time was up" || c.Traces != 6 || len(c.Missed) != 0 {
 		t.Errorf("the capture ended as %+v, want 6 traces, none missed (those of level 1 were traced later), and that its time was up", c)
 	}
 	free(t, ps...)
 	for _, tr := range d.traces() {
-		if tr.Culprit.State != event.StateEnded || tr.Culprit.EndedBecause != "detached: its time was up" {
+		if tr.Culprit.State != event.StateEnded || words.TraceEnded(tr.Culprit.EndedBecause) != "detached: its time was up" {
 			t.Errorf("the trace of process %d is %+v, want it detached because the time was up", tr.Process.PID, tr.Culprit)
 		}
 	}
@@ -130,7 +131,7 @@ func TestProcessesUsedUp(t *testing.T) {
 	s.stdin.Close()
 	other.stdin.Close()
 	c := d.capture(uid, "has ended", func(c event.Capture) bool { return c.Culprit.State == event.StateEnded })
-	if c.Culprit.Traces != 2 || c.Culprit.EndedBecause != "its 2 processes were used up" {
+	if c.Culprit.Traces != 2 || words.CaptureEnded(c.Culprit.EndedBecause) != "its 2 processes were used up" {
 		t.Errorf("the capture ended as %+v", c.Culprit)
 	}
 	if _, tracer := status(late.pid); tracer != 0 || d.tracedPIDs()[late.pid] {
@@ -151,7 +152,7 @@ func TestConcurrent(t *testing.T) {
 	}
 	s.ask("x.badzone.test")
 	c := d.capture(uid, "has missed two processes", func(c event.Capture) bool {
-		return c.Culprit.Traces == 2 && c.Culprit.Missed["capture.concurrent allows 2 straces at once"] == 2
+		return c.Culprit.Traces == 2 && c.Culprit.Missed[event.UntracedConcurrent] == 2
 	})
 	if len(c.Culprit.Examples) != 2 || c.Culprit.Examples[0].PID == 0 {
 		t.Errorf("the missed processes are described as %+v, want two", c.Culprit.Examples)
@@ -174,7 +175,7 @@ func TestTraceBytes(t *testing.T) {
 	s.say("chat") // system calls without end
 	tr := d.trace(s.pid, "has ended", ended)
 	c := tr.Culprit
-	if !c.Truncated || c.Lost <= 0 || c.EndedBecause != "detached: capture.trace_bytes was reached" {
+	if !c.Truncated || c.Lost <= 0 || words.TraceEnded(c.EndedBecause) != "detached: capture.trace_bytes was reached" {
 		t.Errorf("the trace ended as %+v, want it truncated because of trace_bytes", c)
 	}
 	head, foot, body := readTrace(t, tr.File.Path)
@@ -184,7 +185,7 @@ func TestTraceBytes(t *testing.T) {
 	if len(body) > bound || len(body) < bound/2 || !strings.HasSuffix(body, "\n") {
 		t.Errorf("the trace holds %d bytes, want up to %d in whole lines", len(body), bound)
 	}
-	if head["hit"] == "" || foot["ended"] != c.EndedBecause {
+	if head["hit"] == "" || foot["ended"] != words.TraceEnded(c.EndedBecause) {
 		t.Errorf("the cut trace has the header %v and the footer %v", head, foot)
 	}
 	if got := h.culprit("show", "--evidence", d.evidence, tr.Event.ID).must(t); !strings.Contains(got, "of strace output were not kept") {

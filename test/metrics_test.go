@@ -380,7 +380,7 @@ func TestMetricsDiskFull(t *testing.T) {
 		s.ask("free.badzone.test")
 		var lost uint64
 		for _, l := range list[event.Loss](d, "losses") {
-			if strings.HasPrefix(l.Culprit.What, "hits, proofs and programs not recorded") {
+			if l.Culprit.Code == event.LossUnrecorded {
 				lost += l.Culprit.Count
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"culprit/internal/event"
+	"culprit/internal/words"
 )
 
 // reload writes a configuration over the daemon's and has it read it.
@@ -64,7 +65,7 @@ func TestReload(t *testing.T) {
 		}
 		o := h.sender(other)
 		o.ask("never.badzone.test")
-		if hit := d.hit("never.badzone.test"); !strings.Contains(hit.Culprit.NoCapture, "guard.never_users") {
+		if hit := d.hit("never.badzone.test"); !strings.Contains(words.NoCapture(hit.Culprit.NoCapture), "guard.never_users") {
 			t.Errorf("the hit of a user that the new configuration excludes: %+v", hit.Culprit)
 		}
 

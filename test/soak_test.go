@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"culprit/internal/event"
+	"culprit/internal/words"
 )
 
 // How long TestSoak lasts, and where it leaves its measurements (make soak).
@@ -271,9 +272,10 @@ func (s *soak) take(line string) {
 		}
 		DNS     event.DNS
 		Culprit struct {
-			Hit   event.Reference
-			What  string
-			Count uint64
+			Hit    event.Reference
+			Code   event.LossCode
+			Detail string
+			Count  uint64
 		}
 	}
 	if err := json.Unmarshal([]byte(line), &e); err != nil {
@@ -289,7 +291,7 @@ func (s *soak) take(line string) {
 	case event.ActionProof:
 		s.proven[e.Culprit.Hit.ID] = true
 	case event.ActionLoss:
-		s.explained[e.Culprit.What] += e.Culprit.Count
+		s.explained[words.Loss(event.LossDetail{Code: e.Culprit.Code, Detail: e.Culprit.Detail})] += e.Culprit.Count
 	}
 }
 

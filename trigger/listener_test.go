@@ -162,7 +162,7 @@ func TestOriginOfADeadProcess(t *testing.T) {
 	for _, p := range o.Processes {
 		named = named || p.PID == bystander.Process.Pid
 	}
-	if o.Grade != event.GradeCandidates || !named || o.Reason == "" {
+	if o.Grade != event.GradeCandidates || !named || o.Reason == nil {
 		t.Errorf("origin %+v, want candidates with %d among them", o, bystander.Process.Pid)
 	}
 }

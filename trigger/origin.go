@@ -52,7 +52,7 @@ func (f *originFinder) find(h *event.Hit, in logged, backlog int) {
 	origin := &h.Culprit.Origin
 	origin.Grade = event.GradeNone
 	if backlog > busyBacklog {
-		origin.Reason = "not searched for: too many packets at once"
+		origin.Reason = &event.Unattributed{Code: event.UnattributedFlood}
 		return
 	}
 	var all []int
@@ -71,7 +71,7 @@ func (f *originFinder) find(h *event.Hit, in logged, backlog int) {
 	}
 	began := time.Now()
 	if began.Before(f.rested) {
-		origin.Reason += "; the user's other processes were listed for another packet just before"
+		origin.Unlisted = true
 		return
 	}
 	defer func() { f.rested = time.Now().Add(restFactor * time.Since(began)) }()
@@ -102,7 +102,7 @@ func oldestSecond(pids []int) []int {
 
 // holders finds the processes that hold the packet's socket, the youngest first, or says
 // why not. It lists /proc into all if it needs to.
-func (f *originFinder) holders(h *event.Hit, in logged, all *[]int) (pids []int, why string) {
+func (f *originFinder) holders(h *event.Hit, in logged, all *[]int) (pids []int, why *event.Unattributed) {
 	var protocol sockdiag.Protocol
 	switch h.Network.Transport {
 	case "udp":
@@ -110,10 +110,10 @@ func (f *originFinder) holders(h *event.Hit, in logged, all *[]int) (pids []int,
 	case "tcp":
 		protocol = sockdiag.TCP
 	default:
-		return nil, "not UDP or TCP"
+		return nil, &event.Unattributed{Code: event.UnattributedProtocol}
 	}
 	if h.Source.Port == 0 {
-		return nil, "a fragment without ports"
+		return nil, &event.Unattributed{Code: event.UnattributedFragment}
 	}
 	lookup := func() (sockdiag.Socket, error) {
 		return f.diag.LookupOn(in.device, protocol,
@@ -122,15 +122,15 @@ func (f *originFinder) holders(h *event.Hit, in logged, all *[]int) (pids []int,
 	}
 	socket, err := lookup()
 	if errors.Is(err, sockdiag.ErrNotFound) {
-		return nil, "the socket was closed already"
+		return nil, &event.Unattributed{Code: event.UnattributedClosed}
 	}
 	if err != nil {
-		return nil, err.Error()
+		return nil, &event.Unattributed{Code: event.UnattributedFailed, Detail: err.Error()}
 	}
 	for i, pid := range slices.Backward(f.last) {
 		if f.fs.HoldsSocket(pid, uint64(socket.Inode)) {
 			f.last = append(slices.Delete(f.last, i, i+1), pid)
-			return []int{pid}, ""
+			return []int{pid}, nil
 		}
 	}
 	list(f.fs, all)
@@ -148,7 +148,7 @@ func (f *originFinder) holders(h *event.Hit, in logged, all *[]int) (pids []int,
 	if len(pids) == 0 {
 		// Before all the others are searched: is there still anything to find?
 		if again, err := lookup(); err != nil || again.Inode != socket.Inode {
-			return nil, "the socket was closed meanwhile"
+			return nil, &event.Unattributed{Code: event.UnattributedClosed}
 		}
 		for _, pid := range others {
 			if f.fs.HoldsSocket(pid, uint64(socket.Inode)) {
@@ -157,10 +157,10 @@ func (f *originFinder) holders(h *event.Hit, in logged, all *[]int) (pids []int,
 		}
 	}
 	if len(pids) == 0 {
-		return nil, fmt.Sprintf("nobody holds the socket any more (inode %d)", socket.Inode)
+		return nil, &event.Unattributed{Code: event.UnattributedNobody, Detail: fmt.Sprint(socket.Inode)}
 	}
 	f.remember(pids...)
-	return pids, ""
+	return pids, nil
 }
 
 // remember notes processes that are likely to hold the next packet's socket. That

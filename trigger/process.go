@@ -24,16 +24,6 @@ type Output interface {
 	Lost(event.Loss)
 }
 
-// What can be lost, the values of culprit.what.
-const (
-	LostKernel     = "packets dropped by the kernel: the netlink buffer was full"
-	LostOverruns   = "netlink buffer overruns"
-	LostQueue      = "packets dropped: nflog.queue was full"
-	LostRate       = "hits dropped: nflog.rate was reached"
-	LostUnverified = "packets without a DNS question in the rule's domain"
-	LostForeign    = "packets of unknown rules: somebody else logs to our nflog.group"
-)
-
 // processor makes hits of packets. One goroutine owns it.
 type processor struct {
 	patterns map[string]pattern.Pattern
@@ -42,7 +32,7 @@ type processor struct {
 	users    *proc.Users
 	limit    *rate.Limiter
 	repeats  repeats
-	lost     map[string]uint64 // since the last report
+	lost     map[event.LossCode]uint64 // since the last report
 }
 
 func newProcessor(c *config.Config) (*processor, error) {
@@ -50,7 +40,7 @@ func newProcessor(c *config.Config) (*processor, error) {
 		decoder: newDecoder(),
 		users:   new(proc.Users),
 		limit:   rate.NewLimiter(rate.Limit(c.NFLog.Rate), 5*c.NFLog.Rate),
-		lost:    map[string]uint64{},
+		lost:    map[event.LossCode]uint64{},
 	}
 	var err error
 	if p.patterns, err = patterns(c.Rules); err != nil {
@@ -117,7 +107,7 @@ func (p *processor) run(ctx context.Context, l *Listener, out Output) error {
 func (p *processor) packet(in logged, backlog int, out Output) {
 	pat, known := p.patterns[in.rule]
 	if !known {
-		p.lost[LostForeign]++
+		p.lost[event.LossForeign]++
 		return
 	}
 	// What cannot be decoded has no addresses and asks nothing; the kernel's match
@@ -125,14 +115,14 @@ func (p *processor) packet(in logged, backlog int, out Output) {
 	pkt, _ := p.decoder.decode(in.data)
 	asked := questions(pkt.network.Transport, pkt.payload)
 	if pat.IsDomain() && !anyIn(pat, asked) {
-		p.lost[LostUnverified]++
+		p.lost[event.LossUnverified]++
 		return
 	}
 	if p.repeats.seen(repeatKey(in, pkt, asked), in.time) {
 		return
 	}
 	if !p.limit.AllowN(in.time, 1) {
-		p.lost[LostRate]++
+		p.lost[event.LossRate]++
 		return
 	}
 	h := newHit(in, pkt, asked)
@@ -146,12 +136,12 @@ func (p *processor) packet(in logged, backlog int, out Output) {
 
 // report tells what was lost since the last time.
 func (p *processor) report(l *Listener, out Output) {
-	p.lost[LostKernel] += l.counts.lost.Swap(0)
-	p.lost[LostOverruns] += l.counts.overruns.Swap(0)
-	p.lost[LostQueue] += l.counts.queue.Swap(0)
-	for what, n := range p.lost {
+	p.lost[event.LossKernel] += l.counts.lost.Swap(0)
+	p.lost[event.LossOverruns] += l.counts.overruns.Swap(0)
+	p.lost[event.LossQueue] += l.counts.queue.Swap(0)
+	for code, n := range p.lost {
 		if n > 0 {
-			out.Lost(event.NewLoss(what, n))
+			out.Lost(event.NewLoss(code, "", n))
 		}
 	}
 	clear(p.lost)

@@ -1,7 +1,6 @@
 package trigger
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -13,16 +12,16 @@ import (
 type collector struct {
 	hits     []*event.Hit
 	repeated map[string]int
-	lost     map[string]uint64
+	lost     map[event.LossCode]uint64
 }
 
 func newCollector() *collector {
-	return &collector{repeated: map[string]int{}, lost: map[string]uint64{}}
+	return &collector{repeated: map[string]int{}, lost: map[event.LossCode]uint64{}}
 }
 
 func (c *collector) Hit(h *event.Hit)              { c.hits = append(c.hits, h) }
 func (c *collector) Repeated(id string, count int) { c.repeated[id] = count }
-func (c *collector) Lost(l event.Loss)             { c.lost[l.Culprit.What] += l.Culprit.Count }
+func (c *collector) Lost(l event.Loss)             { c.lost[l.Culprit.Code] += l.Culprit.Count }
 
 func mustProcessor(t testing.TB, yaml string) *processor {
 	t.Helper()
@@ -48,7 +47,7 @@ func TestPackets(t *testing.T) {
 		name, rule string
 		data       []byte
 		asks       string // of the hit; "" for none
-		lost       string
+		lost       event.LossCode
 	}{
 		{"string", "text", v4(query(1, xBadzone, 1)), "x.badzone.test A", ""},
 		{"string, not DNS", "text", v4([]byte("hello badzone")), "-", ""},
@@ -56,11 +55,11 @@ func TestPackets(t *testing.T) {
 		{"string, another name", "text", v4(query(1, "\x07badzone\x03org", 1)), "badzone.org A", ""},
 		{"domain", "zone", v4(query(1, "\x07BADzone\x04test", 15)), "badzone.test MX", ""},
 		{"domain, below", "zone", v4(query(1, xBadzone, 28)), "x.badzone.test AAAA", ""},
-		{"domain, a label that ends alike", "zone", v4(query(1, "\x0anotbadzone\x04test", 1)), "", LostUnverified},
-		{"domain, a label with a dot", "zone", v4(query(1, "\x0cx.badzone.te\x02st", 1)), "", LostUnverified},
-		{"domain, not DNS", "zone", v4([]byte("\x07badzone\x04test\x00")), "", LostUnverified},
-		{"domain, not IP", "zone", nil, "", LostUnverified},
-		{"unknown rule", "other", v4(query(1, xBadzone, 1)), "", LostForeign},
+		{"domain, a label that ends alike", "zone", v4(query(1, "\x0anotbadzone\x04test", 1)), "", event.LossUnverified},
+		{"domain, a label with a dot", "zone", v4(query(1, "\x0cx.badzone.te\x02st", 1)), "", event.LossUnverified},
+		{"domain, not DNS", "zone", v4([]byte("\x07badzone\x04test\x00")), "", event.LossUnverified},
+		{"domain, not IP", "zone", nil, "", event.LossUnverified},
+		{"unknown rule", "other", v4(query(1, xBadzone, 1)), "", event.LossForeign},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p, out := mustProcessor(t, twoRules), newCollector()
@@ -121,8 +120,8 @@ func TestRateIsBounded(t *testing.T) {
 		p.packet(logged{time: now, rule: "text", data: ip(t, "192.0.2.1", "192.0.2.2", udp(port+1, 53), query(1, xBadzone, 1))}, 0, out)
 	}
 	p.report(&Listener{}, out)
-	if len(out.hits) != 50 || out.lost[LostRate] != 50 {
-		t.Errorf("%d hits kept, %d lost; want 50 and 50", len(out.hits), out.lost[LostRate])
+	if len(out.hits) != 50 || out.lost[event.LossRate] != 50 {
+		t.Errorf("%d hits kept, %d lost; want 50 and 50", len(out.hits), out.lost[event.LossRate])
 	}
 }
 
@@ -143,7 +142,7 @@ func TestUserAndQuestions(t *testing.T) {
 	}
 	// A flood is not searched through for origins, and says so.
 	p.packet(logged{time: time.Now(), rule: "text", uid: &uid, data: ip(t, "192.0.2.1", "192.0.2.2", udp(1, 53), a)}, busyBacklog+1, out)
-	if o := out.hits[1].Culprit.Origin; o.Grade != event.GradeNone || !strings.Contains(o.Reason, "too many") {
+	if o := out.hits[1].Culprit.Origin; o.Grade != event.GradeNone || o.Reason.Code != event.UnattributedFlood {
 		t.Errorf("origin in a flood: %+v", o)
 	}
 }

@@ -203,7 +203,7 @@ func (f *Finder) event(e connector.Event) {
 				f.known[e.PID], known = uid, true
 			}
 		}
-		if !known && f.guard().ForbidsUser(e.RUID) == "" {
+		if !known && !f.guard().ForbidsUser(e.RUID) {
 			return
 		}
 		if status, err := f.fs.Status(e.PID); err == nil {
@@ -221,9 +221,8 @@ func (f *Finder) event(e connector.Event) {
 // checkUser tells of a process in one of our traces that has become a user who is
 // never traced.
 func (f *Finder) checkUser(status proc.Status) {
-	why := f.guard().ForbidsUser(status.UID.Real)
-	if _, ours := f.guard().TracedBy(status); ours && why != "" {
-		f.out.Forbidden(status.TracerPID, why)
+	if _, ours := f.guard().TracedBy(status); ours && f.guard().ForbidsUser(status.UID.Real) {
+		f.out.Forbidden(status.TracerPID)
 	}
 }
 
@@ -285,8 +284,8 @@ func (f *Finder) describe(st proc.Stat, status proc.Status, uid uint32, how stri
 	p.Forbidden = f.guard().Forbids(st, status, p.Program.Executable)
 	who, ours := f.guard().TracedBy(status)
 	p.Tracer = Tracer{PID: status.TracerPID, Ours: ours}
-	if p.Forbidden == "" && !ours {
-		p.Forbidden, p.Tracer.Foreign = who, who != ""
+	if p.Forbidden == nil && !ours {
+		p.Forbidden = who
 	}
 	return p
 }

@@ -22,13 +22,13 @@ type Watch struct {
 // Guard knows which processes are never traced. Its methods are called on the
 // finder's goroutine.
 type Guard interface {
-	// ForbidsUser says why a user is never traced, or "".
-	ForbidsUser(uid uint32) string
-	// Forbids says why a process that runs this program is never traced, or "".
-	Forbids(stat proc.Stat, status proc.Status, executable string) string
-	// TracedBy says who traces a process already, or "" if nobody does; ours is true
+	// ForbidsUser reports whether a user is never traced.
+	ForbidsUser(uid uint32) bool
+	// Forbids says why a process that runs this program is never traced, or nil.
+	Forbids(stat proc.Stat, status proc.Status, executable string) *event.Untraced
+	// TracedBy says who traces a process already, or nil if nobody does; ours is true
 	// if that is a strace of ours.
-	TracedBy(status proc.Status) (who string, ours bool)
+	TracedBy(status proc.Status) (who *event.Untraced, ours bool)
 }
 
 // Output takes what the finder learns. Its methods are called on the finder's
@@ -43,7 +43,7 @@ type Output interface {
 	Unseen(uid uint32)
 	// Forbidden is told when a process that is in a trace of ours has become a user who
 	// is never traced.
-	Forbidden(tracerPID int, why string)
+	Forbidden(tracerPID int)
 	// Scanned is told when all of /proc was looked at.
 	Scanned(Scan)
 }
@@ -57,9 +57,9 @@ type Process struct {
 	Program Program
 	Parent  *event.Process
 	Tracer  Tracer
-	// Forbidden says why it must not be traced, or "": a guard forbids it, or somebody
+	// Forbidden says why it must not be traced, or nil: a guard forbids it, or somebody
 	// else traces it.
-	Forbidden string
+	Forbidden *event.Untraced
 }
 
 // Program is what a process runs, or what it is about to become.
@@ -76,9 +76,8 @@ func (p Program) Update(doc *event.Process) {
 
 // Tracer is who traces a process already: ptrace(2) allows one at a time.
 type Tracer struct {
-	PID     int  // 0: nobody
-	Ours    bool // it is a strace of ours
-	Foreign bool // it is somebody else, and nothing else forbids to trace the process
+	PID  int  // 0: nobody
+	Ours bool // it is a strace of ours
 }
 
 // Exit is the end of a process.

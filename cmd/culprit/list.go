@@ -20,6 +20,7 @@ import (
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // evidenceFlags say where the evidence is: every command that reads it has them.
@@ -208,12 +209,12 @@ func printTable[T any](w io.Writer, header string, rows iter.Seq2[T, error], row
 
 // warnOfLosses says below a list what is not in it.
 func warnOfLosses(w io.Writer, r *evidence.Reader, f evidence.Filter) error {
-	total := map[string]uint64{}
+	total := map[string]uint64{} // by their words
 	for l, err := range r.Losses(evidence.Filter{Since: f.Since}) {
 		if err != nil {
 			return err
 		}
-		total[l.Culprit.What] += l.Culprit.Count
+		total[words.Loss(l.Culprit)] += l.Culprit.Count
 	}
 	for _, what := range slices.Sorted(maps.Keys(total)) {
 		fmt.Fprintf(w, "not in the evidence: %d %s (see `culprit losses`)\n", total[what], text.Escape(what))
@@ -225,7 +226,7 @@ func newLosses() *cobra.Command {
 	return newList("losses", "List what was not seen or not kept, newest last",
 		"TIME\tCOUNT\tWHAT",
 		(*evidence.Reader).Losses, func(l *event.Loss) []string {
-			return []string{text.Time(l.Timestamp), strconv.FormatUint(l.Culprit.Count, 10), l.Culprit.What}
+			return []string{text.Time(l.Timestamp), strconv.FormatUint(l.Culprit.Count, 10), words.Loss(l.Culprit)}
 		})
 }
 
@@ -233,7 +234,7 @@ func newHits() *cobra.Command {
 	return newList("hits", "List the packets that matched, newest last",
 		"TIME\tHIT\tRULE\tUSER\tPACKET\tASKS\tORIGIN\tPROOF\tCOUNT\tCAPTURE",
 		(*evidence.Reader).Hits, func(h *event.Hit) []string {
-			capture := "none: " + h.Culprit.NoCapture
+			capture := "none: " + words.NoCapture(h.Culprit.NoCapture)
 			switch from := h.Culprit.ForwardedFrom; {
 			case h.Culprit.Capture != nil:
 				capture = h.Culprit.Capture.ID
@@ -292,8 +293,8 @@ func newCaptures() *cobra.Command {
 				missed += n
 			}
 			state := d.State
-			if d.EndedBecause != "" {
-				state += ": " + d.EndedBecause
+			if d.EndedBecause != nil {
+				state += ": " + words.CaptureEnded(d.EndedBecause)
 			}
 			return []string{
 				text.Time(c.Timestamp), c.Event.ID, c.User.String(), rule, d.Scope,
@@ -308,8 +309,8 @@ func newTraces() *cobra.Command {
 		(*evidence.Reader).Traces, func(t *event.Trace) []string {
 			d := &t.Culprit
 			state, hit := d.State, "-"
-			if d.EndedBecause != "" {
-				state += ": " + d.EndedBecause
+			if d.EndedBecause != nil {
+				state += ": " + words.TraceEnded(d.EndedBecause)
 			}
 			if d.Hit != nil {
 				hit = d.Hit.ID

@@ -14,6 +14,7 @@ import (
 	"culprit/evidence/dossier/report"
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 func newReport() *cobra.Command {
@@ -103,7 +104,7 @@ func captureOf(r *evidence.Reader, id string) (*event.Capture, error) {
 		id = v.Culprit.Capture.ID
 	case *event.Hit:
 		if v.Culprit.Capture == nil {
-			return nil, fmt.Errorf("hit %s has no capture: %s", v.Event.ID, text.Escape(v.Culprit.NoCapture))
+			return nil, fmt.Errorf("hit %s has no capture: %s", v.Event.ID, text.Escape(words.NoCapture(v.Culprit.NoCapture)))
 		}
 		id = v.Culprit.Capture.ID
 	}

@@ -16,6 +16,7 @@ import (
 	"culprit/evidence/dossier/report"
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 func newShow() *cobra.Command {
@@ -96,15 +97,15 @@ func (s shower) hit(h *event.Hit) error {
 	switch o.Grade {
 	case event.GradeProof:
 		s.line("origin", "proof: this process sent the packet")
-		if o.Reason != "" {
-			s.line("", "but %s:", o.Reason)
+		if o.Reason != nil {
+			s.line("", "but %s:", words.Unattributed(o))
 		}
 	case event.GradeSocket:
 		s.line("origin", "socket: this process held the packet's socket")
 	case event.GradeCandidates:
-		s.line("origin", "candidates: a guess, because %s; processes of the user at that moment:", o.Reason)
+		s.line("origin", "candidates: a guess, because %s; processes of the user at that moment:", words.Unattributed(o))
 	default:
-		s.line("origin", "none: %s", o.Reason)
+		s.line("origin", "none: %s", words.Unattributed(o))
 	}
 	if h.Process != nil {
 		s.process(h.Process)
@@ -122,7 +123,7 @@ func (s shower) hit(h *event.Hit) error {
 		return err
 	}
 	if h.Culprit.Capture == nil {
-		s.line("capture", "none: %s", h.Culprit.NoCapture)
+		s.line("capture", "none: %s", words.NoCapture(h.Culprit.NoCapture))
 	} else {
 		s.line("capture", "%s", h.Culprit.Capture.ID)
 		triggered := func(t *event.Trace) bool { return t.Culprit.Hit != nil && t.Culprit.Hit.ID == h.Event.ID }
@@ -176,8 +177,8 @@ func (s shower) excerpt(p *event.ProofDetail) error {
 	if !ok {
 		return fmt.Errorf("show a proof: %s is no trace", p.Trace.ID)
 	}
-	if t.Culprit.Removed != "" {
-		s.title("the trace %s was removed: %s", t.File.Path, t.Culprit.Removed)
+	if t.Culprit.Removed != nil {
+		s.title("the trace %s was removed: %s", t.File.Path, words.Removed(*t.Culprit.Removed))
 		return nil
 	}
 	story, err := evidence.Excerpt(t.File.Path, *p)
@@ -267,8 +268,8 @@ func (s shower) traces(title string, f evidence.Filter, wanted func(*event.Trace
 }
 
 func traceState(t *event.Trace) string {
-	if t.Culprit.EndedBecause != "" {
-		return t.Culprit.EndedBecause
+	if t.Culprit.EndedBecause != nil {
+		return words.TraceEnded(t.Culprit.EndedBecause)
 	}
 	return t.Culprit.State
 }
@@ -286,8 +287,8 @@ func (s shower) capture(c *event.Capture) error {
 		s.line("ended", "%s, after %s", text.Time(*c.Event.End), time.Duration(c.Event.Duration).Round(time.Millisecond))
 	}
 	s.line("state", "%s", d.State)
-	if d.EndedBecause != "" {
-		s.line("because", "%s", d.EndedBecause)
+	if d.EndedBecause != nil {
+		s.line("because", "%s", words.CaptureEnded(d.EndedBecause))
 	}
 	s.line("level", "%d", d.Level)
 	for _, r := range d.Raised {
@@ -306,11 +307,11 @@ func (s shower) capture(c *event.Capture) error {
 	if d.Overruns > 0 {
 		s.line("overruns", "process events were lost %s; /proc was scanned anew each time", text.Plural(d.Overruns, "time"))
 	}
-	for _, reason := range slices.Sorted(maps.Keys(d.Missed)) {
-		s.line("not traced", "%s: %s", text.Plural(d.Missed[reason], "process"), reason)
+	for _, code := range slices.Sorted(maps.Keys(d.Missed)) {
+		s.line("not traced", "%s: %s", text.Plural(d.Missed[code], "process"), words.Missed(d, code))
 		for _, m := range d.Examples {
-			if m.Reason == reason {
-				s.line("", "%d %s %s", m.PID, m.CommandLine, m.Detail)
+			if m.Reason.Code == code {
+				s.line("", "%d %s %s", m.PID, m.CommandLine, m.Reason.Detail)
 			}
 		}
 	}
@@ -319,7 +320,7 @@ func (s shower) capture(c *event.Capture) error {
 			return err
 		}
 		if c.Event.End == nil || l.Timestamp.Before(c.Event.End.Add(time.Second)) {
-			s.line("lost", "%s: %d %s", text.Time(l.Timestamp), l.Culprit.Count, l.Culprit.What)
+			s.line("lost", "%s: %d %s", text.Time(l.Timestamp), l.Culprit.Count, words.Loss(l.Culprit))
 		}
 	}
 	if err := s.programs(c); err != nil {
@@ -393,8 +394,8 @@ func (s shower) trace(t *event.Trace) error {
 	d := &t.Culprit
 	s.title("trace %s", t.Event.ID)
 	s.line("file", "%s, %s", t.File.Path, text.Size(t.File.Size))
-	if d.Removed != "" {
-		s.line("", "it was removed: %s", d.Removed)
+	if d.Removed != nil {
+		s.line("", "it was removed: %s", words.Removed(*d.Removed))
 	}
 	s.line("user", "%s", &t.User)
 	s.process(&t.Process)

@@ -17,6 +17,7 @@ import (
 	"culprit/internal/event"
 	"culprit/internal/strace"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 type traceOptions struct {
@@ -148,7 +149,7 @@ func (p *tracePrinter) Trace(t event.Trace) {
 		if p.kept[i].Event.ID == t.Event.ID {
 			p.kept[i] = t
 			if t.Culprit.State == event.StateEnded {
-				fmt.Fprintf(p.out, "process %s: %s, %s\n", text.Escape(t.Process.String()), t.Culprit.EndedBecause, text.Size(t.File.Size))
+				fmt.Fprintf(p.out, "process %s: %s, %s\n", text.Escape(t.Process.String()), words.TraceEnded(t.Culprit.EndedBecause), text.Size(t.File.Size))
 			}
 			return
 		}
@@ -159,9 +160,9 @@ func (p *tracePrinter) Trace(t event.Trace) {
 
 // summary says what was kept and what was not. Call it when the controller is done.
 func (p *tracePrinter) summary() {
-	fmt.Fprintf(p.out, "%s in %s (ended because %s)\n", text.Plural(len(p.kept), "trace"), p.Path(), p.last.Culprit.EndedBecause)
-	for reason, n := range p.last.Culprit.Missed {
-		fmt.Fprintf(p.out, "%s not traced: %s\n", text.Plural(n, "process"), text.Escape(reason))
+	fmt.Fprintf(p.out, "%s in %s (ended because %s)\n", text.Plural(len(p.kept), "trace"), p.Path(), words.CaptureEnded(p.last.Culprit.EndedBecause))
+	for code, n := range p.last.Culprit.Missed {
+		fmt.Fprintf(p.out, "%s not traced: %s\n", text.Plural(n, "process"), text.Escape(words.Missed(&p.last.Culprit, code)))
 	}
 	if len(p.kept) > 0 {
 		fmt.Fprintf(p.out, "look: grep -r PATTERN %s\n", text.Quote([]string{p.Path()}))

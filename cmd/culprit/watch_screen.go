@@ -16,6 +16,7 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // row is a line of the screen.
@@ -53,7 +54,7 @@ func frame(v *view, now time.Time, width, height int) []row {
 		d := &w.Culprit
 		return []string{
 			shortTime(w.Timestamp, now), shortID(w.Event.ID), w.User.String(), strconv.Itoa(d.Level), strconv.Itoa(d.Hits),
-			strconv.Itoa(d.Traces), strconv.Itoa(w.straces), text.Size(w.bytes), strings.TrimSuffix(d.State+": "+d.EndedBecause, ": "),
+			strconv.Itoa(d.Traces), strconv.Itoa(w.straces), text.Size(w.bytes), strings.TrimSuffix(d.State+": "+words.CaptureEnded(d.EndedBecause), ": "),
 		}
 	})...)
 	rows = append(rows, table("TIME\tHIT\tUSER\tASKS\tPROOF\tFROM", latest(v.hits, hits), func(h event.Hit) []string {
@@ -69,7 +70,7 @@ func frame(v *view, now time.Time, width, height int) []row {
 		}
 	})...)
 	rows = append(rows, table("TIME\tLOST\tWHAT", latest(v.losses, losses), func(l event.Loss) []string {
-		return []string{shortTime(l.Timestamp, now), strconv.FormatUint(l.Culprit.Count, 10), l.Culprit.What}
+		return []string{shortTime(l.Timestamp, now), strconv.FormatUint(l.Culprit.Count, 10), words.Loss(l.Culprit)}
 	})...)
 	rows = rows[:max(0, min(len(rows), height))]
 	for i := range rows {

@@ -55,13 +55,13 @@ func aView() *view {
 		{Capture: aCapture("01JH0000000000000000RUNNING1", event.StateRunning), straces: 2, bytes: 3 << 20},
 		{Capture: aCapture("01JH00000000000000000000ENDED", event.StateEnded)},
 	}
-	v.captures[1].Culprit.EndedBecause = "its time is up"
+	v.captures[1].Culprit.EndedBecause = &event.Ended{Code: event.EndedTime}
 	for n := range 30 {
 		v.hits = append(v.hits, aHit(fmt.Sprintf("01JH%022d", n), "php cron.php"))
 	}
 	v.hits[29].Culprit.Proof = &event.ProofDetail{Line: 214}
 	v.hits[28].Culprit.Proof = &event.ProofDetail{Line: 214, Probable: true}
-	v.losses = []event.Loss{{Timestamp: watchTime, Culprit: event.LossDetail{What: "packets", Count: 14}}}
+	v.losses = []event.Loss{{Timestamp: watchTime, Culprit: event.LossDetail{Code: "packets", Count: 14}}}
 	return v
 }
 
@@ -94,7 +94,7 @@ TIME      LOST  WHAT
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	later := texts(frame(aView(), watchTime.AddDate(0, 0, 1), 200, 50))
-	if !strings.Contains(later, "01-02 03:04  00000000  web1") || !strings.Contains(later, "ended: its time is up\n") {
+	if !strings.Contains(later, "01-02 03:04  00000000  web1") || !strings.Contains(later, "ended: its time was up\n") {
 		t.Errorf("in a large window, a day later:\n%s", later)
 	}
 	empty := &view{dir: "d", daemon: "culprit does not run"}
@@ -112,7 +112,7 @@ func TestFrameFits(t *testing.T) {
 		v.hits[i].DNS.Question.Name = strings.Repeat("n\x00", 200)
 		v.hits[i].User.Name = "w\teb\n"
 	}
-	v.losses[0].Culprit.What = strings.Repeat("w", 500) + "\x07"
+	v.losses[0].Culprit.Detail = strings.Repeat("w", 500) + "\x07"
 	for width := 0; width < 200; width += 1 + width/8 {
 		for height := 0; height < 60; height += 1 + height/8 {
 			rows := frame(v, watchTime, width, height)
@@ -201,14 +201,14 @@ func TestWatchLines(t *testing.T) {
 	f.Close()
 	s.Trace(trace)
 	expect("trace    " + trace.Event.ID + " 812 php, running from start: " + trace.File.Path)
-	trace.Culprit.State, trace.Culprit.EndedBecause, trace.File.Size = event.StateEnded, "it exited", 2048
+	trace.Culprit.State, trace.Culprit.EndedBecause, trace.File.Size = event.StateEnded, &event.Ended{Code: event.EndedExited, Detail: "0"}, 2048
 	s.Trace(trace)
-	expect("trace    " + trace.Event.ID + " 812 php, it exited, 2.0 KiB: " + trace.File.Path)
-	s.Lost(event.NewLoss("packets", 9))
+	expect("trace    " + trace.Event.ID + " 812 php, the process ended with status 0, 2.0 KiB: " + trace.File.Path)
+	s.Lost(event.NewLoss("packets", "", 9))
 	expect("loss     9 packets")
-	c.Culprit.State, c.Culprit.EndedBecause = event.StateEnded, "its time is up"
+	c.Culprit.State, c.Culprit.EndedBecause = event.StateEnded, &event.Ended{Code: event.EndedTime}
 	s.Capture(c)
-	expect("capture  " + c.Event.ID + " user web1 (4242), level 2, 3 hits, 3 traces, ended: its time is up")
+	expect("capture  " + c.Event.ID + " user web1 (4242), level 2, 3 hits, 3 traces, ended: its time was up")
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"culprit/evidence"
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 	"github.com/oklog/ulid/v2"
 )
 
@@ -145,7 +146,7 @@ func (v *view) lookCaptures(first bool, tell news) error {
 		}
 		quiet := first && w.finished()
 		d, before := &w.Culprit, &old.Culprit
-		if !quiet && (d.State != before.State || d.Level != before.Level || d.EndedBecause != before.EndedBecause) {
+		if !quiet && (d.State != before.State || d.Level != before.Level || words.CaptureEnded(d.EndedBecause) != words.CaptureEnded(before.EndedBecause)) {
 			tell(at, "capture", captureLine(&w.Capture))
 		}
 		w.states = old.states
@@ -247,14 +248,14 @@ func (v *view) lookLosses(first bool, tell news) error {
 	for _, l := range losses {
 		if !first && !known[l.Event.ID] {
 			v.lost += l.Culprit.Count
-			tell(l.Timestamp, "loss", fmt.Sprintf("%d %s", l.Culprit.Count, l.Culprit.What))
+			tell(l.Timestamp, "loss", fmt.Sprintf("%d %s", l.Culprit.Count, words.Loss(l.Culprit)))
 		}
 	}
 	return nil
 }
 
 func hitLine(h *event.Hit) string {
-	capture := "no capture: " + h.Culprit.NoCapture
+	capture := "no capture: " + words.NoCapture(h.Culprit.NoCapture)
 	if h.Culprit.Capture != nil {
 		capture = "capture " + h.Culprit.Capture.ID
 	}
@@ -270,8 +271,8 @@ func captureLine(c *event.Capture) string {
 	d := &c.Culprit
 	s := fmt.Sprintf("%s user %s, level %d, %s, %s, %s", c.Event.ID, &c.User, d.Level,
 		text.Plural(d.Hits, "hit"), text.Plural(d.Traces, "trace"), d.State)
-	if d.EndedBecause != "" {
-		s += ": " + d.EndedBecause
+	if d.EndedBecause != nil {
+		s += ": " + words.CaptureEnded(d.EndedBecause)
 	}
 	return s
 }

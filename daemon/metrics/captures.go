@@ -28,7 +28,7 @@ type captures struct {
 // foundBy are all ways to find a process that a strace is then started for.
 var foundBy = [...]string{event.FoundGate, event.FoundScan, event.FoundFork, event.FoundExec, event.FoundUID, event.FoundPoll}
 
-func newCaptures(r maker, w Words) captures {
+func newCaptures(r maker) captures {
 	attach := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "culprit_attach_duration_seconds", Help: "From finding a process to strace being on it, by how it was found. One for each trace.",
 		Buckets: []float64{.001, .002, .003, .004, .005, .0075, .01, .02, .03, .05, .1, .25, .5, 1, 5},
@@ -45,8 +45,8 @@ func newCaptures(r maker, w Words) captures {
 		attach:  byWay,
 		afterHit: r.histogram("culprit_hit_attach_duration_seconds", "From a packet to strace being on a process that was there when it was sent.",
 			.005, .01, .015, .02, .03, .04, .05, .075, .1, .25, .5, 1, 2.5, 5, 10, 30),
-		failures: r.counters("culprit_attach_failures_total", "Straces that did not get onto their process.", "reason", w.Failures),
-		untraced: r.counters("culprit_processes_untraced_total", "Processes of captured users that no strace was started for.", "reason", w.Untraced),
+		failures: counters(r, "culprit_attach_failures_total", "Straces that did not get onto their process.", "reason", event.NotAttachedCodes()...),
+		untraced: counters(r, "culprit_processes_untraced_total", "Processes of captured users that no strace was started for.", "reason", event.NotTriedCodes()...),
 		overruns: r.counter("culprit_process_event_overruns_total", "Times that the kernel dropped process events, and /proc was looked through instead."),
 		held: r.histogram("culprit_gate_hold_duration_seconds", "How long programs were held at their start.",
 			.0005, .001, .002, .003, .004, .005, .0075, .01, .02, .03, .05, .1, .25, .5, 1, 5),
@@ -75,10 +75,13 @@ func (c *captures) Attached(foundBy string, took time.Duration) {
 // AttachedAfter measures how long it took from the packet.
 func (c *captures) AttachedAfter(hit time.Duration) { c.afterHit.Observe(hit.Seconds()) }
 
-// AttachFailed counts a strace that did not get onto its process, Untraced a process
-// that none was started for, by one of the [Words].
-func (c *captures) AttachFailed(reason string) { c.failures.WithLabelValues(reason).Inc() }
-func (c *captures) Untraced(reason string)     { c.untraced.WithLabelValues(reason).Inc() }
+// AttachFailed counts a strace that did not get onto its process.
+func (c *captures) AttachFailed(why event.UntracedCode) {
+	c.failures.WithLabelValues(string(why)).Inc()
+}
+
+// Untraced counts a process that no strace was started for.
+func (c *captures) Untraced(why event.UntracedCode) { c.untraced.WithLabelValues(string(why)).Inc() }
 
 // Overrun counts a loss of process events.
 func (c *captures) Overrun() { c.overruns.Inc() }

@@ -2,6 +2,8 @@ package metrics
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"culprit/internal/event"
 )
 
 // Catalogue is what the store has done so far.
@@ -15,9 +17,15 @@ type Catalogue struct {
 
 // A Sweep is what came of looking through the evidence once.
 type Sweep struct {
-	Bytes, Free int64             // after it: of the evidence, and free on its disk
-	Evictions   map[[2]string]int // files that were removed, by what and why, see [Words]
-	Expired     map[string]int64  // rows that were, by table
+	Bytes, Free int64            // after it: of the evidence, and free on its disk
+	Evictions   map[Eviction]int // files that were removed
+	Expired     map[string]int64 // rows that were, by table
+}
+
+// An Eviction is what kind of file was removed, and for which bound of the evidence.
+type Eviction struct {
+	File   string // trace, packets
+	Reason event.RemovedCode
 }
 
 // evidence counts what is kept and removed.
@@ -31,14 +39,14 @@ type evidence struct {
 	expired       *prometheus.CounterVec
 }
 
-func newEvidence(r maker, w Words) evidence {
+func newEvidence(r maker, tables []string) evidence {
 	evictions := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "culprit_evidence_evictions_total", Help: "Files of the evidence that were removed, by the key of the configuration that wants it.",
 	}, []string{"file", "reason"})
 	r.MustRegister(evictions)
-	for _, what := range w.Evictions {
-		for _, why := range w.Reasons {
-			evictions.WithLabelValues(what, why)
+	for _, file := range [...]string{"trace", "packets"} {
+		for _, why := range event.RemovedCodes() {
+			evictions.WithLabelValues(file, string(why))
 		}
 	}
 	return evidence{
@@ -50,7 +58,7 @@ func newEvidence(r maker, w Words) evidence {
 		swept:         r.gauge("culprit_evidence_last_sweep_timestamp_seconds", "When the evidence was last compared with its bounds."),
 		sweepFailures: r.counter("culprit_evidence_sweep_failures_total", "Times that something went wrong with that."),
 		evictions:     evictions,
-		expired:       r.counters("culprit_catalogue_expired_rows_total", "Rows that were removed from the catalogue, too old or too many.", "table", w.Tables),
+		expired:       counters(r, "culprit_catalogue_expired_rows_total", "Rows that were removed from the catalogue, too old or too many.", "table", tables...),
 	}
 }
 
@@ -65,8 +73,8 @@ func (e *evidence) Swept(s Sweep, err error) {
 	if err != nil {
 		e.sweepFailures.Inc()
 	}
-	for words, n := range s.Evictions {
-		e.evictions.WithLabelValues(words[0], words[1]).Add(float64(n))
+	for one, n := range s.Evictions {
+		e.evictions.WithLabelValues(one.File, string(one.Reason)).Add(float64(n))
 	}
 	for table, n := range s.Expired {
 		e.expired.WithLabelValues(table).Add(float64(n))

@@ -15,17 +15,6 @@ import (
 	"culprit/internal/event"
 )
 
-// Words are all the values of labels that other packages choose. Each series is there
-// from the beginning: one that began with its first event would hide that from
-// PromQL's increase().
-type Words struct {
-	Failures  []string // why straces did not get onto their process
-	Untraced  []string // why processes were not tried
-	Tables    []string // of the catalogue
-	Evictions []string // what is removed
-	Reasons   []string // … and why
-}
-
 // Metrics are all numbers. Its methods are safe for concurrent use and wait for nothing.
 type Metrics struct {
 	registry *prometheus.Registry
@@ -51,12 +40,13 @@ func (r maker) gauge(name, help string) prometheus.Gauge {
 	return g
 }
 
-// counters makes a counter with one label, and a series for each of the values.
-func (r maker) counters(name, help, label string, values []string) *prometheus.CounterVec {
+// counters makes a counter with one label, and a series for each of the values: one that
+// began with its first event would hide that from PromQL's increase().
+func counters[V ~string](r maker, name, help, label string, values ...V) *prometheus.CounterVec {
 	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
 	r.MustRegister(v)
 	for _, value := range values {
-		v.WithLabelValues(value)
+		v.WithLabelValues(string(value))
 	}
 	return v
 }
@@ -67,8 +57,9 @@ func (r maker) histogram(name, help string, seconds ...float64) prometheus.Histo
 	return h
 }
 
-// New makes the numbers of a daemon of that version, built from that commit.
-func New(version, commit string, w Words) *Metrics {
+// New makes the numbers of a daemon of that version, built from that commit, and of a
+// catalogue with these tables.
+func New(version, commit string, tables []string) *Metrics {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
@@ -82,7 +73,7 @@ func New(version, commit string, w Words) *Metrics {
 	build.WithLabelValues(version, commit, runtime.Version()).Set(1)
 	return &Metrics{
 		registry: registry,
-		packets:  newPackets(r), captures: newCaptures(r, w), traces: newTraces(r), evidence: newEvidence(r, w), daemon: newDaemon(r),
+		packets:  newPackets(r), captures: newCaptures(r), traces: newTraces(r), evidence: newEvidence(r, tables), daemon: newDaemon(r),
 	}
 }
 

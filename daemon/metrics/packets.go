@@ -6,16 +6,6 @@ import (
 	"culprit/internal/event"
 )
 
-// Why packets are lost or no hits.
-const (
-	ByKernel = "kernel" // the netlink buffer was full
-	ByQueue  = "queue"  // nflog.queue was
-	ByRate   = "rate"   // nflog.rate was reached
-
-	IgnoredUnverified = "unverified" // no question in the rule's domain
-	IgnoredForeign    = "foreign"    // of no rule of ours
-)
-
 // packets counts what the firewall logs.
 type packets struct {
 	r        maker
@@ -35,8 +25,8 @@ func newPackets(r maker) packets {
 		r:        r,
 		hits:     hits,
 		repeats:  r.counter("culprit_hit_repeats_total", "Packets that said the same as a hit within a second, and are counted with it."),
-		lost:     r.counters("culprit_packets_lost_total", "Packets that matched a rule and are not kept.", "reason", []string{ByKernel, ByQueue, ByRate}),
-		ignored:  r.counters("culprit_packets_ignored_total", "Packets of our NFLOG group that are no hits.", "reason", []string{IgnoredUnverified, IgnoredForeign}),
+		lost:     counters(r, "culprit_packets_lost_total", "Packets that matched a rule and are not kept.", "reason", event.LossKernel, event.LossQueue, event.LossRate),
+		ignored:  counters(r, "culprit_packets_ignored_total", "Packets of our NFLOG group that are no hits.", "reason", event.LossUnverified, event.LossForeign),
 		overruns: r.counter("culprit_nflog_overruns_total", "Overruns of the netlink buffer that packets come by."),
 	}
 }
@@ -58,10 +48,18 @@ func (p *packets) Hit(rule string, origin event.Grade) {
 // Repeated counts the packets of a hit, of which it had so many in all.
 func (p *packets) Repeated(count int) { p.repeats.Add(float64(count - 1)) }
 
-// Lost and Ignored count packets, by one of the reasons; Overruns those of the buffer.
-func (p *packets) Lost(reason string, n uint64)    { p.lost.WithLabelValues(reason).Add(float64(n)) }
-func (p *packets) Ignored(reason string, n uint64) { p.ignored.WithLabelValues(reason).Add(float64(n)) }
-func (p *packets) Overruns(n uint64)               { p.overruns.Add(float64(n)) }
+// Lost counts what the trigger loses. Other losses have numbers of their own.
+func (p *packets) Lost(d event.LossDetail) {
+	n := float64(d.Count)
+	switch d.Code {
+	case event.LossKernel, event.LossQueue, event.LossRate:
+		p.lost.WithLabelValues(string(d.Code)).Add(n)
+	case event.LossUnverified, event.LossForeign:
+		p.ignored.WithLabelValues(string(d.Code)).Add(n)
+	case event.LossOverruns:
+		p.overruns.Add(n)
+	}
+}
 
 // Waiting has read asked how many packets wait to be looked at. Call it once.
 func (p *packets) Waiting(read func() int) {

@@ -17,7 +17,8 @@ import (
 	"culprit/internal/event"
 )
 
-var some = Words{Failures: []string{"gone"}, Untraced: []string{"level"}, Tables: []string{"hits"}, Evictions: []string{"trace"}, Reasons: []string{"keep"}}
+// some are the tables of a catalogue.
+var some = []string{"hits"}
 
 // serve serves numbers until the test ends or stop is called, which waits for the end.
 func serve(t *testing.T, m *Metrics, loops ...Loop) (address string, stop func()) {
@@ -173,9 +174,9 @@ func TestCounts(t *testing.T) {
 	t.Parallel()
 	m := all()
 	m.Repeated(5)
-	m.Lost(ByRate, 7)
-	m.Ignored(IgnoredForeign, 8)
-	m.Overruns(9)
+	m.Lost(event.LossDetail{Code: event.LossRate, Count: 7})
+	m.Lost(event.LossDetail{Code: event.LossForeign, Count: 8})
+	m.Lost(event.LossDetail{Code: event.LossOverruns, Count: 9})
 	m.Started()
 	m.Running(2, 3)
 	m.Attached(event.FoundGate, 3*time.Millisecond)
@@ -193,7 +194,7 @@ func TestCounts(t *testing.T) {
 	f.Close()
 	m.TraceDropped(13)
 	m.Bounds(100, 10)
-	m.Swept(Sweep{Bytes: 50, Free: 60, Evictions: map[[2]string]int{{"trace", "keep"}: 2}, Expired: map[string]int64{"hits": 3}}, nil)
+	m.Swept(Sweep{Bytes: 50, Free: 60, Evictions: map[Eviction]int{{"trace", event.RemovedKeep}: 2}, Expired: map[string]int64{"hits": 3}}, nil)
 	m.Swept(Sweep{}, io.EOF) // which looked at nothing
 	m.Repaired(1500 * time.Millisecond)
 	m.RepairFailed()

@@ -181,7 +181,10 @@ const (
 type Origin struct {
 	Grade Grade `json:"grade"`
 	// Reason says why the grade is not "socket".
-	Reason string `json:"reason,omitempty"`
+	Reason *Unattributed `json:"reason,omitempty"`
+	// Unlisted says that the user's processes were not looked through for candidates, as
+	// they had been for another packet just before.
+	Unlisted bool `json:"unlisted,omitempty"`
 	// Processes are the candidates; if the grade is "socket", those that hold it
 	// beside the document's "process".
 	Processes []Process `json:"processes,omitempty"`
@@ -211,8 +214,8 @@ type Hit struct {
 type HitDetail struct {
 	Capture *Reference `json:"capture,omitempty"` // which the hit started or joined
 	// NoCapture says why there is none.
-	NoCapture string `json:"no_capture,omitempty"`
-	Origin    Origin `json:"origin"`
+	NoCapture *NoCapture `json:"no_capture,omitempty"`
+	Origin    Origin     `json:"origin"`
 	// Count is how many identical packets came within a second of the first.
 	Count int `json:"count"`
 	// Questions are all of them where the packet asked more than one.
@@ -287,11 +290,11 @@ type CaptureDetail struct {
 	Hits   int     `json:"hits"`
 	Traces int     `json:"traces"` // straces that attached
 	// EndedBecause says why nothing more is traced, once that is so.
-	EndedBecause string `json:"ended_because,omitempty"`
+	EndedBecause *Ended `json:"ended_because,omitempty"`
 	// Missed counts, by reason, the processes that were found and not traced,
 	// and Examples describes the first of them.
-	Missed   map[string]int `json:"missed,omitempty"`
-	Examples []Missed       `json:"missed_examples,omitempty"`
+	Missed   MissedCounts `json:"missed,omitempty"`
+	Examples []Missed     `json:"missed_examples,omitempty"`
 	// Programs counts the processes that were seen under the UID, traced or not.
 	// Unseen counts those that were gone before they could be looked at, and
 	// Unlisted those of Programs that were too many to be listed.
@@ -322,11 +325,13 @@ type Raise struct {
 
 // Missed is a process that was found and not traced.
 type Missed struct {
-	PID         int    `json:"pid"`
-	CommandLine string `json:"command_line,omitempty"`
-	Reason      string `json:"reason"`
-	Detail      string `json:"detail,omitempty"`
+	PID         int      `json:"pid"`
+	CommandLine string   `json:"command_line,omitempty"`
+	Reason      Untraced `json:"reason"`
 }
+
+// MissedCounts counts processes by why they are not traced.
+type MissedCounts map[UntracedCode]int
 
 // Trace is the strace output of one process and its descendants.
 type Trace struct {
@@ -362,12 +367,12 @@ type TraceDetail struct {
 	// FromStart says that the program was held until strace was on it: the trace
 	// begins with its first instruction.
 	FromStart    bool   `json:"from_start"`
-	EndedBecause string `json:"ended_because,omitempty"`
+	EndedBecause *Ended `json:"ended_because,omitempty"`
 	Truncated    bool   `json:"truncated,omitempty"` // the trace reached capture.trace_bytes
 	Lost         int64  `json:"lost,omitempty"`      // bytes of strace output not kept
 	// Removed says why the file is not there any more, if evidence.keep, max_bytes or
 	// min_free wanted that.
-	Removed string `json:"removed,omitempty"`
+	Removed *Removed `json:"removed,omitempty"`
 	// Proofs are the hits whose packets the trace shows being sent.
 	Proofs []ProofDetail `json:"proofs,omitempty"`
 }
@@ -399,7 +404,7 @@ type ProgramDetail struct {
 	// the trace of an ancestor.
 	Trace *Reference `json:"trace,omitempty"`
 	// Reason says why it is not traced.
-	Reason string `json:"reason,omitempty"`
+	Reason *Untraced `json:"reason,omitempty"`
 }
 
 // How a process was found.
@@ -440,27 +445,4 @@ type ProofDetail struct {
 	Syscall  string `json:"syscall"` // sendto, sendmmsg, write, …
 	Line     int64  `json:"line"`    // of the trace file, from 1
 	Offset   int64  `json:"offset"`  // of that line's first byte in the (uncompressed) trace file
-}
-
-// Loss says that something was not seen or not kept.
-type Loss struct {
-	Timestamp time.Time  `json:"@timestamp"`
-	Event     Meta       `json:"event"`
-	Culprit   LossDetail `json:"culprit"`
-}
-
-// LossDetail is what was lost, and how much of it.
-type LossDetail struct {
-	What  string `json:"what"`
-	Count uint64 `json:"count"`
-}
-
-// NewLoss makes the document of a loss that was noticed now.
-func NewLoss(what string, count uint64) Loss {
-	now := time.Now()
-	return Loss{
-		Timestamp: now,
-		Event:     Meta{ID: NewID(), Kind: "event", Action: ActionLoss},
-		Culprit:   LossDetail{What: what, Count: count},
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/testkit"
+	"culprit/internal/words"
 	"culprit/trigger"
 )
 
@@ -35,7 +36,7 @@ func (a *arrivals) Hit(h *event.Hit) {
 	a.hits <- arrival{name, h.Timestamp, time.Now(), h.Culprit.Origin.Grade}
 }
 func (a *arrivals) Repeated(string, int) {}
-func (a *arrivals) Lost(l event.Loss)    { a.lost[l.Culprit.What] += uint64(l.Culprit.Count) }
+func (a *arrivals) Lost(l event.Loss)    { a.lost[words.Loss(l.Culprit)] += uint64(l.Culprit.Count) }
 
 // listen runs the trigger in the namespace until stop is called, which then says
 // what was lost.

@@ -6,6 +6,7 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // maxValue bounds a line of a comment, in bytes, so that a long command line does
@@ -51,8 +52,8 @@ func Comment(h *event.Hit, proof *event.Proof, traceFile string) string {
 		if o.More > 0 {
 			line("candidates", "and %d more", o.More)
 		}
-		if o.Reason != "" {
-			line("process", "not known for sure: %s", o.Reason)
+		if o.Reason != nil {
+			line("process", "not known for sure: %s", words.Unattributed(o))
 		}
 	}
 	if traceFile == "" && proof != nil {

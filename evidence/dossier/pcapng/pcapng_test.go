@@ -256,13 +256,13 @@ func TestComment(t *testing.T) {
 	}{
 		"nobody": {
 			func(h *event.Hit) {
-				h.Culprit.Origin = event.Origin{Grade: event.GradeNone, Reason: "the kernel gave no UID"}
+				h.Culprit.Origin = event.Origin{Grade: event.GradeNone, Reason: &event.Unattributed{Code: event.UnattributedClosed}}
 			}, nil, "",
-			[]string{"user: unknown", "process: not known for sure: the kernel gave no UID"},
+			[]string{"user: unknown", "process: not known for sure: the socket was closed already"},
 		},
 		"candidates": {
 			func(h *event.Hit) {
-				h.Culprit.Origin = event.Origin{Grade: event.GradeCandidates, Reason: "gone", Processes: []event.Process{{PID: 1, Name: "a"}, {PID: 2, Name: "b"}}, More: 3}
+				h.Culprit.Origin = event.Origin{Grade: event.GradeCandidates, Reason: &event.Unattributed{Code: "gone"}, Processes: []event.Process{{PID: 1, Name: "a"}, {PID: 2, Name: "b"}}, More: 3}
 			}, nil, "",
 			[]string{"user: unknown", "candidate: 1 a", "candidate: 2 b", "candidates: and 3 more", "process: not known for sure: gone"},
 		},

@@ -118,8 +118,8 @@ func cron() *Case {
 			Timestamp: at(7.42), Event: event.Meta{ID: "01KAP0Q1W3ZJ5R8M7YB2D4E6FG", End: &end}, Rule: &event.Rule{Name: "badzone"},
 			User: event.User{ID: "4242", Name: "web1"},
 			Culprit: event.CaptureDetail{
-				State: event.StateEnded, Scope: "user", Level: 2, Raised: []event.Raise{{Timestamp: at(72.52), Level: 2}}, Hits: 3, Traces: 5, Programs: 7, Unseen: 1, EndedBecause: "its time was up",
-				Missed: map[string]int{"gone before it could be looked at": 1}, Examples: []event.Missed{{PID: 921, CommandLine: "/usr/sbin/sendmail -t -i", Reason: "gone before it could be looked at"}},
+				State: event.StateEnded, Scope: "user", Level: 2, Raised: []event.Raise{{Timestamp: at(72.52), Level: 2}}, Hits: 3, Traces: 5, Programs: 7, Unseen: 1, EndedBecause: &event.Ended{Code: event.EndedTime},
+				Missed: event.MissedCounts{event.UntracedGone: 1}, Examples: []event.Missed{{PID: 921, CommandLine: "/usr/sbin/sendmail -t -i", Reason: event.Untraced{Code: event.UntracedGone}}},
 			},
 		},
 		Hits: []event.Hit{
@@ -138,10 +138,10 @@ func cron() *Case {
 		},
 		Proofs:   []event.Proof{proofOf("P2", "H2", "T4", 67.5101, 902, 1498), proofOf("P3", "H3", "T4", 72.5149, 902, 1505)},
 		Unproven: map[string]string{"H1": "strace was on the process only 2 ms after the packet"},
-		Losses:   []event.Loss{{Timestamp: at(52), Culprit: event.LossDetail{What: "packets: the netlink socket's buffer was full", Count: 12}}},
+		Losses:   []event.Loss{{Timestamp: at(52), Culprit: event.LossDetail{Code: event.LossKernel, Count: 12}}},
 	}
-	c.Programs[0].Culprit.Reason = "its straces were used up"
-	c.Programs[6].Culprit.Reason = "gone before it could be looked at"
+	c.Programs[0].Culprit.Reason = &event.Untraced{Code: event.UntracedLevel}
+	c.Programs[6].Culprit.Reason = &event.Untraced{Code: event.UntracedGone}
 	send := `sendto(4<UDP:[127.0.0.1:%d->127.0.0.1:53]>, "\231\360\1\0\0\1\0\0\0\0\0\0\4x7f3\7badzone\4test\0\0\1\0\1", 35, MSG_NOSIGNAL, NULL, 0) = 35 <0.000085>`
 	stamp := func(s float64, call string) string {
 		return fmt.Sprintf("902   %.6f %s", float64(at(s).UnixMicro())/1e6, call)

@@ -16,7 +16,7 @@ type life struct {
 	traced  bool
 	trace   *event.Trace // its own, nil if it has none in the report
 	foundBy string
-	reason  string // why it is not traced
+	reason  *event.Untraced // why it is not traced
 	exit    *int
 	proof   int // number of the first proof against it, 0: none
 }

@@ -8,6 +8,7 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // missing tells of everything that was not seen, not traced, not kept or not proven,
@@ -21,7 +22,7 @@ func (x *index) missing() []string {
 	}
 	c := &x.Capture.Culprit
 	for _, why := range byCount(c.Missed) {
-		tell(c.Missed[why], "%s not traced: %s%s", text.Plural(c.Missed[why], "process"), clip(why, maxCommand), x.example(why))
+		tell(c.Missed[why], "%s not traced: %s%s", text.Plural(c.Missed[why], "process"), clip(words.Missed(c, why), maxCommand), x.example(why))
 	}
 	tell(c.Unseen, "%s ended before anybody could look", text.Plural(c.Unseen, "process"))
 	tell(c.Unlisted, "%s only counted: the capture had too many to list", text.Plural(c.Unlisted, "process"))
@@ -31,7 +32,7 @@ func (x *index) missing() []string {
 
 	losses := map[string]int{}
 	for i := range x.Losses {
-		losses[x.Losses[i].Culprit.What] += int(x.Losses[i].Culprit.Count)
+		losses[words.Loss(x.Losses[i].Culprit)] += int(x.Losses[i].Culprit.Count)
 	}
 	for i, what := range byCount(losses) {
 		if i == maxRows {
@@ -59,7 +60,7 @@ func (x *index) missing() []string {
 	for i := range x.Hits {
 		h := &x.Hits[i]
 		if x.sure(h) < probable {
-			reasons[cmp.Or(x.Unproven[h.Event.ID], h.Culprit.NoCapture, "it was not asked why")]++
+			reasons[cmp.Or(x.Unproven[h.Event.ID], words.NoCapture(h.Culprit.NoCapture), "it was not asked why")]++
 		}
 	}
 	for i, why := range byCount(reasons) {
@@ -77,12 +78,12 @@ func (x *index) missing() []string {
 }
 
 // example describes a process that was not traced for this reason.
-func (x *index) example(why string) string {
+func (x *index) example(code event.UntracedCode) string {
 	for _, m := range x.Capture.Culprit.Examples {
-		if m.Reason == why {
+		if m.Reason.Code == code {
 			detail := ""
-			if m.Detail != "" {
-				detail = ", " + clip(m.Detail, maxLabel)
+			if m.Reason.Detail != "" {
+				detail = ", " + clip(m.Reason.Detail, maxLabel)
 			}
 			return fmt.Sprintf(" (such as %d %s%s)", m.PID, clip(m.CommandLine, maxLabel), detail)
 		}
@@ -91,12 +92,12 @@ func (x *index) example(why string) string {
 }
 
 func lost(l *event.Loss) string {
-	return fmt.Sprintf("%d %s", l.Culprit.Count, clip(l.Culprit.What, maxLabel))
+	return fmt.Sprintf("%d %s", l.Culprit.Count, clip(words.Loss(l.Culprit), maxLabel))
 }
 
 // byCount sorts keys by their number, the greatest first.
-func byCount(m map[string]int) []string {
-	return slices.SortedFunc(maps.Keys(m), func(a, b string) int {
+func byCount[K ~string](m map[K]int) []K {
+	return slices.SortedFunc(maps.Keys(m), func(a, b K) int {
 		return cmp.Or(cmp.Compare(m[b], m[a]), cmp.Compare(a, b))
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // page is what is told. All strings of it are safe to print on a terminal, those of
@@ -148,8 +149,8 @@ func (x *index) facts() []fact {
 		add("Processes seen", "%d", d.Programs)
 	}
 	state := text.Escape(d.State)
-	if d.EndedBecause != "" {
-		state += ": " + clip(d.EndedBecause, maxCommand)
+	if d.EndedBecause != nil {
+		state += ": " + clip(words.CaptureEnded(d.EndedBecause), maxCommand)
 	}
 	add("Capture", "%s", state)
 	if c.Event.End != nil {
@@ -229,7 +230,7 @@ func (x *index) packet(h *event.Hit, shown map[int]bool) packet {
 			r.From += fmt.Sprintf(" or one of %d others", n)
 		}
 	default:
-		r.From = clip(h.Culprit.Origin.Reason, maxCommand)
+		r.From = clip(words.Unattributed(&h.Culprit.Origin), maxCommand)
 	}
 	return r
 }

@@ -75,14 +75,14 @@ func TestSummary(t *testing.T) {
 			c.Proofs = nil
 			for i := range c.Hits {
 				h := &c.Hits[i]
-				h.Culprit.Origin = event.Origin{Grade: event.GradeCandidates, Reason: "its socket was closed", Processes: []event.Process{*h.Process}}
+				h.Culprit.Origin = event.Origin{Grade: event.GradeCandidates, Reason: &event.Unattributed{Code: event.UnattributedClosed}, Processes: []event.Process{*h.Process}}
 				h.Process = nil
 			}
-		}, []string{"not known: its socket was closed. It may have been", "a guess: `php"}, "Most likely"},
+		}, []string{"not known: the socket was closed already. It may have been", "a guess: `php"}, "Most likely"},
 		"nobody": {func(c *Case) {
 			c.Proofs = nil
 			for i := range c.Hits {
-				c.Hits[i].Culprit.Origin, c.Hits[i].Process = event.Origin{Grade: event.GradeNone, Reason: "no UID"}, nil
+				c.Hits[i].Culprit.Origin, c.Hits[i].Process = event.Origin{Grade: event.GradeNone, Reason: &event.Unattributed{Code: "no UID"}}, nil
 			}
 		}, []string{"Which program it was is not known: no UID."}, "may have been"},
 		"some unknown": {func(c *Case) { c.Hits[0].Process = nil }, []string{"For 1 packet of 3 no program is known."}, ""},
@@ -182,7 +182,7 @@ func poisoned() *Case {
 	for i := range c.Proofs {
 		c.Proofs[i].Event.ID, c.Proofs[i].Culprit.Hit, c.Proofs[i].Culprit.Trace = clean.Proofs[i].Event.ID, clean.Proofs[i].Culprit.Hit, clean.Proofs[i].Culprit.Trace
 	}
-	c.Capture.Culprit.Missed = map[string]int{s: 2}
+	c.Capture.Culprit.Missed = event.MissedCounts{event.UntracedCode(s): 2}
 	c.Unproven["H1"] = s
 	return c
 }

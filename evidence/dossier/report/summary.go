@@ -8,6 +8,7 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // piece is a part of a sentence. Code is what a machine or an adversary wrote.
@@ -184,7 +185,7 @@ func (x *index) nobody() sentence {
 	candidates := map[string]int{}
 	for i := range x.Hits {
 		o := &x.Hits[i].Culprit.Origin
-		reason = cmp.Or(reason, o.Reason, x.Unproven[x.Hits[i].Event.ID])
+		reason = cmp.Or(reason, words.Unattributed(o), x.Unproven[x.Hits[i].Event.ID])
 		for j := range o.Processes {
 			candidates[command(&o.Processes[j])]++
 		}

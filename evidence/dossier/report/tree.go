@@ -9,6 +9,7 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // node is a process of the tree.
@@ -168,8 +169,8 @@ func (n *node) describe() {
 		}
 	case l.traced:
 		d = append(d, "in an ancestor's trace")
-	case l.reason != "":
-		d = append(d, "not traced: "+clip(l.reason, maxLabel))
+	case l.reason != nil:
+		d = append(d, "not traced: "+clip(words.Untraced(*l.reason), maxLabel))
 	default:
 		d = append(d, "not traced")
 	}

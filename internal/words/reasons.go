@@ -1,0 +1,197 @@
+// Package words says in English what package event records as codes. Whoever prints it
+// escapes it: details come from others.
+package words
+
+import (
+	"slices"
+	"strconv"
+
+	"culprit/internal/event"
+	"culprit/internal/text"
+)
+
+// with puts a detail behind what it belongs to.
+func with(what, detail string) string {
+	if detail == "" {
+		return what
+	}
+	return what + ": " + detail
+}
+
+// say returns the words of a code with its detail.
+func say[C ~string](words map[C]string, r event.Reason[C]) string {
+	what, known := words[r.Code]
+	switch {
+	case r.Code == event.Unknown: // a sentence already, of an older culprit
+		return r.Detail
+	case !known: // of a newer one
+		what = string(r.Code)
+	}
+	return with(what, r.Detail)
+}
+
+// Untraced says why a process was not traced.
+func Untraced(r event.Untraced) string {
+	if r.Detail == "" {
+		return say(untraced, r)
+	}
+	switch r.Code {
+	case event.UntracedLevel:
+		return "level " + r.Detail + " processes"
+	case event.UntracedConcurrent:
+		return "capture.concurrent allows " + r.Detail + " straces at once"
+	case event.UntracedNeverExecutables:
+		return "guard.never_executables names " + r.Detail
+	case event.UntracedForeign:
+		return "traced by " + r.Detail + " already"
+	case event.UntracedEnded, event.UntracedStopped:
+		r.Detail = CaptureEnded(&event.Ended{Code: event.EndedCode(r.Detail)})
+	}
+	return say(untraced, r)
+}
+
+var untraced = map[event.UntracedCode]string{
+	event.UntracedLevel:            "the level allows no more processes",
+	event.UntracedConcurrent:       "no strace was free, see capture.concurrent",
+	event.UntracedEnded:            "the capture took no more",
+	event.UntracedGone:             "gone before strace was on it",
+	event.UntracedInit:             "PID 1 is never traced",
+	event.UntracedKernelThread:     "a kernel thread",
+	event.UntracedOurs:             "culprit itself, or a child of it",
+	event.UntracedNeverUsers:       "guard.never_users names the user",
+	event.UntracedNeverExecutables: "guard.never_executables names the program",
+	event.UntracedForeign:          "traced by another process already",
+	event.UntracedRefused:          "refused: it was just ending, or is traced by somebody else, or a security module forbids it",
+	event.UntracedNoFile:           "no trace file",
+	event.UntracedNotStarted:       "strace could not be started",
+	event.UntracedStopped:          "strace was stopped before it was on the process",
+	event.UntracedSilent:           "strace ended without a word",
+	event.UntracedOther:            "strace could not attach",
+}
+
+// CaptureEnded says why a capture ended, or "" while it runs.
+func CaptureEnded(r *event.Ended) string {
+	switch {
+	case r == nil:
+		return ""
+	case r.Code == event.EndedProcesses && r.Detail != "":
+		if n, err := strconv.Atoi(r.Detail); err == nil && n != 1 {
+			return "its " + text.Plural(n, "process") + " were used up"
+		}
+		return "its one process was used up"
+	}
+	return say(ended, *r)
+}
+
+// TraceEnded says why a trace ended, or "" while it runs.
+func TraceEnded(r *event.Ended) string {
+	switch {
+	case r == nil:
+		return ""
+	case r.Code == event.EndedExited:
+		return "the process ended with status " + r.Detail
+	case r.Code == event.EndedStraceKilled:
+		return "strace was killed (" + r.Detail + ")"
+	case r.Code == event.EndedOtherGuard:
+		return "detached: " + Untraced(event.Untraced{Code: event.UntracedCode(r.Detail)})
+	case r.Code == event.EndedNeverExecutables:
+		return "detached: " + Untraced(event.Untraced{Code: event.UntracedNeverExecutables, Detail: r.Detail})
+	case detached[r.Code]:
+		return "detached: " + CaptureEnded(r)
+	}
+	return CaptureEnded(r)
+}
+
+// detached are the codes of traces whose process lives on.
+var detached = map[event.EndedCode]bool{
+	event.EndedTime: true, event.EndedProcesses: true, event.EndedStopped: true, event.EndedTraceBytes: true,
+	event.EndedNeverUsers: true, event.EndedNewProcess: true, event.EndedStraceStopped: true,
+}
+
+var ended = map[event.EndedCode]string{
+	event.EndedTime:          "its time was up",
+	event.EndedProcesses:     "its processes were used up",
+	event.EndedStopped:       "culprit was stopped",
+	event.EndedKilled:        "culprit was killed",
+	event.EndedTraceBytes:    "capture.trace_bytes was reached",
+	event.EndedNeverUsers:    untraced[event.UntracedNeverUsers],
+	event.EndedNewProcess:    "another process has its PID now",
+	event.EndedNotWritten:    "the trace file could not be written",
+	event.EndedStraceStopped: "strace was stopped by a signal, and then killed so that the process goes on",
+	event.EndedStrace:        "strace ended",
+	event.EndedDamaged:       "its catalogue was damaged",
+}
+
+// NoCapture says why a hit has no capture.
+func NoCapture(r *event.NoCapture) string {
+	if r == nil {
+		return ""
+	}
+	switch r.Code {
+	case event.NoCaptureTooMany:
+		return r.Detail + " captures were running, which is as many as there can be"
+	case event.NoCaptureForwarded:
+		return "sent by a local resolver, " + r.Detail + ", for the program of another hit"
+	case event.NoCaptureResolver:
+		return "sent by a local resolver, " + r.Detail + "; of the program that asked it no packet was seen: it may ask through a UNIX socket (nss-resolve, nscd)"
+	}
+	return say(noCapture, *r)
+}
+
+var noCapture = map[event.NoCaptureCode]string{
+	event.NoCaptureStopping:   "culprit is stopping",
+	event.NoCaptureNoUID:      "the kernel gave no UID",
+	event.NoCaptureNeverUsers: untraced[event.UntracedNeverUsers],
+	event.NoCaptureNoProcess:  "only the process itself would be captured, and it is not known, or not to be traced",
+}
+
+// Unattributed says why the sender of a packet is not known for sure.
+func Unattributed(o *event.Origin) string {
+	r := o.Reason
+	if r == nil {
+		return ""
+	}
+	what := ""
+	switch r.Code {
+	case event.UnattributedNobody:
+		what = "nobody holds the socket any more (inode " + r.Detail + ")"
+	case event.UnattributedHolder:
+		what = "the packet's socket was held by process " + r.Detail
+	default:
+		what = say(unattributed, *r)
+	}
+	if o.Unlisted {
+		what += "; the user's other processes were listed for another packet just before"
+	}
+	return what
+}
+
+var unattributed = map[event.UnattributedCode]string{
+	event.UnattributedFlood:    "not searched for: too many packets at once",
+	event.UnattributedProtocol: "not UDP or TCP",
+	event.UnattributedFragment: "a fragment without ports",
+	event.UnattributedClosed:   "the socket was closed already",
+	event.UnattributedFailed:   "the kernel could not be asked for the socket",
+}
+
+// Removed says why a file of the evidence was removed.
+func Removed(r event.Removed) string { return say(removed, r) }
+
+var removed = map[event.RemovedCode]string{
+	event.RemovedKeep:     "it was older than evidence.keep",
+	event.RemovedMaxBytes: "the evidence was larger than evidence.max_bytes",
+	event.RemovedMinFree:  "less than evidence.min_free was free on the disk",
+}
+
+// Missed says why the processes of a capture were not traced that are counted under a
+// code: with a detail, if all that are described have the same.
+func Missed(d *event.CaptureDetail, code event.UntracedCode) string {
+	why := event.Untraced{Code: code}
+	for i, m := range slices.DeleteFunc(slices.Clone(d.Examples), func(m event.Missed) bool { return m.Reason.Code != code }) {
+		if i > 0 && m.Reason != why {
+			return Untraced(event.Untraced{Code: code})
+		}
+		why = m.Reason
+	}
+	return Untraced(why)
+}

@@ -1,0 +1,63 @@
+package words
+
+import (
+	"strings"
+	"testing"
+
+	"culprit/internal/event"
+)
+
+// Every code has words of its own, and what is not a code is said as it is.
+func TestReasons(t *testing.T) {
+	t.Parallel()
+	for _, code := range append(event.NotTriedCodes(), event.NotAttachedCodes()...) {
+		plain, detailed := Untraced(event.Untraced{Code: code}), Untraced(event.Untraced{Code: code, Detail: "X"})
+		if plain == "" || strings.HasSuffix(plain, ":") || plain == string(code) || !strings.Contains(detailed, "X") {
+			t.Errorf("%s: %q, %q", code, plain, detailed)
+		}
+	}
+	for _, code := range event.RemovedCodes() {
+		if Removed(event.Removed{Code: code}) == string(code) {
+			t.Errorf("no words for %s", code)
+		}
+	}
+	for got, want := range map[string]string{
+		Untraced(event.Untraced{Code: event.UntracedLevel, Detail: "1 allows 5"}):        "level 1 allows 5 processes",
+		Untraced(event.Untraced{Code: event.UntracedForeign, Detail: "process 7 (gdb)"}): "traced by process 7 (gdb) already",
+		Untraced(event.Untraced{Code: event.UntracedEnded, Detail: "time"}):              "the capture took no more: its time was up",
+		Untraced(event.Untraced{Code: event.Unknown, Detail: "of an old culprit"}):       "of an old culprit",
+		Untraced(event.Untraced{Code: "from_the_future", Detail: "x"}):                   "from_the_future: x",
+		CaptureEnded(nil): "",
+		CaptureEnded(&event.Ended{Code: event.EndedProcesses, Detail: "1"}):        "its one process was used up",
+		TraceEnded(&event.Ended{Code: event.EndedProcesses, Detail: "5"}):          "detached: its 5 processes were used up",
+		TraceEnded(&event.Ended{Code: event.EndedExited, Detail: "3"}):             "the process ended with status 3",
+		TraceEnded(&event.Ended{Code: event.EndedOtherGuard, Detail: "pid_1"}):     "detached: PID 1 is never traced",
+		TraceEnded(&event.Ended{Code: event.EndedKilled}):                          "culprit was killed",
+		TraceEnded(&event.Ended{Code: event.EndedNotWritten, Detail: "disk full"}): "the trace file could not be written: disk full",
+		NoCapture(nil): "",
+		NoCapture(&event.NoCapture{Code: event.NoCaptureForwarded, Detail: "unbound"}):                        "sent by a local resolver, unbound, for the program of another hit",
+		Loss(event.LossDetail{Code: event.LossOldRows, Detail: "hits"}):                                       "hits removed from the catalogue: older than evidence.keep",
+		Loss(event.LossDetail{Code: event.LossTraceFiles, Detail: "keep"}):                                    "trace files removed: it was older than evidence.keep",
+		Unattributed(&event.Origin{Reason: &event.Unattributed{Code: "nobody", Detail: "9"}, Unlisted: true}): "nobody holds the socket any more (inode 9); the user's other processes were listed for another packet just before",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// The reason of a group has a detail only if it is that of all.
+func TestMissed(t *testing.T) {
+	t.Parallel()
+	d := &event.CaptureDetail{Examples: []event.Missed{
+		{Reason: event.Untraced{Code: event.UntracedConcurrent, Detail: "2"}}, {Reason: event.Untraced{Code: event.UntracedForeign, Detail: "process 7 (gdb)"}},
+		{Reason: event.Untraced{Code: event.UntracedConcurrent, Detail: "2"}}, {Reason: event.Untraced{Code: event.UntracedForeign, Detail: "process 8 (gdb)"}},
+	}}
+	for code, want := range map[event.UntracedCode]string{
+		event.UntracedConcurrent: "capture.concurrent allows 2 straces at once", event.UntracedForeign: "traced by another process already", event.UntracedGone: "gone before strace was on it",
+	} {
+		if got := Missed(d, code); got != want {
+			t.Errorf("%s: %q, want %q", code, got, want)
+		}
+	}
+}
