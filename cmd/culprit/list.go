@@ -244,20 +244,9 @@ func newHits() *cobra.Command {
 			return []string{
 				text.Time(h.Timestamp), h.Event.ID, h.Rule.Name, h.User.String(),
 				fmt.Sprintf("%s %s > %s", h.Network.Transport, h.Source, h.Destination), h.Asks(),
-				shortOrigin(h), shortProof(h.Culprit.Proof), strconv.Itoa(h.Culprit.Count), capture,
+				clip(words.Sender(h)), shortProof(h.Culprit.Proof), strconv.Itoa(h.Culprit.Count), capture,
 			}
 		})
-}
-
-// shortOrigin names the origin in one cell of a table.
-func shortOrigin(h *event.Hit) string {
-	switch {
-	case h.Process != nil:
-		return clip(h.Process.String())
-	case h.Culprit.Origin.Grade == event.GradeCandidates:
-		return text.Plural(len(h.Culprit.Origin.Processes)+h.Culprit.Origin.More, "candidate")
-	}
-	return "unknown"
 }
 
 // shortProof says where the proof is.

@@ -94,19 +94,7 @@ func (s shower) hit(h *event.Hit) error {
 		return err
 	}
 	o := &h.Culprit.Origin
-	switch o.Grade {
-	case event.GradeProof:
-		s.line("origin", "proof: this process sent the packet")
-		if o.Reason != nil {
-			s.line("", "but %s:", words.Unattributed(o))
-		}
-	case event.GradeSocket:
-		s.line("origin", "socket: this process held the packet's socket")
-	case event.GradeCandidates:
-		s.line("origin", "candidates: a guess, because %s; processes of the user at that moment:", words.Unattributed(o))
-	default:
-		s.line("origin", "none: %s", words.Unattributed(o))
-	}
+	s.line("origin", "%s", words.Grade(o))
 	if h.Process != nil {
 		s.process(h.Process)
 	}
@@ -336,7 +324,7 @@ func (s shower) capture(c *event.Capture) error {
 			s.title("%s", title)
 			title = ""
 		}
-		s.line(h.Event.ID, "%s %s, %s", text.Time(h.Timestamp), h.Asks(), shortOrigin(&h))
+		s.line(h.Event.ID, "%s %s, %s", text.Time(h.Timestamp), h.Asks(), clip(words.Sender(&h)))
 	}
 	return s.traces("traces", evidence.Filter{Capture: c.Event.ID}, func(*event.Trace) bool { return true })
 }

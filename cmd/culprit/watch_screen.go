@@ -66,7 +66,7 @@ func frame(v *view, now time.Time, width, height int) []row {
 			}
 		}
 		return []string{
-			shortTime(h.Timestamp, now), shortID(h.Event.ID), h.User.String(), fit(text.Escape(h.Asks()), max(12, width/3)), proof, shortOrigin(&h),
+			shortTime(h.Timestamp, now), shortID(h.Event.ID), h.User.String(), fit(text.Escape(h.Asks()), max(12, width/3)), proof, clip(words.Sender(&h)),
 		}
 	})...)
 	rows = append(rows, table("TIME\tLOST\tWHAT", latest(v.losses, losses), func(l event.Loss) []string {

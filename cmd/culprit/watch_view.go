@@ -260,7 +260,7 @@ func hitLine(h *event.Hit) string {
 		capture = "capture " + h.Culprit.Capture.ID
 	}
 	return fmt.Sprintf("%s rule %s, user %s, %s %s > %s asks %s, from %s, %s", h.Event.ID, h.Rule.Name, h.User,
-		h.Network.Transport, h.Source, h.Destination, h.Asks(), shortOrigin(h), capture)
+		h.Network.Transport, h.Source, h.Destination, h.Asks(), clip(words.Sender(h)), capture)
 }
 
 func proofLine(p *event.Proof) string {

@@ -33,11 +33,7 @@ func Comment(h *event.Hit, proof *event.Proof, traceFile string) string {
 	line("user", "%s", h.User.String())
 	o := &h.Culprit.Origin
 	for i, p := range h.Senders() {
-		how := "it held the packet's socket"
-		if i == 0 && o.Grade == event.GradeProof {
-			how = "it sent the packet"
-		}
-		line("process", "%s (%s)", &p, how)
+		line("process", "%s (%s)", &p, words.Role(o, i))
 		for _, parent := range p.Ancestry() {
 			line("started by", "%s", parent)
 		}
