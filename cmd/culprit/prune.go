@@ -14,7 +14,9 @@ import (
 	"culprit/daemon"
 	"culprit/evidence"
 	"culprit/internal/config"
+	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 func newPrune() *cobra.Command {
@@ -88,7 +90,7 @@ func printPruned(w io.Writer, e config.Evidence, r evidence.Report, dryRun bool)
 		if v.Proven {
 			proven = "a proof, "
 		}
-		fmt.Fprintf(w, "%s %sremoved: %s%s: %s\n", text.Escape(filepath.Join(e.Dir, v.Name)), would, proven, text.Size(v.Size), v.Why)
+		fmt.Fprintf(w, "%s %sremoved: %s%s: %s\n", text.Escape(filepath.Join(e.Dir, v.Name)), would, proven, text.Size(v.Size), words.Removed(event.Removed{Code: v.Why}))
 		freed += v.Size
 	}
 	for _, table := range slices.Sorted(maps.Keys(r.Expired)) {
