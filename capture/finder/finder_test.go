@@ -1,0 +1,131 @@
+package finder
+
+import (
+	"context"
+	"log/slog"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"culprit/internal/event"
+	"culprit/internal/proc"
+	"culprit/internal/testkit"
+)
+
+// permissive is a guard that forbids nothing.
+type permissive struct{}
+
+func (permissive) ForbidsUser(uint32) bool                                { return false }
+func (permissive) Forbids(proc.Stat, proc.Status, string) *event.Untraced { return nil }
+func (permissive) TracedBy(proc.Status) (who *event.Untraced, ours bool)  { return nil, false }
+
+// notes is an Output that passes on what a test waits for.
+type notes struct {
+	found   chan Process
+	exited  chan Exit
+	scanned chan Scan
+}
+
+func (n notes) Found(p Process)               { n.found <- p }
+func (n notes) Exited(e Exit)                 { n.exited <- e }
+func (n notes) Unseen(uint32)                 {}
+func (n notes) Forbidden(int, event.Untraced) {}
+func (n notes) Scanned(s Scan)                { n.scanned <- s }
+
+// next returns the next message that is wanted, and drops those before it.
+func next[T any](t *testing.T, what string, from <-chan T, wanted func(T) bool) T {
+	t.Helper()
+	timeout := time.After(30 * time.Second)
+	for {
+		select {
+		case m := <-from:
+			if wanted(m) {
+				return m
+			}
+		case <-timeout:
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+// A process of a watched user is found whether it was there before or comes later, and
+// its end is told: by the proc connector, and without one by polling.
+func TestFinder(t *testing.T) {
+	testkit.Root(t)
+	for _, tt := range []struct {
+		name string
+		uid  uint32
+		poll bool
+		late string // how the later one is found
+	}{
+		{"connector", 64331, false, event.FoundExec},
+		{"polling", 64332, true, event.FoundPoll},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out := notes{make(chan Process, 1000), make(chan Exit, 1000), make(chan Scan, 1000)}
+			f := New(proc.Default, func() Guard { return permissive{} }, slog.New(slog.DiscardHandler), out)
+			if tt.poll {
+				f.Poll()
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				f.Run(ctx)
+			}()
+			defer func() { cancel(); <-done }()
+
+			early := sleep(t, tt.uid)
+			f.Watch(map[uint32]Watch{tt.uid: {}})
+			isSleep := func(pid int) func(Process) bool {
+				return func(p Process) bool { return p.ID.PID == pid && p.Program.Name == "sleep" }
+			}
+			p := next(t, "the process that was there", out.found, isSleep(early))
+			if p.UID != tt.uid || p.How != event.FoundScan || p.Program.CommandLine != "sleep 60" || p.Tracer.PID != 0 || p.Forbidden != nil {
+				t.Errorf("found %+v", p)
+			}
+			next(t, "the end of the scan", out.scanned, func(s Scan) bool { return s.Alive[early] })
+			late := sleep(t, tt.uid)
+			if p = next(t, "the process that comes", out.found, isSleep(late)); p.How != tt.late {
+				t.Errorf("found by %s, want %s", p.How, tt.late)
+			}
+			syscall.Kill(late, syscall.SIGKILL)
+			if tt.poll {
+				next(t, "its absence", out.scanned, func(s Scan) bool { return !s.Alive[late] })
+			} else if e := next(t, "its end", out.exited, func(e Exit) bool { return e.PID == late }); e.Code != 137 {
+				t.Errorf("its exit status is %d", e.Code)
+			}
+		})
+	}
+}
+
+// sleep starts a program of a user, which ends with the test.
+func sleep(t *testing.T, uid uint32) (pid int) {
+	t.Helper()
+	cmd := exec.Command("setpriv", "--reuid", strconv.Itoa(int(uid)), "--clear-groups", "sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	go cmd.Wait()
+	return cmd.Process.Pid
+}
+
+// A process that is just ending has lost its command line: the known one stays.
+func TestUpdate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ known, is, want event.Process }{
+		{event.Process{}, event.Process{Name: "a", Executable: "/a", CommandLine: "a b"}, event.Process{Name: "a", Executable: "/a", CommandLine: "a b"}},
+		{event.Process{Name: "a", Executable: "/a", CommandLine: "a b"}, event.Process{Name: "a", Executable: "/a"}, event.Process{Name: "a", Executable: "/a", CommandLine: "a b"}},
+		{event.Process{Name: "a", Executable: "/a", CommandLine: "a b"}, event.Process{Name: "a", Executable: "/a", CommandLine: "/a"}, event.Process{Name: "a", Executable: "/a", CommandLine: "a b"}},
+		{event.Process{Name: "a", Executable: "/a", CommandLine: "a b"}, event.Process{Name: "c", Executable: "/c", CommandLine: "/c"}, event.Process{Name: "c", Executable: "/c", CommandLine: "/c"}},
+	} {
+		doc := tt.known
+		Program{tt.is.Name, tt.is.Executable, tt.is.CommandLine}.Update(&doc)
+		if doc.Name != tt.want.Name || doc.Executable != tt.want.Executable || doc.CommandLine != tt.want.CommandLine {
+			t.Errorf("%+v, then %+v: %+v", tt.known, tt.is, doc)
+		}
+	}
+}
