@@ -51,7 +51,7 @@ func writeHeader(w io.Writer, t *tracer) {
 
 // writeFooter closes a trace file: why the trace ended, what it lacks, how the
 // process ended. It may stand behind a line that was cut.
-func writeFooter(w *counter, end *traceEnded) {
+func writeFooter(w *counter, end *ending) {
 	if w.last != '\n' {
 		fmt.Fprintln(w)
 	}

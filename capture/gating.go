@@ -18,8 +18,9 @@ import (
 	"culprit/internal/proc"
 )
 
-// theGate is the gate as the controller sees it: a [gate.Keeper], or none.
-type theGate interface {
+// keeper is the gate as the controller sees it: a [gate.Keeper], or none. Watch and Go
+// never wait.
+type keeper interface {
 	Watch(uids []uint32)
 	Go(number uint64)
 	Run(context.Context, gate.Output)
@@ -32,8 +33,8 @@ func (noGate) Watch([]uint32)                         {}
 func (noGate) Go(uint64)                              {}
 func (noGate) Run(ctx context.Context, _ gate.Output) { <-ctx.Done() }
 
-// newGate makes the gate, which is never asked about the programs.
-func newGate(c config.Capture, programs []string, k *Controller) theGate {
+// newKeeper makes the gate, which is never asked about the programs.
+func newKeeper(c config.Capture, programs []string, log *slog.Logger) keeper {
 	if c.Gate == config.GateOff {
 		return noGate{}
 	}
@@ -41,7 +42,7 @@ func newGate(c config.Capture, programs []string, k *Controller) theGate {
 	for _, path := range programs {
 		files, err := gate.Exempt(path)
 		if err != nil {
-			k.log.Warn("no gate: programs are traced from shortly after their start", "error", err)
+			log.Warn("no gate: programs are traced from shortly after their start", "error", err)
 			return noGate{}
 		}
 		exempt = append(exempt, files...)
@@ -55,29 +56,51 @@ func newGate(c config.Capture, programs []string, k *Controller) theGate {
 // gateDown tells the controller that the gate failed.
 type gateDown struct{ err error }
 
+// handle notes that programs were started unseen by the gate. The finder looks for
+// them.
+func (m gateDown) handle(c *Controller) {
+	c.log.Error("the gate failed: until it is back, programs are traced from shortly after their start", "error", m.err)
+	for _, cam := range c.campaigns {
+		cam.doc.Culprit.GateFailures++
+		cam.dirty = true
+		cam.search.scans++
+	}
+	c.watch()
+}
+
 // gateUnheld tells the controller of programs that the gate did not hold though it
 // should have.
 type gateUnheld struct{ count int }
 
-func (m gateUnheld) handle(k *Controller) {
-	for _, c := range k.captures {
-		if c.isGated {
-			c.doc.Culprit.Unheld += m.count
-			c.dirty = true
+func (m gateUnheld) handle(c *Controller) {
+	for _, cam := range c.campaigns {
+		if cam.gated {
+			cam.doc.Culprit.Unheld += m.count
+			cam.dirty = true
 		}
 	}
 }
 
-// gateOutput passes on what the gate tells. The keeper's goroutine calls it.
+// gateOutput passes on what the gate tells. Its methods are called on the goroutine of the
+// keeper.
 type gateOutput struct {
-	*Controller
-	last    *gate.Counts
-	reading *atomic.Bool // the memory of a process
+	send  func(message)
+	guard func() finder.Guard // the one in force
+	meter Meter
+	log   *slog.Logger
+	fs    proc.FS
+
+	last    gate.Counts
+	reading atomic.Bool // the memory of a process
+}
+
+func (c *Controller) gateOutput() *gateOutput {
+	return &gateOutput{send: c.send, guard: c.guardInForce, meter: c.meter, log: c.log, fs: c.fs}
 }
 
 // Held passes a held process to the controller, which lets it go in the end. What it
 // is about to become counts, not what it still is.
-func (o gateOutput) Held(h gate.Held) {
+func (o *gateOutput) Held(h gate.Held) {
 	f := found{hold: h.Number, Process: finder.Process{
 		ID: h.ID, UID: h.UID, How: event.FoundGate, At: h.Began(),
 		Program: finder.Program{Name: filepath.Base(h.Path), Executable: h.Path, CommandLine: h.Path}, // at least
@@ -85,7 +108,7 @@ func (o gateOutput) Held(h gate.Held) {
 	}}
 	defer func() { o.send(f) }()
 	if h.Number == 0 { // it is traced
-		f.Forbidden, f.Tracer.Ours = o.guard.Load().TracedBy(proc.Status{TracerPID: h.Tracer})
+		f.Forbidden, f.Tracer.Ours = o.guard().TracedBy(proc.Status{TracerPID: h.Tracer})
 		if f.Tracer.Ours = f.Tracer.Ours || f.Forbidden == nil; f.Tracer.Ours { // a tracer that is gone was ours, most likely
 			f.Forbidden = nil
 		}
@@ -102,13 +125,13 @@ func (o gateOutput) Held(h gate.Held) {
 	}
 	f.Parent = finder.Parent(o.fs, st.PPID)
 	// Of a watched UID, so not root's.
-	f.Forbidden = cmp.Or(o.guard.Load().Forbids(st, proc.Status{UID: proc.IDs{Real: h.UID}}, h.Path), f.Forbidden)
+	f.Forbidden = cmp.Or(o.guard().Forbids(st, proc.Status{UID: proc.IDs{Real: h.UID}}, h.Path), f.Forbidden)
 }
 
 // execArgs reads the arguments of an execve from the memory of its process. That can
 // be a file of a server of the user's (FUSE), which may never answer: who waits here
 // does not ping the gate.
-func (o gateOutput) execArgs(pid int) ([]string, error) {
+func (o *gateOutput) execArgs(pid int) ([]string, error) {
 	type result struct {
 		args []string
 		err  error
@@ -132,14 +155,14 @@ func (o gateOutput) execArgs(pid int) ([]string, error) {
 }
 
 // Down tells the controller that the gate failed.
-func (o gateOutput) Down(err error) {
-	*o.last = gate.Counts{} // the next one begins to count anew
+func (o *gateOutput) Down(err error) {
+	o.last = gate.Counts{} // the next one begins to count anew
 	o.meter.GateFailed()
 	o.send(gateDown{err})
 }
 
 // Marked logs what could not be marked.
-func (o gateOutput) Marked(trouble string) {
+func (o *gateOutput) Marked(trouble string) {
 	if trouble == "" {
 		o.log.Debug("the gate is in place")
 		return
@@ -148,7 +171,7 @@ func (o gateOutput) Marked(trouble string) {
 }
 
 // Counted passes on what is not noted with a trace: who was not held.
-func (o gateOutput) Counted(c gate.Counts) {
+func (o *gateOutput) Counted(c gate.Counts) {
 	if c.Busy > o.last.Busy {
 		o.send(gateUnheld{int(c.Busy - o.last.Busy)})
 		o.meter.GateUnheld(c.Busy - o.last.Busy)
@@ -156,8 +179,8 @@ func (o gateOutput) Counted(c gate.Counts) {
 	if c.Expired > o.last.Expired {
 		o.meter.GateExpired(c.Expired - o.last.Expired)
 	}
-	*o.last = c
+	o.last = c
 }
 
 // Gone passes on how long a process was held.
-func (o gateOutput) Gone(after time.Duration) { o.meter.Held(after) }
+func (o *gateOutput) Gone(after time.Duration) { o.meter.Held(after) }

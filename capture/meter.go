@@ -35,13 +35,13 @@ type Meter interface {
 }
 
 // measure tells the Meter of a strace that has just attached.
-func (k *Controller) measure(tr *tracing, m traceAttached) {
-	how := tr.doc.Culprit.FoundBy
-	k.meter.Attached(how, m.at.Sub(tr.found))
+func (c *Controller) measure(t *trace) {
+	how := t.doc.Culprit.FoundBy
+	c.meter.Attached(how, t.attachedAt.Sub(t.foundAt))
 	// What becomes the user later on may be older than the hit, too: only what a look
 	// at all processes has found was there.
-	if h := m.t.hit; h != nil && (how == event.FoundScan || how == event.FoundPoll) && tr.doc.Process.Start.Before(h.Timestamp) {
-		k.meter.AttachedAfter(m.at.Sub(h.Timestamp))
+	if (how == event.FoundScan || how == event.FoundPoll) && t.hit != nil && t.doc.Process.Start.Before(t.hit.Timestamp) {
+		c.meter.AttachedAfter(t.attachedAt.Sub(t.hit.Timestamp))
 	}
 }
 

@@ -131,7 +131,7 @@ func TestMeterUntraced(t *testing.T) {
 func TestMeterGate(t *testing.T) {
 	t.Parallel()
 	meter := &tally{n: map[string]int{}}
-	o := gateOutput{Controller: &Controller{meter: meter, inbox: make(chan message, 10)}, last: new(gate.Counts)}
+	o := gateOutput{meter: meter, send: func(message) {}}
 	o.Counted(gate.Counts{Held: 9, Expired: 2, Busy: 1})
 	o.Counted(gate.Counts{Held: 9, Expired: 2, Busy: 1})
 	o.Counted(gate.Counts{Held: 20, Expired: 5, Busy: 1})

@@ -3,6 +3,7 @@ package capture
 import (
 	"time"
 
+	"culprit/capture/finder"
 	"culprit/internal/event"
 	"culprit/internal/proc"
 )
@@ -13,100 +14,112 @@ const maxPrograms = 100_000
 // maxPast is how many processes that have ended are remembered.
 const maxPast = 4096
 
-// programs is the table of who is alive under the UID of a capture, by PID. What
+// programs is the table of who is alive under the UID of a campaign, by PID. What
 // has ended has gone to the recorder.
 type programs struct {
 	alive map[int]*life
 	// changed holds those that the recorder has to be told of.
 	changed []event.Program
+	// wanted are the processes that a strace was started for, and past those that have
+	// ended last, wanted or not: late news of them does not start another.
+	wanted map[proc.ID]bool
+	past   []proc.ID
 }
 
-// life is one of them.
+// life is a process of the table.
 type life struct {
 	id  proc.ID
 	doc event.Program
 }
 
-// program notes that a process was found, perhaps not for the first time.
-func (c *capture) program(f found) {
-	p := c.programs.alive[f.ID.PID]
-	if p != nil && p.id != f.ID {
-		c.gone(p, f.At, nil) // its end was not told
-		p = nil
+// of returns the life of a process, or nil.
+func (p *programs) of(id proc.ID) *life {
+	if l := p.alive[id.PID]; l != nil && l.id == id {
+		return l
 	}
-	if p == nil {
-		c.doc.Culprit.Programs++
-		c.dirty = true
-		if c.doc.Culprit.Programs > maxPrograms {
-			c.doc.Culprit.Unlisted++
-			return
-		}
-		start := proc.StartTime(f.ID.Start)
-		p = &life{id: f.ID, doc: event.Program{
-			Timestamp: f.At,
-			Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionProgram, Start: &start},
-			User:      c.doc.User,
-			Process:   event.Process{PID: f.ID.PID, EntityID: f.ID.String(), Start: start},
-			Culprit:   event.ProgramDetail{Capture: event.Reference{ID: c.doc.Event.ID}, FoundBy: f.How},
-		}}
-		c.programs.alive[f.ID.PID] = p
-	}
-	f.Program.Update(&p.doc.Process)
-	p.doc.Process.Parent = f.Parent
-	if f.Tracer.Ours && !p.doc.Culprit.Traced {
-		p.doc.Culprit.Traced, p.doc.Culprit.FoundBy, p.doc.Culprit.Reason = true, event.FoundDescendant, nil
+	return nil
+}
+
+// end notes the end of a process.
+func (p *programs) end(l *life, at time.Time, code *int) {
+	l.doc.Event.Finish(at)
+	l.doc.Process.ExitCode = code
+	p.changed = append(p.changed, l.doc)
+	delete(p.alive, l.id.PID)
+	p.past = append(p.past, l.id)
+	if len(p.past) > maxPast {
+		delete(p.wanted, p.past[0])
+		p.past = p.past[1:]
 	}
 }
 
-// traced notes that a process has a trace.
-func (c *capture) traced(id proc.ID, trace string) {
-	if p := c.programs.alive[id.PID]; p != nil && p.id == id {
-		p.doc.Culprit.Traced, p.doc.Culprit.Trace, p.doc.Culprit.Reason = true, &event.Reference{ID: trace}, nil
-	}
-}
-
-// became notes what program a process was in the end.
-func (c *capture) became(id proc.ID, is program) {
-	if p := c.programs.alive[id.PID]; p != nil && p.id == id {
-		p.doc.Process.Name, p.doc.Process.Executable, p.doc.Process.CommandLine = is.name, is.executable, is.commandLine
-	}
-}
-
-// exited notes that a process has ended.
-func (c *capture) exited(e exited) {
-	if p := c.programs.alive[e.PID]; p != nil {
-		code := e.Code
-		c.gone(p, e.At, &code)
+// exited notes that a process has ended, if it is of the table.
+func (p *programs) exited(e finder.Exit) {
+	if l := p.alive[e.PID]; l != nil {
+		p.end(l, e.At, &e.Code)
 	}
 }
 
 // onlyAlive notes the end of all that are not alive any more, after ends may have
 // been missed.
-func (c *capture) onlyAlive(alive map[int]bool, at time.Time) {
-	for pid, p := range c.programs.alive {
-		if !alive[pid] && p.doc.Timestamp.Before(at) {
-			c.gone(p, at, nil)
+func (p *programs) onlyAlive(alive map[int]bool, at time.Time) {
+	for pid, l := range p.alive {
+		if !alive[pid] && l.doc.Timestamp.Before(at) {
+			p.end(l, at, nil)
 		}
 	}
 }
 
-func (c *capture) gone(p *life, at time.Time, code *int) {
-	p.doc.Event.Finish(at)
-	p.doc.Process.ExitCode = code
-	c.programs.changed = append(c.programs.changed, p.doc)
-	delete(c.programs.alive, p.id.PID)
-	// News of it may still be on their way: it is not to be found anew by them.
-	c.past = append(c.past, p.id)
-	if len(c.past) > maxPast {
-		delete(c.known, c.past[0])
-		c.past = c.past[1:]
+// leave notes those that are still alive when the campaign ends.
+func (p *programs) leave() {
+	for _, l := range p.alive {
+		p.changed = append(p.changed, l.doc)
+	}
+	clear(p.alive)
+}
+
+// traced notes that a process has a trace.
+func (p *programs) traced(id proc.ID, trace string) {
+	if l := p.of(id); l != nil {
+		d := &l.doc.Culprit
+		d.Traced, d.Trace, d.Reason = true, &event.Reference{ID: trace}, nil
 	}
 }
 
-// leave notes those that are still alive when the capture ends.
-func (c *capture) leave() {
-	for _, p := range c.programs.alive {
-		c.programs.changed = append(c.programs.changed, p.doc)
+// became notes what program a process was in the end.
+func (p *programs) became(id proc.ID, is program) {
+	if l := p.of(id); l != nil {
+		is.set(&l.doc.Process)
 	}
-	clear(c.programs.alive)
+}
+
+// seen notes that a process was found, perhaps not for the first time.
+func (cam *campaign) seen(f finder.Process) {
+	l := cam.programs.alive[f.ID.PID]
+	if l != nil && l.id != f.ID {
+		cam.programs.end(l, f.At, nil) // its end was not told
+		l = nil
+	}
+	if l == nil {
+		cam.doc.Culprit.Programs++
+		cam.dirty = true
+		if cam.doc.Culprit.Programs > maxPrograms {
+			cam.doc.Culprit.Unlisted++
+			return
+		}
+		start := proc.StartTime(f.ID.Start)
+		l = &life{id: f.ID, doc: event.Program{
+			Timestamp: f.At,
+			Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionProgram, Start: &start},
+			User:      cam.doc.User,
+			Process:   event.Process{PID: f.ID.PID, EntityID: f.ID.String(), Start: start},
+			Culprit:   event.ProgramDetail{Capture: event.Reference{ID: cam.doc.Event.ID}, FoundBy: f.How},
+		}}
+		cam.programs.alive[f.ID.PID] = l
+	}
+	f.Program.Update(&l.doc.Process)
+	l.doc.Process.Parent = f.Parent
+	if d := &l.doc.Culprit; f.Tracer.Ours && !d.Traced {
+		d.Traced, d.FoundBy, d.Reason = true, event.FoundDescendant, nil
+	}
 }

@@ -79,6 +79,10 @@ func exitStatus(line []byte, pid int) (code int, ok bool) {
 // program is what a process has become by execve.
 type program struct{ name, executable, commandLine string }
 
+func (p program) set(doc *event.Process) {
+	doc.Name, doc.Executable, doc.CommandLine = p.name, p.executable, p.commandLine
+}
+
 // execveLine is how strace shows an execve that did not fail: complete with "= 0", or
 // unfinished, as another thread's line comes in between. A string ends at a quote
 // that is not escaped, and is followed by "..." if it was cut.

@@ -26,9 +26,10 @@ const detachPatience = 3 * time.Second
 // pulseEvery is how often a strace is looked at, whether somebody stopped it.
 const pulseEvery = time.Second
 
-// tracer runs one strace on one process. Its goroutines own its trace; the
-// controller sends to stop, and hears of it by messages.
+// tracer runs one strace on one process. Its goroutines own its trace. Whoever made it
+// tells it to stop by detach, and hears of it by its output.
 type tracer struct {
+	tools tools
 	id    proc.ID
 	hit   *event.Hit  // the hit that triggered it, nil by hand
 	trace event.Trace // what is known of it
@@ -37,38 +38,57 @@ type tracer struct {
 	stop  chan event.Ended
 }
 
-// Messages of a tracer to the controller. The first two come, in any order, if
-// strace got onto the process; the last always does.
-type (
-	// traceAttached says that strace is on the process.
-	traceAttached struct {
-		t      *tracer
-		at     time.Time
-		strace int // PID
-	}
-	// traceDescribed says what the process is, and where its trace is.
-	traceDescribed struct {
-		t         *tracer
-		at        time.Time // when the process was looked at
-		process   event.Process
-		container *event.Container
-		file      event.File
-	}
-	// traceEnded says that strace has ended, and how.
-	traceEnded struct {
-		t          *tracer
-		refused    *event.Missed // why strace never was on the process, if so
-		because    event.Ended
-		exitCode   *int
-		program    *program // the last that the process became, if the trace shows it
-		size, lost int64    // bytes kept and dropped
-		at         time.Time
-	}
-)
+// tools are what a tracer needs of others.
+type tools struct {
+	strace string // its path
+	files  TraceFiles
+	start  starter
+	guard  tracerGuard
+	fs     proc.FS
+	users  *proc.Users
+}
 
-func (m traceAttached) handle(k *Controller)  { k.attached(m) }
-func (m traceDescribed) handle(k *Controller) { k.described(m) }
-func (m traceEnded) handle(k *Controller)     { k.ended(m) }
+// starter starts a strace. Closing the lifeline kills what it leaves behind.
+type starter interface {
+	start(*exec.Cmd) (lifeline io.Closer, err error)
+}
+
+// tracerGuard says who traces a process already, see [finder.Guard].
+type tracerGuard interface {
+	TracedBy(proc.Status) (who *event.Untraced, ours bool)
+}
+
+// tracerOutput takes what a tracer learns. The first two come, in any order, if strace got
+// onto the process; the last always does.
+type tracerOutput interface {
+	attached(attachment)
+	described(description)
+	ended(ending)
+}
+
+// attachment says that strace is on the process.
+type attachment struct {
+	at     time.Time
+	strace int // PID
+}
+
+// description says what the process is, and where its trace is.
+type description struct {
+	at        time.Time // when the process was looked at
+	process   event.Process
+	container *event.Container
+	file      event.File
+}
+
+// ending says that strace has ended, and how.
+type ending struct {
+	refused    *event.Missed // why strace never was on the process, or its trace could not be kept
+	because    event.Ended
+	exitCode   *int
+	program    *program // the last that the process became, if the trace shows it
+	size, lost int64    // bytes kept and dropped
+	at         time.Time
+}
 
 // detach asks the strace to let go of the process, once. The first reason counts.
 func (t *tracer) detach(reason event.Ended) {
@@ -79,21 +99,21 @@ func (t *tracer) detach(reason event.Ended) {
 }
 
 // run traces until the process has ended or the tracer is told to stop.
-func (t *tracer) run(c *Controller) {
-	end := traceEnded{t: t}
+func (t *tracer) run(news tracerOutput) {
+	var end ending
 	defer func() {
 		end.at = time.Now()
-		c.send(end)
+		news.ended(end)
 	}()
 	miss := func(why event.Untraced) {
 		end.refused = &event.Missed{PID: t.id.PID, CommandLine: t.trace.Process.CommandLine, Reason: why}
 	}
 
-	if err := c.recorder.Room(); err != nil {
+	if err := t.tools.files.Room(); err != nil {
 		miss(event.Untraced{Code: event.UntracedNoFile, Detail: err.Error()})
 		return
 	}
-	st, err := t.start(c.strace.Path, c.spawner)
+	st, err := t.start()
 	if err != nil {
 		miss(event.Untraced{Code: event.UntracedNotStarted, Detail: err.Error()})
 		return
@@ -107,12 +127,12 @@ func (t *tracer) run(c *Controller) {
 	messages := make(chan message, 1)
 	on := make(chan struct{}) // closed when strace is on the process, or ends
 	go func() {
-		text, told := t.readMessages(st, c, sync.OnceFunc(func() { close(on) }))
+		text, told := t.readMessages(st, news, sync.OnceFunc(func() { close(on) }))
 		messages <- message{text, told}
 	}()
 	finished := make(chan struct{})
 	stopped := make(chan *event.Ended, 1)
-	go func() { stopped <- t.awaitStop(c.fs, st.cmd, finished) }()
+	go func() { stopped <- t.awaitStop(st.cmd, finished) }()
 	waited := make(chan error, 1)
 	go func() {
 		waited <- st.wait()
@@ -130,8 +150,8 @@ func (t *tracer) run(c *Controller) {
 		<-on
 	}
 	looked := time.Now()
-	t.look(c)
-	file, err := c.recorder.Create(&t.trace)
+	t.look()
+	file, err := t.tools.files.Create(&t.trace)
 	if err != nil {
 		t.detach(event.Ended{Code: event.EndedNotWritten, Detail: err.Error()})
 		io.Copy(io.Discard, st.output)
@@ -141,7 +161,7 @@ func (t *tracer) run(c *Controller) {
 		return
 	}
 	defer file.Close()
-	c.send(traceDescribed{t, looked, t.trace.Process, t.trace.Container, t.trace.File})
+	news.described(description{looked, t.trace.Process, t.trace.Container, t.trace.File})
 	out := &counter{w: file}
 	writeHeader(out, t)
 	headerSize := out.n
@@ -166,7 +186,7 @@ func (t *tracer) run(c *Controller) {
 	waitErr := <-waited
 	reason := <-stopped
 	if !said.told && reason == nil && out.n+limit.lost > headerSize { // a strace with other words
-		c.send(traceAttached{t, time.Now(), st.cmd.Process.Pid})
+		news.attached(attachment{time.Now(), st.cmd.Process.Pid})
 		said.told = true
 	}
 	if !said.told {
@@ -174,8 +194,8 @@ func (t *tracer) run(c *Controller) {
 			miss(notAttached(*reason))
 		} else {
 			why := refusal(said.text)
-			if status, err := c.fs.Status(t.id.PID); err == nil {
-				if who, _ := c.guard.Load().TracedBy(status); who != nil { // who was quicker
+			if status, err := t.tools.fs.Status(t.id.PID); err == nil {
+				if who, _ := t.tools.guard.TracedBy(status); who != nil { // who was quicker
 					why = *who
 				}
 			}
@@ -195,14 +215,14 @@ func (t *tracer) run(c *Controller) {
 
 // look describes the process, as far as it is still there. In the middle of an execve it
 // has an executable, but no arguments yet: that is over in a moment.
-func (t *tracer) look(c *Controller) {
-	p, err := c.fs.Describe(t.id.PID, c.users)
+func (t *tracer) look() {
+	p, err := t.tools.fs.Describe(t.id.PID, t.tools.users)
 	for range 5 {
 		if err != nil || p.CommandLine != "" || p.Executable == "" {
 			break
 		}
 		time.Sleep(time.Millisecond)
-		p, err = c.fs.Describe(t.id.PID, c.users)
+		p, err = t.tools.fs.Describe(t.id.PID, t.tools.users)
 	}
 	if err != nil || p.EntityID != t.id.String() {
 		return
@@ -214,7 +234,7 @@ func (t *tracer) look(c *Controller) {
 	}
 	p.CommandLine = cmp.Or(p.CommandLine, p.Executable)
 	t.trace.Process = p
-	if id := c.fs.ContainerID(t.id.PID); id != "" {
+	if id := t.tools.fs.ContainerID(t.id.PID); id != "" {
 		t.trace.Container = &event.Container{ID: id}
 	}
 }
@@ -268,7 +288,7 @@ func (st running) wait() error {
 // start starts strace with its output in a pipe of ours. When nobody reads the
 // pipe any more, strace dies of it and the process lives on untraced: that is
 // what we want should the daemon die.
-func (t *tracer) start(strace string, s spawner) (running, error) {
+func (t *tracer) start() (running, error) {
 	output, outputW, err := os.Pipe()
 	if err != nil {
 		return running{}, err
@@ -287,13 +307,13 @@ func (t *tracer) start(strace string, s spawner) (running, error) {
 	defer stderrW.Close()
 	args := t.trace.Culprit.Command
 	cmd := &exec.Cmd{
-		Path:       strace,
+		Path:       t.tools.strace,
 		Args:       args,
 		Env:        append(os.Environ(), "LC_ALL=C"), // we read its messages
 		Stderr:     stderrW,
 		ExtraFiles: []*os.File{outputW},
 	}
-	lifeline, err := s.start(cmd)
+	lifeline, err := t.tools.start.start(cmd)
 	if err != nil {
 		output.Close()
 		stderr.Close()
@@ -303,8 +323,8 @@ func (t *tracer) start(strace string, s spawner) (running, error) {
 }
 
 // readMessages reads what strace says on standard error and returns the first of
-// it. It tells the controller when strace is on the process.
-func (t *tracer) readMessages(run running, c *Controller, on func()) (text string, told bool) {
+// it. It tells when strace is on the process.
+func (t *tracer) readMessages(run running, news tracerOutput, on func()) (text string, told bool) {
 	defer on()
 	const keep = 4 << 10
 	var kept bytes.Buffer
@@ -316,13 +336,13 @@ func (t *tracer) readMessages(run running, c *Controller, on func()) (text strin
 		}
 		if !told && attached(string(bytes.TrimSpace(line)), t.id.PID) {
 			// From now on the PID cannot become another's; it may have before.
-			if st, err := c.fs.Stat(t.id.PID); err == nil && st.ID != t.id {
+			if st, err := t.tools.fs.Stat(t.id.PID); err == nil && st.ID != t.id {
 				t.detach(event.Ended{Code: event.EndedNewProcess})
 				continue
 			}
 			told = true
 			calm(run.cmd.Process.Pid)
-			c.send(traceAttached{t, time.Now(), run.cmd.Process.Pid})
+			news.attached(attachment{time.Now(), run.cmd.Process.Pid})
 			on()
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
@@ -336,7 +356,7 @@ func (t *tracer) readMessages(run running, c *Controller, on func()) (text strin
 //
 // A strace that somebody stopped holds up its process, at the next system call at
 // the latest, for as long as it is stopped. It is killed: then the kernel detaches.
-func (t *tracer) awaitStop(fs proc.FS, cmd *exec.Cmd, finished <-chan struct{}) *event.Ended {
+func (t *tracer) awaitStop(cmd *exec.Cmd, finished <-chan struct{}) *event.Ended {
 	pulse := time.NewTicker(pulseEvery)
 	defer pulse.Stop()
 	for {
@@ -344,7 +364,7 @@ func (t *tracer) awaitStop(fs proc.FS, cmd *exec.Cmd, finished <-chan struct{}) 
 		case <-finished:
 			return nil
 		case <-pulse.C:
-			if st, err := fs.Stat(cmd.Process.Pid); err != nil || st.State != stoppedState || cmd.Process.Kill() != nil {
+			if st, err := t.tools.fs.Stat(cmd.Process.Pid); err != nil || st.State != stoppedState || cmd.Process.Kill() != nil {
 				continue
 			}
 			<-finished

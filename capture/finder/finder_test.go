@@ -28,11 +28,11 @@ type notes struct {
 	scanned chan Scan
 }
 
-func (n notes) Found(p Process)               { n.found <- p }
-func (n notes) Exited(e Exit)                 { n.exited <- e }
-func (n notes) Unseen(uint32)                 {}
-func (n notes) Forbidden(int, event.Untraced) {}
-func (n notes) Scanned(s Scan)                { n.scanned <- s }
+func (n notes) Found(p Process) { n.found <- p }
+func (n notes) Exited(e Exit)   { n.exited <- e }
+func (n notes) Unseen(uint32)   {}
+func (n notes) Forbidden(int)   {}
+func (n notes) Scanned(s Scan)  { n.scanned <- s }
 
 // next returns the next message that is wanted, and drops those before it.
 func next[T any](t *testing.T, what string, from <-chan T, wanted func(T) bool) T {
@@ -78,19 +78,17 @@ func TestFinder(t *testing.T) {
 			defer func() { cancel(); <-done }()
 
 			early := sleep(t, tt.uid)
-			f.Watch(map[uint32]Watch{tt.uid: {}})
-			isSleep := func(pid int) func(Process) bool {
-				return func(p Process) bool { return p.ID.PID == pid && p.Program.Name == "sleep" }
+			for proc.Default.CommandLine(early) != "sleep 60" {
+				time.Sleep(time.Millisecond)
 			}
-			p := next(t, "the process that was there", out.found, isSleep(early))
+			f.Watch(map[uint32]Watch{tt.uid: {}})
+			p := next(t, "the process that was there", out.found, func(p Process) bool { return p.ID.PID == early })
 			if p.UID != tt.uid || p.How != event.FoundScan || p.Program.CommandLine != "sleep 60" || p.Tracer.PID != 0 || p.Forbidden != nil {
 				t.Errorf("found %+v", p)
 			}
 			next(t, "the end of the scan", out.scanned, func(s Scan) bool { return s.Alive[early] })
 			late := sleep(t, tt.uid)
-			if p = next(t, "the process that comes", out.found, isSleep(late)); p.How != tt.late {
-				t.Errorf("found by %s, want %s", p.How, tt.late)
-			}
+			next(t, "the process that comes", out.found, func(p Process) bool { return p.ID.PID == late && p.How == tt.late })
 			syscall.Kill(late, syscall.SIGKILL)
 			if tt.poll {
 				next(t, "its absence", out.scanned, func(s Scan) bool { return !s.Alive[late] })

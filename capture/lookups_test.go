@@ -23,11 +23,11 @@ func TestForwards(t *testing.T) {
 			DNS: &event.DNS{ID: id, Question: event.Question{Name: name, Type: "A", Class: "IN"}},
 		}
 	}
-	f := forwards{}
-	f.ask(hit("old", "a.test", -time.Minute))
-	f.ask(hit("first", "b.test", 0))
-	f.ask(hit("second", "b.test", time.Second))
-	f.ask(&event.Hit{})
+	l := lookups{}
+	l.ask(hit("old", "a.test", -time.Minute))
+	l.ask(hit("first", "b.test", 0))
+	l.ask(hit("second", "b.test", time.Second))
+	l.ask(&event.Hit{})
 	for _, tt := range []struct {
 		name  string
 		after time.Duration
@@ -39,23 +39,23 @@ func TestForwards(t *testing.T) {
 		{"c.test", 0, ""},
 	} {
 		h := hit("sent on", tt.name, tt.after)
-		why := f.join(h, "dnsmasq (101)")
+		why, ref := l.forwarded(h, "dnsmasq (101)")
 		from := ""
-		if h.Culprit.ForwardedFrom != nil {
-			from = h.Culprit.ForwardedFrom.ID
+		if ref != nil {
+			from = ref.ID
 		}
 		if from != tt.from || !strings.Contains(words.NoCapture(why), "dnsmasq (101)") || strings.Contains(words.NoCapture(why), "UNIX socket") != (from == "") {
 			t.Errorf("%s after %v: from %q, want %q, and it says %q", tt.name, tt.after, from, tt.from, why)
 		}
 	}
-	if why := f.join(&event.Hit{}, "x"); !strings.Contains(words.NoCapture(why), "UNIX socket") {
+	if why, _ := l.forwarded(&event.Hit{}, "x"); !strings.Contains(words.NoCapture(why), "UNIX socket") {
 		t.Errorf("without a question it says %q", why)
 	}
 	for i := range 3 * maxAsked {
-		f.ask(hit("many", fmt.Sprint(i), 0))
+		l.ask(hit("many", fmt.Sprint(i), 0))
 	}
-	if len(f) > maxAsked {
-		t.Errorf("it remembers %d questions", len(f))
+	if len(l) > maxAsked {
+		t.Errorf("it remembers %d questions", len(l))
 	}
 }
 

@@ -28,8 +28,15 @@ func aHit() *event.Hit {
 	return &event.Hit{Rule: event.Rule{Name: "badzone"}, Event: event.Meta{ID: event.NewID()}}
 }
 
-func aCapture() *capture {
-	return newCapture(64201, event.User{ID: "64201"}, config.ScopeUser, ladder, 5*time.Second, epoch)
+func aCapture() *campaign {
+	return newCampaign(event.User{ID: "64201"}, config.ScopeUser, ladder, 5*time.Second, epoch)
+}
+
+// addTrace adds a trace whose strace runs.
+func addTrace(c *campaign, pid int) *trace {
+	t := &trace{campaign: c, id: proc.ID{PID: pid}, tracer: &tracer{stop: make(chan event.Ended, 1)}}
+	c.traces[t.id] = t
+	return t
 }
 
 // Hits raise the level at their thresholds and start the window anew.
@@ -42,8 +49,8 @@ func TestHitsIntensify(t *testing.T) {
 		deadline time.Time
 	}{{false, 1, at(10)}, {false, 1, at(11)}, {true, 2, at(62)}, {false, 2, at(63)}} {
 		raised, _ := c.hit(aHit(), nil, at(i))
-		if raised != want.raised || c.doc.Culprit.Level != want.level || !c.deadline.Equal(want.deadline) {
-			t.Errorf("hit %d: raised %v to level %d until %v, want %+v", i+1, raised, c.doc.Culprit.Level, c.deadline, want)
+		if raised != want.raised || c.doc.Culprit.Level != want.level || !c.window.deadline.Equal(want.deadline) {
+			t.Errorf("hit %d: raised %v to level %d until %v, want %+v", i+1, raised, c.doc.Culprit.Level, c.window.deadline, want)
 		}
 	}
 	if c.doc.Culprit.Hits != 4 || c.doc.Rule.Name != "badzone" || c.doc.Culprit.FirstHit == nil {
@@ -57,16 +64,15 @@ func TestTimeIsUp(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
 	c.hit(aHit(), nil, epoch)
-	tr := &tracer{stop: make(chan event.Ended, 1)}
-	c.tracing[tr] = new(tracing)
+	tr := addTrace(c, 1)
 	for _, step := range []struct {
 		now      int
 		state    string
 		detached bool
 	}{{9, event.StateRunning, false}, {10, event.StateDraining, false}, {14, event.StateDraining, false}, {15, event.StateDraining, true}} {
 		c.update(at(step.now))
-		if c.doc.Culprit.State != step.state || (len(tr.stop) == 1) != step.detached {
-			t.Errorf("after %d s: %s, detached %v; want %+v", step.now, c.doc.Culprit.State, len(tr.stop) == 1, step)
+		if c.doc.Culprit.State != step.state || (len(tr.tracer.stop) == 1) != step.detached {
+			t.Errorf("after %d s: %s, detached %v; want %+v", step.now, c.doc.Culprit.State, len(tr.tracer.stop) == 1, step)
 		}
 	}
 	if next := c.next(at(9)); !next.Equal(at(10)) {
@@ -75,9 +81,9 @@ func TestTimeIsUp(t *testing.T) {
 	if next := c.next(at(10)); !next.Equal(at(15)) {
 		t.Errorf("next look at %v", next)
 	}
-	delete(c.tracing, tr)
+	delete(c.traces, tr.id)
 	c.update(at(16))
-	if !c.ended() || c.doc.Event.End == nil || words.CaptureEnded(c.doc.Culprit.EndedBecause) != "its time was up" {
+	if !c.hasEnded() || c.doc.Event.End == nil || words.CaptureEnded(c.doc.Culprit.EndedBecause) != "its time was up" {
 		t.Errorf("capture %+v", c.doc)
 	}
 }
@@ -88,17 +94,16 @@ func TestHitRevives(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
 	c.hit(aHit(), nil, epoch)
-	c.tracing[&tracer{stop: make(chan event.Ended, 1)}] = new(tracing)
+	addTrace(c, 1)
 	c.update(at(15))
 	c.hit(aHit(), nil, at(16))
 	c.update(at(16))
 	if c.doc.Culprit.State != event.StateRunning || c.doc.Culprit.EndedBecause != nil {
 		t.Errorf("capture %+v", c.doc.Culprit)
 	}
-	late := &tracer{stop: make(chan event.Ended, 1)}
-	c.tracing[late] = new(tracing)
+	late := addTrace(c, 2)
 	c.update(at(31))
-	if len(late.stop) != 1 {
+	if len(late.tracer.stop) != 1 {
 		t.Error("a strace of the second life was not told to let go")
 	}
 }
@@ -109,7 +114,7 @@ func TestUsedUp(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
 	c.hit(aHit(), nil, epoch)
-	c.started = 2
+	c.budget.started = 2
 	c.update(at(1))
 	if c.doc.Culprit.State != event.StateRunning {
 		t.Errorf("used up at level 1: %s", c.doc.Culprit.State)
@@ -122,23 +127,23 @@ func TestUsedUp(t *testing.T) {
 	if why := c.refuses(proc.ID{}, 0, 10); why != nil {
 		t.Errorf("level 2 refuses: %v", why)
 	}
-	c.started = 4
+	c.budget.started = 4
 	sender := proc.ID{PID: 7}
-	c.senders[sender] = aHit()
+	c.senders.first[sender] = aHit()
 	if why := c.refuses(sender, 0, 10); why != nil {
 		t.Errorf("a known sender is refused: %v", why)
 	}
-	c.started = 3
+	c.budget.started = 3
 	if why := c.refuses(proc.ID{}, 10, 10); why == nil || why.Code != event.UntracedConcurrent {
 		t.Errorf("refused because %v", why)
 	}
-	c.started = 4
+	c.budget.started = 4
 	c.update(at(3))
-	deadline := c.deadline
-	if c.hit(aHit(), nil, at(30)); c.deadline != deadline {
+	deadline := c.window.deadline
+	if c.hit(aHit(), nil, at(30)); c.window.deadline != deadline {
 		t.Error("a hit puts off the end of a capture that can trace no more")
 	}
-	if !c.ended() || words.CaptureEnded(c.doc.Culprit.EndedBecause) != "its 4 processes were used up" {
+	if !c.hasEnded() || words.CaptureEnded(c.doc.Culprit.EndedBecause) != "its 4 processes were used up" {
 		t.Errorf("used up at the highest level: %+v", c.doc.Culprit)
 	}
 }
@@ -146,15 +151,14 @@ func TestUsedUp(t *testing.T) {
 func TestClose(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
-	tr := &tracer{stop: make(chan event.Ended, 1)}
-	c.tracing[tr] = new(tracing)
+	tr := addTrace(c, 1)
 	c.close(event.EndedStopped, at(1))
-	if c.doc.Culprit.State != event.StateDraining || <-tr.stop != (event.Ended{Code: event.EndedStopped}) {
+	if c.doc.Culprit.State != event.StateDraining || <-tr.tracer.stop != (event.Ended{Code: event.EndedStopped}) {
 		t.Errorf("capture %+v", c.doc.Culprit)
 	}
-	delete(c.tracing, tr)
+	delete(c.traces, tr.id)
 	c.update(at(2))
-	if !c.ended() || words.CaptureEnded(c.doc.Culprit.EndedBecause) != "culprit was stopped" {
+	if !c.hasEnded() || words.CaptureEnded(c.doc.Culprit.EndedBecause) != "culprit was stopped" {
 		t.Errorf("capture %+v", c.doc.Culprit)
 	}
 }
@@ -213,18 +217,18 @@ func TestPIDReused(t *testing.T) {
 	c := aCapture()
 	old, young := proc.ID{PID: 7, Start: 1}, proc.ID{PID: 7, Start: 2}
 	c.hit(aHit(), []proc.ID{old}, epoch)
-	c.known[old] = true
-	c.program(found{Process: finder.Process{ID: old, At: epoch, Program: finder.Program{Executable: "/old", CommandLine: "old"}}})
+	c.programs.wanted[old] = true
+	c.seen(finder.Process{ID: old, At: epoch, Program: finder.Program{Executable: "/old", CommandLine: "old"}})
 	c.miss(old, event.Missed{PID: 7, Reason: event.Untraced{Code: "why"}})
-	c.program(found{Process: finder.Process{ID: young, At: epoch.Add(time.Second), Program: finder.Program{Executable: "/young", CommandLine: "young"}}})
-	c.traced(old, "OLD") // late news
+	c.seen(finder.Process{ID: young, At: epoch.Add(time.Second), Program: finder.Program{Executable: "/young", CommandLine: "young"}})
+	c.programs.traced(old, "OLD") // late news
 	if len(c.programs.changed) != 1 || c.programs.changed[0].Process.CommandLine != "old" || c.programs.changed[0].Event.End == nil {
 		t.Fatalf("ended: %+v, want the old one", c.programs.changed)
 	}
 	if p := c.programs.alive[7]; p.id != young || p.doc.Culprit.Traced || p.doc.Culprit.Reason != nil || p.doc.Process.CommandLine != "young" {
 		t.Errorf("alive: %+v, want the young one, of which nothing is known", p)
 	}
-	if c.known[young] || c.doc.Culprit.Programs != 2 || c.senders[young] != nil {
+	if c.programs.wanted[young] || c.doc.Culprit.Programs != 2 || c.senders.has(young) {
 		t.Error("the young one was taken for the old one")
 	}
 	if !c.miss(young, event.Missed{PID: 7, Reason: event.Untraced{Code: "another"}}) || c.doc.Culprit.Missed["why"] != 1 || c.doc.Culprit.Missed["another"] != 1 {
@@ -242,8 +246,8 @@ func TestCapturesAreBounded(t *testing.T) {
 	for i := range maxCaptures + 7 {
 		k.hit(&event.Hit{User: &event.User{ID: fmt.Sprint(64_000_000 + i)}}, epoch)
 	}
-	if len(k.captures) != maxCaptures || len(m.captures) != maxCaptures {
-		t.Errorf("%d captures, %d recorded", len(k.captures), len(m.captures))
+	if len(k.campaigns) != maxCaptures || len(m.captures) != maxCaptures {
+		t.Errorf("%d captures, %d recorded", len(k.campaigns), len(m.captures))
 	}
 	if h := m.hits[len(m.hits)-1]; h.Culprit.Capture != nil || !strings.Contains(words.NoCapture(h.Culprit.NoCapture), "captures were running") {
 		t.Errorf("a hit beyond: %+v", h.Culprit)
@@ -260,7 +264,7 @@ func TestTrigger(t *testing.T) {
 	c := aCapture()
 	a, b := proc.ID{PID: 7, Start: 1}, proc.ID{PID: 8, Start: 2}
 	first, second := aHit(), aHit()
-	if c.trigger(a) != nil {
+	if c.senders.hit(a) != nil {
 		t.Error("a hit before any")
 	}
 	again := aHit()
@@ -273,7 +277,7 @@ func TestTrigger(t *testing.T) {
 			t.Errorf("sender %v is new: %v", h.sender, isNew)
 		}
 	}
-	if c.trigger(a) != first || c.trigger(b) != second || c.trigger(proc.ID{PID: 9}) != second {
+	if c.senders.hit(a) != first || c.senders.hit(b) != second || c.senders.hit(proc.ID{PID: 9}) != second {
 		t.Error("traces are linked to the wrong hits")
 	}
 	c.doc.Culprit.Scope = config.ScopeProcess
@@ -287,7 +291,7 @@ func TestRescan(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
 	c.hit(aHit(), nil, epoch)
-	if c.refuses(proc.ID{}, 1, 1); !c.starved {
+	if c.refuses(proc.ID{}, 1, 1); !c.search.starved {
 		t.Fatal("a capture without a free strace is not starved")
 	}
 	if c.rescan(at(1), false) || !c.rescan(at(1), true) || c.rescan(at(1), true) {
@@ -299,7 +303,7 @@ func TestRescan(t *testing.T) {
 	}
 	// One capture cannot take every strace.
 	for i := range 3 {
-		c.tracing[&tracer{held: i > 5}] = new(tracing)
+		addTrace(c, i)
 	}
 	if c.refuses(proc.ID{}, 3, 4) == nil {
 		t.Error("a capture takes the last quarter")

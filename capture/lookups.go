@@ -1,0 +1,54 @@
+package capture
+
+import (
+	"time"
+
+	"culprit/internal/event"
+)
+
+// lookups remembers who asked what, so that what a local resolver sends on can be
+// joined to the hit of the program that asked: a lookup through one is sent twice, by
+// the program to the resolver, and by that to its server.
+type lookups map[event.Question]asked
+
+// asked is the latest hit that asked a question.
+type asked struct {
+	hit  string
+	time time.Time
+}
+
+// forwardWithin is how long after the question a resolver may send it on; it tries a
+// server that does not answer several times. maxAsked bounds the memory.
+const (
+	forwardWithin = 10 * time.Second
+	maxAsked      = 4096
+)
+
+// ask remembers the question of a program's hit.
+func (l lookups) ask(h *event.Hit) {
+	if h.DNS == nil {
+		return
+	}
+	if len(l) >= maxAsked {
+		for q, a := range l {
+			if h.Timestamp.Sub(a.time) > forwardWithin {
+				delete(l, q)
+			}
+		}
+	}
+	if len(l) >= maxAsked {
+		clear(l)
+	}
+	l[h.DNS.Question] = asked{h.Event.ID, h.Timestamp}
+}
+
+// forwarded says why a resolver that sent a hit is not captured, and from which hit its
+// question is, if that is known.
+func (l lookups) forwarded(h *event.Hit, resolver string) (why *event.NoCapture, from *event.Reference) {
+	if h.DNS != nil {
+		if a, ok := l[h.DNS.Question]; ok && h.Timestamp.Sub(a.time) <= forwardWithin {
+			return &event.NoCapture{Code: event.NoCaptureForwarded, Detail: resolver}, &event.Reference{ID: a.hit}
+		}
+	}
+	return &event.NoCapture{Code: event.NoCaptureResolver, Detail: resolver}, nil
+}

@@ -1,0 +1,98 @@
+package capture
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"culprit/internal/config"
+)
+
+// What the rest of the program asks of the controller, besides to take hits.
+
+// Turns waits until the loop of [Controller.Run] has come round, which shows that it
+// is not stuck.
+func (c *Controller) Turns(ctx context.Context) error {
+	done := make(chan struct{})
+	select {
+	case c.inbox <- turn{done}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// turn asks for an answer, to see that the loop of Run turns.
+type turn struct{ done chan<- struct{} }
+
+func (m turn) handle(*Controller) { close(m.done) }
+
+// Reload puts another configuration into force. Captures that run keep their levels;
+// whether and how programs are held does not change.
+func (c *Controller) Reload(cfg *config.Config) {
+	c.send(reload{cfg.Capture, newGuard(c.fs, cfg.Guard)})
+}
+
+// reload is a configuration that replaces the one in force.
+type reload struct {
+	capture config.Capture
+	guard   *guard
+}
+
+func (m reload) handle(c *Controller) {
+	m.capture.Gate, m.capture.GateDeadline = c.cfg.Gate, c.cfg.GateDeadline
+	c.cfg = m.capture
+	c.guard.Store(m.guard)
+}
+
+// Trace captures a UID by hand: the processes that are there and those that come,
+// so many in all, for so long. Strings is strace's -s. It fails where a guard
+// forbids it. [Controller.Run] must be running.
+func (c *Controller) Trace(uid uint32, processes int, window time.Duration, strings int) error {
+	o := order{uid, processes, window, strings, make(chan error, 1)}
+	c.send(o)
+	select {
+	case err := <-o.answer:
+		return err
+	case <-c.done:
+		return context.Canceled
+	}
+}
+
+// order is a capture that somebody wants by hand.
+type order struct {
+	uid       uint32
+	processes int
+	window    time.Duration
+	strings   int
+	answer    chan error // has room for it
+}
+
+func (m order) handle(c *Controller) { m.answer <- c.order(m, time.Now()) }
+
+// order starts a capture by hand.
+func (c *Controller) order(o order, now time.Time) error {
+	guard := c.guard.Load()
+	switch {
+	case c.stopping:
+		return context.Canceled
+	case o.uid == 0:
+		return fmt.Errorf("trace user root: its processes are the whole machine: use strace -f -p PID on one of them")
+	case guard.ForbidsUser(o.uid):
+		return fmt.Errorf("trace user %d: guard.never_users names the user", o.uid)
+	case guard.scope(o.uid, config.ScopeUser) != config.ScopeUser:
+		return fmt.Errorf("trace user %d: guard.process_scope_users names the user: use strace -f -p PID on one of its processes", o.uid)
+	}
+	levels := []config.Level{{Processes: o.processes, Window: o.window, Strings: o.strings}}
+	cam := newCampaign(c.users.User(o.uid), config.ScopeUser, levels, 0, now)
+	cam.search.scans++
+	cam.dirty = true
+	c.campaigns[o.uid] = cam
+	c.watch()
+	return nil
+}
