@@ -1,0 +1,210 @@
+package capture
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"culprit/capture/finder"
+	"culprit/capture/gate"
+	"culprit/internal/config"
+	"culprit/internal/event"
+	"culprit/internal/proc"
+	"culprit/internal/strace"
+)
+
+// goes is a gate that notes who was let go.
+type goes struct{ numbers []uint64 }
+
+func (g *goes) Watch([]uint32)                   {}
+func (g *goes) Go(number uint64)                 { g.numbers = append(g.numbers, number) }
+func (g *goes) Run(context.Context, gate.Output) {}
+
+// staged is a trace that a test leads through its life, without a strace.
+type staged struct {
+	c     *Controller
+	gate  *goes
+	cam   *campaign
+	trace *trace
+	start time.Time
+}
+
+const stagedStrace = 900 // the PID of its strace
+
+func stage(hold uint64) staged {
+	cfg := config.Default()
+	c := New(&cfg, strace.Program{}, &memory{captures: map[string]event.Capture{}, traces: map[string]event.Trace{}}, slog.New(slog.DiscardHandler))
+	s := staged{c: c, gate: new(goes), cam: aCapture(), start: time.Now()}
+	c.gate = s.gate
+	c.campaigns[64201] = s.cam
+	c.running = 1
+	s.trace = newTrace(s.cam, s.found(event.FoundGate, "/bin/sh", hold, 0), nil)
+	s.trace.tracer = c.newTracer(s.trace)
+	s.cam.traces[s.trace.id] = s.trace
+	s.cam.programs.wanted[s.trace.id] = true
+	s.cam.budget.started = 1
+	return s
+}
+
+// found is news of the process, of after so many milliseconds.
+func (s staged) found(how, executable string, hold uint64, after int) found {
+	return found{hold: hold, Process: finder.Process{
+		ID: proc.ID{PID: 7, Start: 1}, UID: 64201, How: how, At: s.start.Add(time.Duration(after) * time.Millisecond),
+		Program: finder.Program{Name: executable, Executable: executable, CommandLine: executable},
+	}}
+}
+
+func (s staged) attach(after int) {
+	traceAttached{s.trace, attachment{s.start.Add(time.Duration(after) * time.Millisecond), stagedStrace}}.handle(s.c)
+}
+
+func (s staged) end() {
+	traceEnded{s.trace, ending{because: event.Ended{Code: event.EndedStrace}}}.handle(s.c)
+}
+
+func (s staged) check(t *testing.T, when string, state state, gone ...uint64) {
+	t.Helper()
+	if s.trace.state != state || !slices.Equal(s.gate.numbers, gone) {
+		t.Errorf("%s: %v, let go %v; want %v, %v", when, s.trace.state, s.gate.numbers, state, gone)
+	}
+}
+
+// Holds wait until strace is on the process; later ones are let go at once.
+func TestHoldsWaitForStrace(t *testing.T) {
+	t.Parallel()
+	s := stage(1)
+	s.check(t, "held", stateAttaching)
+	s.found(event.FoundGate, "/bin/dash", 2, 1).handle(s.c)
+	s.check(t, "held again", stateAttaching)
+	s.attach(2)
+	s.check(t, "attached", stateAttached, 1, 2)
+	if d := s.trace.doc; !d.Culprit.FromStart || d.Process.Executable != "/bin/dash" || d.Culprit.AttachMS != 2 {
+		t.Errorf("trace %+v", d)
+	}
+	s.found(event.FoundGate, "/bin/true", 3, 3).handle(s.c)
+	s.check(t, "held when attached", stateAttached, 1, 2, 3)
+	s.end()
+	if s.check(t, "ended", stateEnded, 1, 2, 3); len(s.cam.traces) != 0 || s.c.running != 0 || !s.cam.programs.wanted[s.trace.id] {
+		t.Error("an ended trace is still there, or its process may be traced again")
+	}
+}
+
+// A strace that comes after the gate's deadline does not show the start.
+func TestAttachedTooLate(t *testing.T) {
+	t.Parallel()
+	s := stage(1)
+	s.attach(int(s.c.cfg.GateDeadline.Milliseconds()) + 1)
+	if s.check(t, "attached", stateAttached, 1); s.trace.doc.Culprit.FromStart {
+		t.Error("the trace is said to be from the start")
+	}
+}
+
+// A process that becomes what a guard forbids waits until its strace has let go, and is
+// told why.
+func TestForbiddenWaits(t *testing.T) {
+	t.Parallel()
+	for _, isOn := range []bool{false, true} {
+		s := stage(1)
+		var gone []uint64
+		want := stateCancelled
+		if isOn {
+			s.attach(1)
+			gone, want = []uint64{1}, stateDetaching
+		}
+		f := s.found(event.FoundGate, "/bin/secret", 2, 2)
+		f.Forbidden = &event.Untraced{Code: event.UntracedNeverExecutables, Detail: "/bin/secret"}
+		f.handle(s.c)
+		s.check(t, "forbidden", want, gone...)
+		if why := <-s.trace.tracer.stop; why.Code != event.EndedNeverExecutables {
+			t.Errorf("told to let go: %v", why)
+		}
+		if !isOn {
+			s.attach(3)
+			s.check(t, "attached", stateDetaching, 1)
+		}
+		s.end()
+		s.check(t, "ended", stateEnded, 1, 2)
+	}
+}
+
+// When a child of a traced process becomes what is forbidden, its strace lets go, and the
+// rest is looked for again.
+func TestForbiddenChild(t *testing.T) {
+	t.Parallel()
+	s := stage(0)
+	s.attach(1)
+	scans := s.cam.search.scans
+	child := s.found(event.FoundGate, "/bin/secret", 5, 2)
+	child.ID.PID = 8
+	child.Tracer = finder.Tracer{PID: stagedStrace, Ours: true}
+	child.Forbidden = &event.Untraced{Code: event.UntracedNeverExecutables}
+	child.handle(s.c)
+	s.check(t, "the child is forbidden", stateDetaching, 5)
+	s.end()
+	if s.cam.search.scans != scans+1 || s.cam.programs.wanted[s.trace.id] {
+		t.Error("the process is not looked for again")
+	}
+}
+
+// A trace that came to nothing gives back its place, and lets everybody go.
+func TestGivenUp(t *testing.T) {
+	t.Parallel()
+	s := stage(1)
+	traceEnded{s.trace, ending{refused: &event.Missed{PID: 7, Reason: event.Untraced{Code: event.UntracedSilent}}}}.handle(s.c)
+	s.check(t, "refused", stateGivenUp, 1)
+	if s.cam.budget.started != 0 || s.cam.programs.wanted[s.trace.id] || s.cam.doc.Culprit.Missed[event.UntracedSilent] != 1 {
+		t.Errorf("capture %+v", s.cam.doc.Culprit)
+	}
+}
+
+// What the tracer sees of the process counts unless the process has become another since,
+// or is about to.
+func TestDescribed(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		hold     uint64
+		news     string // what it became, at 2 ms
+		saw      string // what the tracer saw
+		sawAfter int
+		want     string
+	}{
+		{"nothing else is known", 0, "", "/bin/dash", 1, "/bin/dash"},
+		{"it became another since", 0, "/bin/true", "/bin/dash", 1, "/bin/true"},
+		{"seen after that", 0, "/bin/true", "/bin/dash", 3, "/bin/dash"},
+		{"held, and still its old self", 1, "", "/bin/old", 1, "/bin/sh"},
+	} {
+		s := stage(tt.hold)
+		s.attach(1)
+		if tt.news != "" {
+			s.found(event.FoundExec, tt.news, 0, 2).handle(s.c)
+		}
+		traceDescribed{s.trace, description{
+			at:      s.start.Add(time.Duration(tt.sawAfter) * time.Millisecond),
+			process: event.Process{PID: 7, Executable: tt.saw, WorkingDirectory: "/"},
+		}}.handle(s.c)
+		if p := s.trace.doc.Process; p.Executable != tt.want || p.WorkingDirectory != "/" || !s.trace.isKnown() {
+			t.Errorf("%s: %+v, want %s", tt.name, p, tt.want)
+		}
+	}
+}
+
+// A hit is not changed by whoever gets it: what is known of it more stands in a copy.
+func TestHitIsNotChanged(t *testing.T) {
+	t.Parallel()
+	m := &memory{captures: map[string]event.Capture{}}
+	cfg := config.Default()
+	c := New(&cfg, strace.Program{}, m, slog.New(slog.DiscardHandler))
+	for _, user := range []*event.User{{ID: "64202"}, nil} {
+		h := &event.Hit{User: user}
+		c.hit(h, epoch)
+		if h.Culprit.Capture != nil || h.Culprit.NoCapture != nil {
+			t.Errorf("the hit was changed: %+v", h.Culprit)
+		}
+		if told := m.hits[len(m.hits)-1].Culprit; (told.Capture != nil) != (user != nil) || (told.NoCapture != nil) != (user == nil) {
+			t.Errorf("recorded: %+v", told)
+		}
+	}
+}
