@@ -35,7 +35,7 @@ const stagedStrace = 900 // the PID of its strace
 
 func stage(hold uint64) staged {
 	cfg := config.Default()
-	c := New(&cfg, strace.Program{}, &memory{captures: map[string]event.Capture{}, traces: map[string]event.Trace{}}, slog.New(slog.DiscardHandler))
+	c := New(&cfg, strace.Program{}, &memory{captures: map[string]event.Capture{}, traces: map[string]event.Trace{}}, nil, slog.New(slog.DiscardHandler))
 	s := staged{c: c, gate: new(goes), cam: aCapture(), start: time.Now()}
 	c.gate = s.gate
 	c.campaigns[64201] = s.cam
@@ -196,7 +196,7 @@ func TestHitIsNotChanged(t *testing.T) {
 	t.Parallel()
 	m := &memory{captures: map[string]event.Capture{}}
 	cfg := config.Default()
-	c := New(&cfg, strace.Program{}, m, slog.New(slog.DiscardHandler))
+	c := New(&cfg, strace.Program{}, m, nil, slog.New(slog.DiscardHandler))
 	for _, user := range []*event.User{{ID: "64202"}, nil} {
 		h := &event.Hit{User: user}
 		c.hit(h, epoch)
