@@ -803,7 +803,7 @@ func TestGateLastProgram(t *testing.T) {
 			p.signal(syscall.SIGINT)
 			p.wait()
 		}
-		if said := p.output.String(); !strings.Contains(said, "its 1 processes were used up") || !strings.Contains(said, fmt.Sprintf("process %d ", runs[0].pid)) {
+		if said := p.output.String(); !strings.Contains(said, "its one process was used up") || !strings.Contains(said, fmt.Sprintf("process %d ", runs[0].pid)) {
 			t.Fatalf("round %d: the program %+v was not traced:\n%s", round, runs[0], said)
 		}
 	}
