@@ -17,11 +17,13 @@ type counts struct{ *metrics.Metrics }
 // newCounts makes the counts of a daemon, and listens for those who read them if the
 // configuration says where.
 func newCounts(ctx context.Context, c *config.Config, o Options, store *evidence.Store, listener *trigger.Listener) (*counts, *scrapes, error) {
-	n := &counts{metrics.New(o.Version, o.Commit, evidence.Tables())}
+	n := &counts{metrics.New(metrics.Source{
+		Version: o.Version, Commit: o.Commit, Tables: evidence.Tables(),
+		Waiting:   listener.Waiting,
+		Catalogue: func() metrics.Catalogue { return metrics.Catalogue(store.Counts()) },
+	})}
 	n.configured(c)
 	n.Reloaded(true)
-	n.Store(func() metrics.Catalogue { return metrics.Catalogue(store.Counts()) })
-	n.Waiting(listener.Waiting)
 	network, address, err := c.Metrics.Address()
 	if err != nil || network == "" {
 		return n, &scrapes{counts: n}, err

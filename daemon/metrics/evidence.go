@@ -30,7 +30,6 @@ type Eviction struct {
 
 // evidence counts what is kept and removed.
 type evidence struct {
-	r             maker
 	bytes, limit  prometheus.Gauge
 	free, minFree prometheus.Gauge
 	swept         prometheus.Gauge
@@ -39,7 +38,8 @@ type evidence struct {
 	expired       *prometheus.CounterVec
 }
 
-func newEvidence(r maker, tables []string) evidence {
+func newEvidence(r maker, s Source) evidence {
+	registerCatalogue(r, s.Catalogue)
 	evictions := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "culprit_evidence_evictions_total", Help: "Files of the evidence that were removed, by the key of the configuration that wants it.",
 	}, []string{"file", "reason"})
@@ -50,7 +50,6 @@ func newEvidence(r maker, tables []string) evidence {
 		}
 	}
 	return evidence{
-		r:             r,
 		bytes:         r.gauge("culprit_evidence_bytes", "Bytes of the evidence on the disk, at the last sweep."),
 		limit:         r.gauge("culprit_evidence_limit_bytes", "What it may be: evidence.max_bytes."),
 		free:          r.gauge("culprit_evidence_free_bytes", "Bytes that were free on the disk of the evidence, at the last sweep."),
@@ -58,7 +57,7 @@ func newEvidence(r maker, tables []string) evidence {
 		swept:         r.gauge("culprit_evidence_last_sweep_timestamp_seconds", "When the evidence was last compared with its bounds."),
 		sweepFailures: r.counter("culprit_evidence_sweep_failures_total", "Times that something went wrong with that."),
 		evictions:     evictions,
-		expired:       counters(r, "culprit_catalogue_expired_rows_total", "Rows that were removed from the catalogue, too old or too many.", "table", tables...),
+		expired:       counters(r, "culprit_catalogue_expired_rows_total", "Rows that were removed from the catalogue, too old or too many.", "table", s.Tables...),
 	}
 }
 
@@ -87,10 +86,10 @@ func (e *evidence) Swept(s Sweep, err error) {
 	e.swept.SetToCurrentTime()
 }
 
-// Store has read asked what the store has done. Call it once.
-func (e *evidence) Store(read func() Catalogue) {
+// registerCatalogue registers what the store counts itself.
+func registerCatalogue(r maker, read func() Catalogue) {
 	count := func(name, help string, labels prometheus.Labels, of func(Catalogue) uint64) {
-		e.r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(of(read())) }))
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(of(read())) }))
 	}
 	const proofs, proofsHelp = "culprit_proofs_total", "Packets whose sending line was found, by how sure that is."
 	count(proofs, proofsHelp, prometheus.Labels{"certainty": "certain"}, func(c Catalogue) uint64 { return c.Proofs })
@@ -99,10 +98,10 @@ func (e *evidence) Store(read func() Catalogue) {
 	count("culprit_catalogue_dropped_total", "Hits, proofs and programs that could not be written to the catalogue, or not in time.", nil, func(c Catalogue) uint64 { return c.Dropped })
 	count("culprit_catalogue_write_failures_total", "Transactions of the catalogue that failed.", nil, func(c Catalogue) uint64 { return c.Failures })
 	count("culprit_events_dropped_total", "Events that were not sent out, as too many waited.", nil, func(c Catalogue) uint64 { return c.Lost })
-	e.r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "culprit_events_waiting", Help: "Events that wait to be sent out.",
 	}, func() float64 { return float64(read().Unsent) }))
-	e.r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "culprit_catalogue_waiting", Help: "Changes that wait to be written to the catalogue.",
 	}, func() float64 { return float64(read().Waiting) }))
 }

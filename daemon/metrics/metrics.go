@@ -57,9 +57,17 @@ func (r maker) histogram(name, help string, seconds ...float64) prometheus.Histo
 	return h
 }
 
-// New makes the numbers of a daemon of that version, built from that commit, and of a
-// catalogue with these tables.
-func New(version, commit string, tables []string) *Metrics {
+// A Source is the daemon that is measured. Its functions are called whenever somebody
+// reads, and wait for nothing.
+type Source struct {
+	Version, Commit string           // of the program
+	Tables          []string         // of the catalogue
+	Waiting         func() int       // packets that wait to be looked at
+	Catalogue       func() Catalogue // what the store has done
+}
+
+// New makes the numbers of a daemon.
+func New(s Source) *Metrics {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
@@ -70,10 +78,10 @@ func New(version, commit string, tables []string) *Metrics {
 		Name: "culprit_build_info", Help: "What runs: always 1.",
 	}, []string{"version", "revision", "goversion"})
 	r.MustRegister(build)
-	build.WithLabelValues(version, commit, runtime.Version()).Set(1)
+	build.WithLabelValues(s.Version, s.Commit, runtime.Version()).Set(1)
 	return &Metrics{
 		registry: registry,
-		packets:  newPackets(r), captures: newCaptures(r), traces: newTraces(r), evidence: newEvidence(r, tables), daemon: newDaemon(r),
+		packets:  newPackets(r, s.Waiting), captures: newCaptures(r), traces: newTraces(r), evidence: newEvidence(r, s), daemon: newDaemon(r),
 	}
 }
 

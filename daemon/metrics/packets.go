@@ -8,7 +8,6 @@ import (
 
 // packets counts what the firewall logs.
 type packets struct {
-	r        maker
 	hits     *prometheus.CounterVec
 	repeats  prometheus.Counter
 	lost     *prometheus.CounterVec
@@ -16,13 +15,15 @@ type packets struct {
 	overruns prometheus.Counter
 }
 
-func newPackets(r maker) packets {
+func newPackets(r maker, waiting func() int) packets {
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "culprit_packets_waiting", Help: "Packets that wait to be looked at; nflog.queue bounds them.",
+	}, func() float64 { return float64(waiting()) }))
 	hits := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "culprit_hits_total", Help: "Hits, by rule and how sure their origin was at first.",
 	}, []string{"rule", "origin"})
 	r.MustRegister(hits)
 	return packets{
-		r:        r,
 		hits:     hits,
 		repeats:  r.counter("culprit_hit_repeats_total", "Packets that said the same as a hit within a second, and are counted with it."),
 		lost:     counters(r, "culprit_packets_lost_total", "Packets that matched a rule and are not kept.", "reason", event.LossKernel, event.LossQueue, event.LossRate),
@@ -59,11 +60,4 @@ func (p *packets) Lost(d event.LossDetail) {
 	case event.LossOverruns:
 		p.overruns.Add(n)
 	}
-}
-
-// Waiting has read asked how many packets wait to be looked at. Call it once.
-func (p *packets) Waiting(read func() int) {
-	p.r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "culprit_packets_waiting", Help: "Packets that wait to be looked at; nflog.queue bounds them.",
-	}, func() float64 { return float64(read()) }))
 }

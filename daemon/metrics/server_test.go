@@ -17,8 +17,13 @@ import (
 	"culprit/internal/event"
 )
 
-// some are the tables of a catalogue.
-var some = []string{"hits"}
+// source is a daemon that has done nothing yet.
+func source() Source {
+	return Source{
+		Version: "1.0", Commit: "abc", Tables: []string{"hits"},
+		Waiting: func() int { return 0 }, Catalogue: func() Catalogue { return Catalogue{} },
+	}
+}
 
 // serve serves numbers until the test ends or stop is called, which waits for the end.
 func serve(t *testing.T, m *Metrics, loops ...Loop) (address string, stop func()) {
@@ -60,7 +65,7 @@ func turns(ctx context.Context) error { return ctx.Err() }
 
 func TestServe(t *testing.T) {
 	t.Parallel()
-	m := New("1.0", "abc", some)
+	m := New(source())
 	m.Rules([]string{"badzone"})
 	m.Hit("badzone", event.GradeSocket)
 	address, stop := serve(t, m, Loop{"packets", turns})
@@ -93,7 +98,7 @@ func TestServe(t *testing.T) {
 // the end.
 func TestSlowReaders(t *testing.T) {
 	t.Parallel()
-	m := New("1.0", "abc", some)
+	m := New(source())
 	address, stop := serve(t, m)
 	for i := range maxConnections - 1 {
 		c, err := net.Dial("tcp", address)
@@ -148,10 +153,11 @@ func TestStuck(t *testing.T) {
 
 // all is a set of numbers of which each has been told something.
 func all() *Metrics {
-	m := New("1.0", "abc", some)
+	s := source()
+	s.Catalogue = func() Catalogue { return Catalogue{1, 2, 3, 4, 5, 6, 7, 8} }
+	s.Waiting = func() int { return 7 }
+	m := New(s)
 	m.Rules([]string{"badzone"})
-	m.Store(func() Catalogue { return Catalogue{1, 2, 3, 4, 5, 6, 7, 8} })
-	m.Waiting(func() int { return 7 })
 	return m
 }
 
