@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -51,29 +49,6 @@ A daemon does all this itself. While one runs, only --dry-run works.`,
 	f.add(cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
 	return cmd
-}
-
-// settings are what the named or the usual configuration says of the evidence, or the
-// defaults; --evidence names another directory.
-func (f *evidenceFlags) settings() (config.Evidence, error) {
-	path := f.config
-	if path == "" {
-		path = config.DefaultPath
-	}
-	c, err := config.Load(path)
-	if err != nil {
-		if f.config != "" || !errors.Is(err, fs.ErrNotExist) {
-			return config.Evidence{}, err
-		}
-		standard := config.Default()
-		c = &standard
-	}
-	if f.dir != "" {
-		if c.Evidence.Dir, err = filepath.Abs(f.dir); err != nil {
-			return config.Evidence{}, err
-		}
-	}
-	return c.Evidence, nil
 }
 
 func printPruned(w io.Writer, e config.Evidence, r evidence.Report, dryRun bool) {

@@ -10,11 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"culprit/evidence"
 	"culprit/evidence/dossier/report"
-	"culprit/internal/event"
-	"culprit/internal/text"
-	"culprit/internal/words"
 )
 
 func newReport() *cobra.Command {
@@ -74,45 +70,6 @@ func oneID(cmd *cobra.Command, args []string) error {
 		return usageError{fmt.Errorf("%s takes one id (see `%s --help`)", cmd.Name(), cmd.CommandPath())}
 	}
 	return nil
-}
-
-// openCapture opens the evidence and finds the capture that an id names, or that a hit
-// or trace belongs to. The caller closes the reader.
-func (f *evidenceFlags) openCapture(id string) (*evidence.Reader, *event.Capture, error) {
-	r, err := f.open()
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := captureOf(r, id)
-	if err != nil {
-		r.Close()
-		return nil, nil, err
-	}
-	return r, c, nil
-}
-
-// captureOf finds the capture that an id names, or that a hit or trace belongs to.
-func captureOf(r *evidence.Reader, id string) (*event.Capture, error) {
-	found, err := r.Find(id)
-	if err != nil {
-		return nil, err
-	}
-	switch v := found.(type) {
-	case *event.Capture:
-		return v, nil
-	case *event.Trace:
-		id = v.Culprit.Capture.ID
-	case *event.Hit:
-		if v.Culprit.Capture == nil {
-			return nil, fmt.Errorf("hit %s has no capture: %s", v.Event.ID, text.Escape(words.NoCapture(v.Culprit.NoCapture)))
-		}
-		id = v.Culprit.Capture.ID
-	}
-	found, err = r.Find(id)
-	if c, ok := found.(*event.Capture); ok && err == nil {
-		return c, nil
-	}
-	return nil, fmt.Errorf("the capture %s is not in the catalogue any more", id)
 }
 
 // writeFile makes a file, readable by its owner only, and leaves none behind that is

@@ -6,11 +6,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"culprit/evidence"
 	"culprit/internal/event"
 	"culprit/internal/text"
 	"culprit/internal/words"
-	"github.com/oklog/ulid/v2"
 )
 
 // How much a view keeps, and how many hits it reads in one go.

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"culprit/evidence"
+	"culprit/internal/config"
+	"culprit/internal/event"
+	"culprit/internal/text"
+	"culprit/internal/words"
+)
+
+// evidenceFlags say where the evidence is: every command that reads it has them.
+type evidenceFlags struct{ config, dir string }
+
+func (f *evidenceFlags) add(cmd *cobra.Command) {
+	configFlag(cmd, &f.config, "")
+	cmd.Flags().StringVar(&f.dir, "evidence", "", "evidence `directory` (default: that of the configuration)")
+}
+
+// open opens the evidence for reading.
+func (f *evidenceFlags) open() (*evidence.Reader, error) {
+	dir, err := f.directory()
+	if err != nil {
+		return nil, err
+	}
+	return evidence.OpenReader(dir)
+}
+
+// directory is the one that was named, or that of the named or the usual
+// configuration, or the default one.
+func (f *evidenceFlags) directory() (string, error) {
+	if f.dir != "" && f.config != "" {
+		return "", usageError{errors.New("give --evidence or --config, not both")}
+	}
+	if f.dir != "" {
+		return f.dir, nil
+	}
+	e, err := f.settings()
+	return e.Dir, err
+}
+
+// settings are what the named or the usual configuration says of the evidence, or the
+// defaults; --evidence names another directory.
+func (f *evidenceFlags) settings() (config.Evidence, error) {
+	path := f.config
+	if path == "" {
+		path = config.DefaultPath
+	}
+	c, err := config.Load(path)
+	if err != nil {
+		if f.config != "" || !errors.Is(err, fs.ErrNotExist) {
+			return config.Evidence{}, err
+		}
+		standard := config.Default()
+		c = &standard
+	}
+	if f.dir != "" {
+		if c.Evidence.Dir, err = filepath.Abs(f.dir); err != nil {
+			return config.Evidence{}, err
+		}
+	}
+	return c.Evidence, nil
+}
+
+// openCapture opens the evidence and finds the capture that an id names, or that a hit
+// or trace belongs to. The caller closes the reader.
+func (f *evidenceFlags) openCapture(id string) (*evidence.Reader, *event.Capture, error) {
+	r, err := f.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := captureOf(r, id)
+	if err != nil {
+		r.Close()
+		return nil, nil, err
+	}
+	return r, c, nil
+}
+
+// captureOf finds the capture that an id names, or that a hit or trace belongs to.
+func captureOf(r *evidence.Reader, id string) (*event.Capture, error) {
+	found, err := r.Find(id)
+	if err != nil {
+		return nil, err
+	}
+	switch v := found.(type) {
+	case *event.Capture:
+		return v, nil
+	case *event.Trace:
+		id = v.Culprit.Capture.ID
+	case *event.Hit:
+		if v.Culprit.Capture == nil {
+			return nil, fmt.Errorf("hit %s has no capture: %s", v.Event.ID, text.Escape(words.NoCapture(v.Culprit.NoCapture)))
+		}
+		id = v.Culprit.Capture.ID
+	}
+	found, err = r.Find(id)
+	if c, ok := found.(*event.Capture); ok && err == nil {
+		return c, nil
+	}
+	return nil, fmt.Errorf("the capture %s is not in the catalogue any more", id)
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"culprit/evidence"
+	"culprit/internal/event"
+	"culprit/internal/text"
+	"culprit/internal/words"
+)
+
+func newLosses() *cobra.Command {
+	return newList("losses", "List what was not seen or not kept, newest last",
+		"TIME\tCOUNT\tWHAT",
+		(*evidence.Reader).Losses, func(l *event.Loss) []string {
+			return []string{text.Time(l.Timestamp), strconv.FormatUint(l.Culprit.Count, 10), words.Loss(l.Culprit)}
+		})
+}
+
+func newHits() *cobra.Command {
+	return newList("hits", "List the packets that matched, newest last",
+		"TIME\tHIT\tRULE\tUSER\tPACKET\tASKS\tORIGIN\tPROOF\tCOUNT\tCAPTURE",
+		(*evidence.Reader).Hits, func(h *event.Hit) []string {
+			capture := "none: " + words.NoCapture(h.Culprit.NoCapture)
+			switch from := h.Culprit.ForwardedFrom; {
+			case h.Culprit.Capture != nil:
+				capture = h.Culprit.Capture.ID
+			case from != nil:
+				capture = "none: a local resolver's, for hit " + from.ID
+			}
+			return []string{
+				text.Time(h.Timestamp), h.Event.ID, h.Rule.Name, h.User.String(),
+				fmt.Sprintf("%s %s > %s", h.Network.Transport, h.Source, h.Destination), h.Asks(),
+				clip(words.Sender(h)), shortProof(h.Culprit.Proof), strconv.Itoa(h.Culprit.Count), capture,
+			}
+		})
+}
+
+// shortProof says where the proof is.
+func shortProof(p *event.ProofDetail) string {
+	switch {
+	case p == nil:
+		return "-"
+	case p.Probable:
+		return fmt.Sprintf("probably %s, line %d", p.Syscall, p.Line)
+	}
+	return fmt.Sprintf("%s, line %d", p.Syscall, p.Line)
+}
+
+// clip shortens a text for a cell of a table.
+func clip(s string) string {
+	const most = 48
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
+}
+
+func newCaptures() *cobra.Command {
+	return newList("captures", "List the captures, newest last",
+		"STARTED\tCAPTURE\tUSER\tRULE\tSCOPE\tLEVEL\tHITS\tTRACES\tMISSED\tSTATE",
+		(*evidence.Reader).Captures, func(c *event.Capture) []string {
+			d := &c.Culprit
+			rule, missed := "-", 0
+			if c.Rule != nil {
+				rule = c.Rule.Name
+			}
+			for _, n := range d.Missed {
+				missed += n
+			}
+			state := d.State
+			if d.EndedBecause != nil {
+				state += ": " + words.CaptureEnded(d.EndedBecause)
+			}
+			return []string{
+				text.Time(c.Timestamp), c.Event.ID, c.User.String(), rule, d.Scope,
+				strconv.Itoa(d.Level), strconv.Itoa(d.Hits), strconv.Itoa(d.Traces), strconv.Itoa(missed), state,
+			}
+		})
+}
+
+func newTraces() *cobra.Command {
+	return newList("traces", "List the traces, newest last",
+		"STARTED\tTRACE\tUSER\tPROCESS\tFOUND BY\tLIFE\tSIZE\tSTATE\tHIT\tFILE",
+		(*evidence.Reader).Traces, func(t *event.Trace) []string {
+			d := &t.Culprit
+			state, hit := d.State, "-"
+			if d.EndedBecause != nil {
+				state += ": " + words.TraceEnded(d.EndedBecause)
+			}
+			if d.Hit != nil {
+				hit = d.Hit.ID
+			}
+			return []string{
+				text.Time(t.Timestamp), t.Event.ID, t.User.String(), clip(t.Process.String()),
+				d.FoundBy, d.Life(), text.Size(t.File.Size), state, hit, t.File.Path,
+			}
+		})
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"culprit/evidence"
+	"culprit/internal/event"
+	"culprit/internal/text"
+	"culprit/internal/words"
+)
+
+func (s shower) hit(h *event.Hit) error {
+	s.title("hit %s", h.Event.ID)
+	s.line("time", "%s", text.Time(h.Timestamp))
+	s.line("rule", "%s", h.Rule.Name)
+	s.line("user", "%s (of the socket, by the kernel)", h.User.String())
+	s.line("packet", "%s %s, %s > %s, %d bytes", h.Network.Type, h.Network.Transport, h.Source, h.Destination, h.Network.Bytes)
+	if h.Culprit.Truncated {
+		s.line("", "only the first %d bytes were logged (nflog.snaplen)", len(h.Packet))
+	}
+	if h.Culprit.Count > 1 {
+		s.line("repeated", "%d such packets within a second", h.Culprit.Count)
+	}
+	asked := h.Culprit.Questions
+	if len(asked) == 0 && h.DNS != nil {
+		asked = []event.DNS{*h.DNS}
+	}
+	for _, q := range asked {
+		s.line("asks", "%s %s %s (dns id %s)", q.Question.Name, q.Question.Class, q.Question.Type, q.ID)
+	}
+	if err := s.proof(h); err != nil {
+		return err
+	}
+	s.origin(h)
+	if h.Container != nil {
+		s.line("container", "%s", h.Container.ID)
+	}
+	if err := s.forwards(h); err != nil {
+		return err
+	}
+	if err := s.captured(h); err != nil {
+		return err
+	}
+	if h.Culprit.Proof != nil {
+		if err := s.excerpt(h.Culprit.Proof); err != nil {
+			return err
+		}
+	}
+	s.title("packet, from its IP header on")
+	for line := range strings.Lines(hex.Dump(h.Packet)) {
+		fmt.Fprintf(s.w, "  %s", line)
+	}
+	return nil
+}
+
+// origin says which process sent the packet, and how sure that is.
+func (s shower) origin(h *event.Hit) {
+	o := &h.Culprit.Origin
+	s.line("origin", "%s", words.Grade(o))
+	if h.Process != nil {
+		s.process(h.Process)
+	}
+	for i := range o.Processes {
+		s.process(&o.Processes[i])
+	}
+	if o.More > 0 {
+		s.line("", "and %d more", o.More)
+	}
+}
+
+// captured lists the traces of the capture that have to do with the hit.
+func (s shower) captured(h *event.Hit) error {
+	if h.Culprit.Capture == nil {
+		s.line("capture", "none: %s", words.NoCapture(h.Culprit.NoCapture))
+		return nil
+	}
+	s.line("capture", "%s", h.Culprit.Capture.ID)
+	triggered := func(t *event.Trace) bool { return t.Culprit.Hit != nil && t.Culprit.Hit.ID == h.Event.ID }
+	sender := func(t *event.Trace) bool {
+		proves := h.Culprit.Proof != nil && h.Culprit.Proof.Trace.ID == t.Event.ID
+		return !triggered(t) && (proves || hasOrigin(h, t))
+	}
+	capture := evidence.Filter{Capture: h.Culprit.Capture.ID}
+	if err := s.traces("traces it triggered", capture, triggered); err != nil {
+		return err
+	}
+	return s.traces("traces with its process that were running already", capture, sender)
+}
+
+// proof says which line of a trace sent the packet, or why none is known.
+func (s shower) proof(h *event.Hit) error {
+	p := h.Culprit.Proof
+	if p == nil {
+		why, err := s.r.Unproven(h)
+		s.line("proof", "none: %s", why)
+		return err
+	}
+	grade := "this line sent the packet"
+	if p.Probable {
+		grade = "probable: this line agrees with all of the packet that both show"
+	}
+	s.line("proof", "%s: line %d (%s by thread %d) of trace %s", grade, p.Line, p.Syscall, p.TID, p.Trace.ID)
+	return nil
+}
+
+// excerpt prints the line that sent the packet, with what its thread did around it.
+func (s shower) excerpt(p *event.ProofDetail) error {
+	found, err := s.r.Find(p.Trace.ID)
+	if err != nil {
+		return err
+	}
+	t, ok := found.(*event.Trace)
+	if !ok {
+		return fmt.Errorf("show a proof: %s is no trace", p.Trace.ID)
+	}
+	if t.Culprit.Removed != nil {
+		s.title("the trace %s was removed: %s", t.File.Path, words.Removed(*t.Culprit.Removed))
+		return nil
+	}
+	story, err := evidence.Excerpt(t.File.Path, *p)
+	if err != nil {
+		s.title("the trace cannot be read: %v", err)
+		return nil
+	}
+	s.title("what the thread did around it, in %s", t.File.Path)
+	if forked := evidence.ForkedBy(story); forked != "" {
+		s.line("", "%s", forked)
+	}
+	for _, l := range story.Lines {
+		mark := " "
+		if l.Proof {
+			mark = ">"
+		}
+		if l.Gap {
+			fmt.Fprintln(s.w, "           …")
+		}
+		fmt.Fprintf(s.w, "  %s %6d  %s\n", mark, l.Number, text.Escape(clipLine(l.Text)))
+	}
+	return nil
+}
+
+// clipLine shortens a line of a trace.
+func clipLine(s string) string {
+	const most = 400
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// forwards prints how a local resolver sent the question on.
+func (s shower) forwards(h *event.Hit) error {
+	if from := h.Culprit.ForwardedFrom; from != nil {
+		s.line("forwarded", "for the program of hit %s, through a local resolver", from.ID)
+	}
+	for by, err := range s.r.ForwardedBy(h) {
+		if err != nil {
+			return err
+		}
+		s.line("forwarded by", "%s: hit %s, %s, to %s", by.User, by.Event.ID, text.Time(by.Timestamp), by.Destination)
+	}
+	return nil
+}
+
+// hasOrigin reports whether a trace is of a process that the hit came from, or may
+// have come from.
+func hasOrigin(h *event.Hit, t *event.Trace) bool {
+	for _, p := range append(h.Senders(), h.Culprit.Origin.Processes...) {
+		if p.EntityID == t.Process.EntityID {
+			return true
+		}
+	}
+	return false
+}
