@@ -95,7 +95,7 @@ race: build-race offenders ## look for data races: the tests of the packages, an
 	@packages=$$($(units)); [ -z "$$packages" ] || \
 		CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GOTEST) -race -skip '$(RACE_SKIP)' $(TESTFLAGS) $$packages
 	@CULPRIT_BIN=$(CURDIR)/bin/culprit-race GORACE='atexit_sleep_ms=0 halt_on_error=1 exitcode=66' \
-		$(GOTEST) -run '$(RACE_TESTS)' $(TESTFLAGS) ./test
+		$(GOTEST) -p 1 -run '$(RACE_TESTS)' $(TESTFLAGS) ./test/...
 
 .PHONY: build-race
 build-race: go
@@ -112,7 +112,7 @@ bench-catch: deps-test build offenders ## count which short-lived programs are t
 .PHONY: soak
 soak: deps-test build offenders ## hunt for SOAK=30m with faults at random; the plot goes to docs/soak.png (needs gnuplot)
 	@command -v gnuplot >/dev/null || { echo "error: no gnuplot here: install it (apt install gnuplot-nox)"; exit 1; }
-	SOAK=$(or $(SOAK),30m) SOAK_FILE=$(CURDIR)/bin/soak.txt $(GOTEST) -run TestSoak -v -timeout 0 ./test >bin/soak.log || { tail -50 bin/soak.log; exit 1; }
+	SOAK=$(or $(SOAK),30m) SOAK_FILE=$(CURDIR)/bin/soak.txt $(GOTEST) -run TestSoak -v -timeout 0 ./test/soak >bin/soak.log || { tail -50 bin/soak.log; exit 1; }
 	@grep -v level= bin/soak.log
 	gnuplot -e 'in="bin/soak.txt"; out="docs/soak.png"' scripts/soak.gp
 

@@ -1,0 +1,77 @@
+package service
+
+import (
+	"net"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"culprit/test/harness"
+)
+
+// systemdSocket is where a daemon tells systemd what it has to, as systemd would hear it.
+func systemdSocket(h *harness.Host) (path string, told func(want string)) {
+	h.T.Helper()
+	path = filepath.Join(h.Dir, "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		h.T.Fatal(err)
+	}
+	h.T.Cleanup(func() { conn.Close() })
+	return path, func(want string) {
+		h.T.Helper()
+		if err := conn.SetReadDeadline(time.Now().Add(harness.Patience)); err != nil {
+			h.T.Fatal(err)
+		}
+		buf := make([]byte, 4096)
+		n, err := conn.Read(buf)
+		if err != nil || string(buf[:n]) != want {
+			h.T.Fatalf("systemd was told %q (%v), want %q", buf[:n], err, want)
+		}
+	}
+}
+
+// systemd's watchdog is told that the daemon lives, as long as its loops turn.
+func TestWatchdog(t *testing.T) {
+	t.Parallel()
+	h := harness.NewHost(t, "")
+	path, told := systemdSocket(h)
+	config, evidence := h.Configure("")
+	d := h.HuntWith(config, evidence, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=300000")
+	for _, want := range []string{"READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"} {
+		told(want)
+	}
+	d.Stop()
+}
+
+// A daemon that systemd's watchdog ends is started again: it does not end with the status
+// of a wrong configuration.
+func TestAbort(t *testing.T) {
+	t.Parallel()
+	h := harness.NewHost(t, "")
+	before := h.Firewall()
+	d := h.Hunt("")
+	d.Signal(syscall.SIGABRT)
+	if got, want := d.Wait(), 128+int(syscall.SIGABRT); got != want {
+		t.Errorf("it ended with %d, want %d", got, want)
+	}
+	if log := d.Output.String(); !strings.Contains(log, "goroutine ") {
+		t.Errorf("it does not say where it was stuck:\n%s", log)
+	}
+	h.Culprit("rules", "remove").Must(t)
+	h.Unchanged(before, "after the daemon and culprit rules remove")
+}
+
+// systemd is told when the daemon is ready, and when it stops.
+func TestNotify(t *testing.T) {
+	t.Parallel()
+	h := harness.NewHost(t, "")
+	path, told := systemdSocket(h)
+	config, evidence := h.Configure("")
+	d := h.HuntWith(config, evidence, "NOTIFY_SOCKET="+path)
+	told("READY=1")
+	d.Stop()
+	told("STOPPING=1")
+}
