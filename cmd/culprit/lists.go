@@ -34,29 +34,15 @@ func newHits() *cobra.Command {
 			return []string{
 				text.Time(h.Timestamp), h.Event.ID, h.Rule.Name, h.User.String(),
 				fmt.Sprintf("%s %s > %s", h.Network.Transport, h.Source, h.Destination), h.Asks(),
-				clip(words.Sender(h)), shortProof(h.Culprit.Proof), strconv.Itoa(h.Culprit.Count), capture,
+				clip(words.Sender(h)), words.Proof(h.Culprit.Proof), strconv.Itoa(h.Culprit.Count), capture,
 			}
 		})
-}
-
-// shortProof says where the proof is.
-func shortProof(p *event.ProofDetail) string {
-	switch {
-	case p == nil:
-		return "-"
-	case p.Probable:
-		return fmt.Sprintf("probably %s, line %d", p.Syscall, p.Line)
-	}
-	return fmt.Sprintf("%s, line %d", p.Syscall, p.Line)
 }
 
 // clip shortens a text for a cell of a table.
 func clip(s string) string {
 	const most = 48
-	if r := []rune(s); len(r) > most {
-		return string(r[:most-1]) + "…"
-	}
-	return s
+	return text.Clip(s, most)
 }
 
 func newCaptures() *cobra.Command {

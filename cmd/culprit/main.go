@@ -81,6 +81,14 @@ func (c *checked) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// unchecked is what a checked writer writes to: it may be a terminal.
+func unchecked(w io.Writer) io.Writer {
+	if c, ok := w.(*checked); ok {
+		return c.w
+	}
+	return w
+}
+
 // sameSignal is how soon a second signal is taken for the first: a terminal and the
 // program that started us may both send one.
 const sameSignal = 50 * time.Millisecond

@@ -10,6 +10,7 @@ import (
 	"culprit/evidence"
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 func newShow() *cobra.Command {
@@ -86,7 +87,7 @@ func (s shower) traces(title string, f evidence.Filter, wanted func(*event.Trace
 		if n++; n == 1 {
 			s.title("%s", title)
 		}
-		s.line(t.Event.ID, "%s, %s: %s", &t.Process, traceState(&t), t.File.Path)
+		s.line(t.Event.ID, "%s, %s: %s", &t.Process, words.TraceState(&t), t.File.Path)
 	}
 	if n == 0 {
 		s.title("%s: none", title)

@@ -8,13 +8,6 @@ import (
 	"culprit/internal/words"
 )
 
-func traceState(t *event.Trace) string {
-	if t.Culprit.EndedBecause != nil {
-		return words.TraceEnded(t.Culprit.EndedBecause)
-	}
-	return t.Culprit.State
-}
-
 func (s shower) trace(t *event.Trace) error {
 	d := &t.Culprit
 	s.title("trace %s", t.Event.ID)
@@ -36,7 +29,7 @@ func (s shower) trace(t *event.Trace) error {
 	if t.Event.End != nil {
 		s.line("ended", "%s, after %s", text.Time(*t.Event.End), time.Duration(t.Event.Duration).Round(time.Millisecond))
 	}
-	s.line("state", "%s", traceState(t))
+	s.line("state", "%s", words.TraceState(t))
 	if d.Truncated {
 		s.line("truncated", "%s of strace output were not kept", text.Size(d.Lost))
 	}

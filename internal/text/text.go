@@ -147,3 +147,18 @@ func Time(t time.Time) string {
 	}
 	return t.Local().Format("2006-01-02 15:04:05.000")
 }
+
+// Clip cuts a text to at most so many characters, the last of which is … then.
+func Clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	switch r := []rune(s); {
+	case len(r) <= most:
+		return s
+	case most < 1:
+		return ""
+	default:
+		return string(r[:most-1]) + "…"
+	}
+}

@@ -108,3 +108,16 @@ func TestSizePlural(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestClip(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		in   string
+		most int
+		want string
+	}{{"abc", 3, "abc"}, {"abcd", 3, "ab…"}, {"äöü", 3, "äöü"}, {"äöüß", 3, "äö…"}, {"ab", 1, "…"}, {"ab", 0, ""}, {"", 0, ""}} {
+		if got := Clip(tt.in, tt.most); got != tt.want {
+			t.Errorf("%q in %d: %q, want %q", tt.in, tt.most, got, tt.want)
+		}
+	}
+}

@@ -1,18 +1,14 @@
-package main
+package watch
 
 import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"culprit/internal/event"
 	"culprit/internal/text"
@@ -66,7 +62,7 @@ func frame(v *view, now time.Time, width, height int) []row {
 			}
 		}
 		return []string{
-			shortTime(h.Timestamp, now), shortID(h.Event.ID), h.User.String(), fit(text.Escape(h.Asks()), max(12, width/3)), proof, clip(words.Sender(&h)),
+			shortTime(h.Timestamp, now), shortID(h.Event.ID), h.User.String(), text.Clip(text.Escape(h.Asks()), max(12, width/3)), proof, clip(words.Sender(&h)),
 		}
 	})...)
 	rows = append(rows, table("TIME\tLOST\tWHAT", latest(v.losses, losses), func(l event.Loss) []string {
@@ -74,7 +70,7 @@ func frame(v *view, now time.Time, width, height int) []row {
 	})...)
 	rows = rows[:max(0, min(len(rows), height))]
 	for i := range rows {
-		rows[i].text = fit(text.Escape(rows[i].text), width)
+		rows[i].text = text.Clip(text.Escape(rows[i].text), width)
 	}
 	return rows
 }
@@ -119,21 +115,6 @@ func table[T any](header string, all []T, cells func(T) []string) []row {
 	return rows
 }
 
-// fit cuts a text to so many characters.
-func fit(s string, width int) string {
-	if len(s) <= width {
-		return s
-	}
-	switch r := []rune(s); {
-	case len(r) <= width:
-		return s
-	case width < 1:
-		return ""
-	default:
-		return string(r[:width-1]) + "…"
-	}
-}
-
 // shortID is as much of an id as commands need to find it: its random end.
 func shortID(id string) string { return id[max(0, len(id)-8):] }
 
@@ -144,103 +125,4 @@ func shortTime(t, now time.Time) string {
 		return t.Local().Format("01-02 15:04")
 	}
 	return t.Local().Format(time.TimeOnly)
-}
-
-// terminal is a terminal that shows a screen of ours until it is closed.
-type terminal struct {
-	out   *os.File
-	keys  chan byte // what is typed; closed when the terminal is gone
-	tty   *os.File
-	saved *unix.Termios
-	drawn []byte
-}
-
-// openTerminal takes over the terminal that out is. It returns nil if out is none,
-// or none that can move its cursor.
-func openTerminal(out io.Writer) *terminal {
-	if c, ok := out.(*checked); ok {
-		out = c.w
-	}
-	f, ok := out.(*os.File)
-	if !ok || os.Getenv("TERM") == "dumb" || os.Getenv("TERM") == "" {
-		return nil
-	}
-	saved, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	if err != nil {
-		return nil
-	}
-	// The terminal opened anew can be read in a way that closing it ends, without
-	// changing the standard input that we share with a shell.
-	tty, err := os.OpenFile("/dev/tty", os.O_RDONLY, 0)
-	if err != nil {
-		return nil
-	}
-	t := &terminal{out: f, keys: make(chan byte), tty: tty, saved: saved}
-	raw := *saved
-	raw.Lflag &^= unix.ICANON | unix.ECHO
-	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
-	raw.Cc[unix.VSUSP] = 0 // no Ctrl-Z: the shell would get our screen
-	if err := unix.IoctlSetTermios(int(f.Fd()), unix.TCSETS, &raw); err != nil {
-		tty.Close()
-		return nil
-	}
-	go t.read()
-	// Another screen, no cursor, and what is too wide is cut: some characters take
-	// two columns.
-	fmt.Fprint(f, "\x1b[?1049h\x1b[?25l\x1b[?7l")
-	return t
-}
-
-// read passes keys on until the terminal is closed.
-func (t *terminal) read() {
-	defer close(t.keys)
-	b := make([]byte, 1)
-	for {
-		if _, err := t.tty.Read(b); err != nil {
-			return
-		}
-		t.keys <- b[0]
-	}
-}
-
-// close leaves the terminal as it was.
-func (t *terminal) close() {
-	t.tty.Close()
-	for range t.keys { // until the reader has ended
-	}
-	fmt.Fprint(t.out, "\x1b[?7h\x1b[?25h\x1b[?1049l")
-	unix.IoctlSetTermios(int(t.out.Fd()), unix.TCSETS, t.saved)
-}
-
-func (t *terminal) size() (width, height int) {
-	s, err := unix.IoctlGetWinsize(int(t.out.Fd()), unix.TIOCGWINSZ)
-	if err != nil || s.Col == 0 || s.Row == 0 {
-		return 80, 24
-	}
-	return int(s.Col), int(s.Row)
-}
-
-// forget makes the next draw draw everything.
-func (t *terminal) forget() { t.drawn = nil }
-
-// draw shows rows, if they are others than those that are shown.
-func (t *terminal) draw(rows []row) error {
-	b := []byte("\x1b[H")
-	for i, r := range rows {
-		if i > 0 {
-			b = append(b, "\r\n"...)
-		}
-		if r.bold {
-			b = append(b, "\x1b[1m"...)
-		}
-		b = append(b, r.text...)
-		b = append(b, "\x1b[0m\x1b[K"...)
-	}
-	b = append(b, "\x1b[J"...)
-	if bytes.Equal(b, t.drawn) {
-		return nil
-	}
-	t.drawn = b
-	_, err := t.out.Write(b)
-	return err
 }

@@ -1,4 +1,4 @@
-package main
+package watch
 
 import (
 	"fmt"
@@ -10,7 +10,6 @@ import (
 
 	"culprit/evidence"
 	"culprit/internal/event"
-	"culprit/internal/text"
 	"culprit/internal/words"
 )
 
@@ -51,10 +50,6 @@ type watched struct {
 func (w *watched) finished() bool {
 	return w.Culprit.State != event.StateRunning && w.Culprit.State != event.StateDraining
 }
-
-// news tells of something new: when it was, what kind of thing it is, and what it
-// is, not yet escaped.
-type news func(at time.Time, kind, what string)
 
 func newView(r *evidence.Reader, dir string) *view { return &view{r: r, dir: dir} }
 
@@ -253,47 +248,4 @@ func (v *view) lookLosses(first bool, tell news) error {
 		}
 	}
 	return nil
-}
-
-func hitLine(h *event.Hit) string {
-	capture := "no capture: " + words.NoCapture(h.Culprit.NoCapture)
-	if h.Culprit.Capture != nil {
-		capture = "capture " + h.Culprit.Capture.ID
-	}
-	return fmt.Sprintf("%s rule %s, user %s, %s %s > %s asks %s, from %s, %s", h.Event.ID, h.Rule.Name, h.User,
-		h.Network.Transport, h.Source, h.Destination, h.Asks(), clip(words.Sender(h)), capture)
-}
-
-func proofLine(p *event.Proof) string {
-	return fmt.Sprintf("%s sent by %s: %s of %s", p.Culprit.Hit.ID, clip(p.Process.String()), shortProof(&p.Culprit), p.File.Path)
-}
-
-func captureLine(c *event.Capture) string {
-	d := &c.Culprit
-	s := fmt.Sprintf("%s user %s, level %d, %s, %s, %s", c.Event.ID, &c.User, d.Level,
-		text.Plural(d.Hits, "hit"), text.Plural(d.Traces, "trace"), d.State)
-	if d.EndedBecause != nil {
-		s += ": " + words.CaptureEnded(d.EndedBecause)
-	}
-	return s
-}
-
-func traceLine(t *event.Trace) string {
-	s := fmt.Sprintf("%s %s, %s", t.Event.ID, clip(t.Process.String()), traceState(t))
-	if t.Culprit.State == event.StateRunning {
-		return fmt.Sprintf("%s %s: %s", s, t.Culprit.Life(), t.File.Path)
-	}
-	return fmt.Sprintf("%s, %s: %s", s, text.Size(t.File.Size), t.File.Path)
-}
-
-// daemonState says for people whether a culprit runs with the evidence in dir.
-func daemonState(dir string) string {
-	switch pid, err := evidence.Holder(dir); {
-	case err != nil:
-		return "it cannot be told whether culprit runs: " + err.Error()
-	case pid == 0:
-		return "culprit does not run"
-	default:
-		return fmt.Sprintf("culprit runs (PID %d)", pid)
-	}
 }

@@ -1,0 +1,346 @@
+package watch
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"culprit/evidence"
+	"culprit/internal/event"
+	"culprit/internal/text"
+)
+
+var watchTime = time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.Local)
+
+func aHit(id, command string) event.Hit {
+	return event.Hit{
+		Timestamp: watchTime, Event: event.Meta{ID: id, Action: event.ActionHit}, Rule: event.Rule{Name: "badzone"},
+		User: &event.User{ID: "4242", Name: "web1"}, Network: event.Network{Transport: "udp"},
+		Source:      event.Endpoint{IP: netip.MustParseAddr("192.0.2.1"), Port: 4000},
+		Destination: event.Endpoint{IP: netip.MustParseAddr("192.0.2.53"), Port: 53},
+		DNS:         &event.DNS{Question: event.Question{Name: "x.badzone.test", Type: "A"}},
+		Process:     &event.Process{PID: 812, CommandLine: command},
+		Culprit:     event.HitDetail{Count: 1, Capture: &event.Reference{ID: "C"}},
+	}
+}
+
+func aCapture(id, state string) event.Capture {
+	return event.Capture{
+		Timestamp: watchTime, Event: event.Meta{ID: id, Action: event.ActionCapture}, User: event.User{ID: "4242", Name: "web1"},
+		Culprit: event.CaptureDetail{State: state, Level: 1, Hits: 2, Traces: 3},
+	}
+}
+
+func aView() *view {
+	v := &view{dir: "/var/lib/culprit", daemon: "culprit runs (PID 7)", since: watchTime, newHits: 3, proven: 1, lost: 14}
+	v.captures = []*watched{
+		{Capture: aCapture("01JH0000000000000000RUNNING1", event.StateRunning), straces: 2, bytes: 3 << 20},
+		{Capture: aCapture("01JH00000000000000000000ENDED", event.StateEnded)},
+	}
+	v.captures[1].Culprit.EndedBecause = &event.Ended{Code: event.EndedTime}
+	for n := range 30 {
+		v.hits = append(v.hits, aHit(fmt.Sprintf("01JH%022d", n), "php cron.php"))
+	}
+	v.hits[29].Culprit.Proof = &event.ProofDetail{Line: 214}
+	v.hits[28].Culprit.Proof = &event.ProofDetail{Line: 214, Probable: true}
+	v.losses = []event.Loss{{Timestamp: watchTime, Culprit: event.LossDetail{Code: "packets", Count: 14}}}
+	return v
+}
+
+func texts(rows []row) string {
+	var b strings.Builder
+	for _, r := range rows {
+		b.WriteString(r.text + "\n")
+	}
+	return b.String()
+}
+
+func TestFrame(t *testing.T) {
+	t.Parallel()
+	const want = `/var/lib/culprit: culprit runs (PID 7). q ends
+now 1 capture, 2 straces, 3.0 MiB; since 03:04:05 3 hits, 1 proven, 14 lost
+
+STARTED   CAPTURE   USER         LEVEL  HITS  TRACES  STRACES  SIZE     STATE
+03:04:05  RUNNING1  web1 (4242)  1      2     3       2        3.0 MiB  running
+03:04:05  000ENDED  web1 (4242)  1      2     3       0        0 B      ended: …
+
+TIME      HIT       USER         ASKS              PROOF      FROM
+03:04:05  00000029  web1 (4242)  x.badzone.test A  line 214   812 php cron.php
+03:04:05  00000028  web1 (4242)  x.badzone.test A  line 214?  812 php cron.php
+03:04:05  00000027  web1 (4242)  x.badzone.test A  -          812 php cron.php
+
+TIME      LOST  WHAT
+03:04:05  14    packets
+`
+	if got := texts(frame(aView(), watchTime, 80, 14)); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	later := texts(frame(aView(), watchTime.AddDate(0, 0, 1), 200, 50))
+	if !strings.Contains(later, "01-02 03:04  00000000  web1") || !strings.Contains(later, "ended: its time was up\n") {
+		t.Errorf("in a large window, a day later:\n%s", later)
+	}
+	empty := &view{dir: "d", daemon: "culprit does not run"}
+	if got := texts(frame(empty, watchTime, 80, 24)); !strings.HasPrefix(got, "d: culprit does not run.") || strings.Count(got, "\n") != 8 {
+		t.Errorf("with nothing there:\n%s", got)
+	}
+}
+
+// In no window, however small, is there more than fits, nor anything to move the cursor.
+func TestFrameFits(t *testing.T) {
+	t.Parallel()
+	v := aView()
+	for i := range v.hits {
+		v.hits[i].Process.CommandLine = "\x1b[2J\r\n\t\u202e\xff" + strings.Repeat("é", 100)
+		v.hits[i].DNS.Question.Name = strings.Repeat("n\x00", 200)
+		v.hits[i].User.Name = "w\teb\n"
+	}
+	v.losses[0].Culprit.Detail = strings.Repeat("w", 500) + "\x07"
+	for width := 0; width < 200; width += 1 + width/8 {
+		for height := 0; height < 60; height += 1 + height/8 {
+			rows := frame(v, watchTime, width, height)
+			if len(rows) > height {
+				t.Fatalf("%dx%d: %d rows", width, height, len(rows))
+			}
+			for _, r := range rows {
+				if n := utf8.RuneCountInString(r.text); n > width || text.Escape(r.text) != r.text {
+					t.Fatalf("%dx%d: %d characters: %q", width, height, n, r.text)
+				}
+			}
+		}
+	}
+}
+
+// Lines come for what is new, and only for that, whether a daemon runs or not.
+func TestWatchLines(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	open := func() *evidence.Store {
+		s, err := evidence.Open(dir, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := open()
+	c := aCapture(event.NewID(), event.StateEnded)
+	s.Capture(c)
+	old := aHit(event.NewID(), "old")
+	s.Hit(&old)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	out, in := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		r, err := evidence.OpenReader(dir)
+		if err == nil {
+			err = Run(ctx, r, dir, in)
+			r.Close()
+		}
+		in.Close()
+		done <- err
+	}()
+	lines := bufio.NewScanner(out)
+	// expect reads lines, without their time, until all wanted ones came. There may
+	// be no others.
+	expect := func(want ...string) {
+		t.Helper()
+		for len(want) > 0 {
+			if !lines.Scan() {
+				t.Fatalf("it ended; wanted %q", want)
+			}
+			got := strings.TrimSpace(lines.Text()[23:])
+			if got != want[0] {
+				t.Fatalf("got %q\nwant %q", got, want[0])
+			}
+			want = want[1:]
+		}
+	}
+	expect("culprit  culprit does not run")
+	s = open()
+	expect(fmt.Sprintf("culprit  culprit runs (PID %d)", os.Getpid()))
+
+	c = aCapture(event.NewID(), event.StateRunning)
+	s.Capture(c)
+	expect("capture  " + c.Event.ID + " user web1 (4242), level 1, 2 hits, 3 traces, running")
+	c.Culprit.Hits = 3 // not worth a line
+	s.Capture(c)
+	hit := aHit(event.NewID(), "php\n\x1b[2J")
+	s.Hit(&hit)
+	expect("hit      " + hit.Event.ID + ` rule badzone, user web1 (4242), udp 192.0.2.1:4000 > 192.0.2.53:53 asks x.badzone.test A, from 812 php\n\x1b[2J, capture C`)
+	c.Culprit.Level = 2
+	s.Capture(c)
+	expect("capture  " + c.Event.ID + " user web1 (4242), level 2, 3 hits, 3 traces, running")
+	trace := event.Trace{
+		Timestamp: watchTime, Event: event.Meta{ID: event.NewID()}, User: c.User, Process: event.Process{PID: 812, Name: "php"},
+		Culprit: event.TraceDetail{Capture: event.Reference{ID: c.Event.ID}, State: event.StateRunning, FromStart: true},
+	}
+	f, err := s.Create(&trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	s.Trace(trace)
+	expect("trace    " + trace.Event.ID + " 812 php, running from start: " + trace.File.Path)
+	trace.Culprit.State, trace.Culprit.EndedBecause, trace.File.Size = event.StateEnded, &event.Ended{Code: event.EndedExited, Detail: "0"}, 2048
+	s.Trace(trace)
+	expect("trace    " + trace.Event.ID + " 812 php, the process ended with status 0, 2.0 KiB: " + trace.File.Path)
+	s.Lost(event.NewLoss("packets", "", 9))
+	expect("loss     9 packets")
+	c.Culprit.State, c.Culprit.EndedBecause = event.StateEnded, &event.Ended{Code: event.EndedTime}
+	s.Capture(c)
+	expect("capture  " + c.Event.ID + " user web1 (4242), level 2, 3 hits, 3 traces, ended: its time was up")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	expect("culprit  culprit does not run")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if lines.Scan() {
+		t.Errorf("one more: %q", lines.Text())
+	}
+}
+
+// More hits than are read in one go, and than are kept, are all told of.
+func TestLookMany(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := evidence.Open(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := evidence.OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	v, told := newView(r, dir), 0
+	look := func() {
+		t.Helper()
+		if err := v.look(func(_ time.Time, kind, _ string) {
+			if kind == "hit" {
+				told++
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look()
+	const many = 2*chunk + 500
+	for range many {
+		h := aHit(event.NewID(), "php")
+		s.Hit(&h)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	look()
+	if told != many || v.newHits != many || len(v.hits) != keepHits {
+		t.Errorf("told of %d, counted %d, kept %d", told, v.newHits, len(v.hits))
+	}
+}
+
+// A proof that comes after its hit is told of, and shown with the hit.
+func TestLookProofs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := evidence.Open(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hit := aHit(event.NewID(), "holder")
+	s.Hit(&hit)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := evidence.OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	v := newView(r, dir)
+	var told []string
+	look := func() {
+		t.Helper()
+		if err := v.look(func(_ time.Time, kind, what string) { told = append(told, kind+" "+what) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look()
+	proof := event.Proof{
+		Event: event.Meta{ID: event.NewID()}, File: event.File{Path: "/e/812.strace"}, Process: event.Process{PID: 812, Name: "php"},
+		Culprit: event.ProofDetail{Capture: event.Reference{ID: "C"}, Hit: event.Reference{ID: hit.Event.ID}, Syscall: "sendto", Line: 214},
+	}
+	doc, err := json.Marshal(proof)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(dir, "catalogue.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("INSERT INTO proofs (id, capture, trace, hit, doc) VALUES (?, 'C', 'T', ?, ?)", proof.Event.ID, hit.Event.ID, doc); err != nil {
+		t.Fatal(err)
+	}
+	look()
+	look()
+	want := []string{"culprit culprit does not run", "proof " + hit.Event.ID + " sent by 812 php: sendto, line 214 of " + filepath.Join(dir, "traces/C/812.strace")}
+	if !slices.Equal(told, want) || v.proven != 1 {
+		t.Errorf("got %q\nwant %q", told, want)
+	}
+	if h := v.hits[0]; h.Culprit.Proof == nil || h.Process.Name != "php" {
+		t.Errorf("the hit is %+v", h)
+	}
+}
+
+// What it takes to look when there is no news: twice a second.
+func BenchmarkLook(b *testing.B) {
+	dir := b.TempDir()
+	s, err := evidence.Open(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := aCapture(event.NewID(), event.StateRunning)
+	s.Capture(c)
+	for range 100 {
+		t := event.Trace{Event: event.Meta{ID: event.NewID()}, Culprit: event.TraceDetail{Capture: event.Reference{ID: c.Event.ID}, State: event.StateRunning}}
+		s.Trace(t)
+	}
+	for range 10_000 {
+		h := aHit(event.NewID(), "php")
+		s.Hit(&h)
+	}
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	r, err := evidence.OpenReader(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	v := newView(r, dir)
+	for b.Loop() {
+		if err := v.look(func(time.Time, string, string) {}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(100*float64(b.Elapsed())/float64(b.N)/float64(lookEvery), "%CPU")
+}
