@@ -49,14 +49,6 @@ const patience = 200 * time.Millisecond
 // pingEvery is how often the daemon pings the gate while anything is watched.
 const pingEvery = 50 * time.Millisecond
 
-// A hold is an execve that waits for our answer.
-type hold struct {
-	number uint64
-	file   int32 // the event's descriptor, by which we answer
-	id     proc.ID
-	until  time.Time
-}
-
 // gate is the state of the helper process. Its one thread owns it.
 type gate struct {
 	fs       proc.FS
@@ -296,57 +288,6 @@ func (g *gate) messages(buf []byte) (gone bool, err error) {
 			_ = unix.Send(g.daemon, g.counts.encode(), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 		}
 	}
-}
-
-func (g *gate) goOn(number uint64) {
-	for i, h := range g.holds {
-		if h.number == number {
-			g.release(h)
-			g.holds = slices.Delete(g.holds, i, i+1)
-			return
-		}
-	}
-}
-
-// expire lets those go that have waited long enough.
-func (g *gate) expire(now time.Time) {
-	for len(g.holds) > 0 && !now.Before(g.holds[0].until) {
-		g.counts.Expired++
-		g.release(g.holds[0])
-		g.holds = g.holds[1:]
-	}
-	if g.stop && len(g.holds) == 0 {
-		g.stopped.clear()
-	}
-}
-
-func (g *gate) releaseAll() {
-	for _, h := range g.holds {
-		g.release(h)
-	}
-	g.holds = nil
-	if g.stop {
-		g.stopped.close()
-	}
-}
-
-// release lets a held process go on.
-func (g *gate) release(h hold) {
-	if h.file >= 0 {
-		g.allow(h.file)
-	}
-	if g.stop {
-		resume(g.fs, h.id)
-	}
-}
-
-// allow answers an event. An error means that the kernel no longer waits.
-func (g *gate) allow(file int32) {
-	var answer [8]byte
-	binary.NativeEndian.PutUint32(answer[:], uint32(file))
-	binary.NativeEndian.PutUint32(answer[4:], unix.FAN_ALLOW)
-	_, _ = unix.Write(g.fanotify, answer[:])
-	_ = unix.Close(int(file))
 }
 
 // hurry sees to it that the thread that answers does not wait for others: everybody

@@ -1,9 +1,7 @@
 package gate
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -12,8 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"culprit/internal/proc"
 )
 
 // Keeper is the daemon's side: it starts the gate, tells it what to hold, and
@@ -95,112 +91,6 @@ func (k *Keeper) Run(ctx context.Context, out Output) {
 	}
 }
 
-// serve runs one gate until it fails or the context ends.
-func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error {
-	conn, cmd, err := k.open()
-	if err != nil {
-		return fmt.Errorf("start the gate: %w", err)
-	}
-	held := map[uint64]Held{} // and not told to go on
-	gone := func(h Held) { out.Gone(min(time.Since(h.Began()), k.limit)) }
-	in := make(chan []byte, 64)
-	go receive(conn, in)
-	defer func() {
-		// First the socket: a gate that is well ends by it. Then the rest.
-		conn.Close()
-		timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
-		cmd.Wait()
-		timer.Stop()
-		for range in {
-		}
-		for _, h := range held {
-			gone(h)
-			if k.stop { // it could not let go itself
-				resume(proc.Default, h.ID)
-			}
-		}
-	}()
-
-	send := func(b []byte) error {
-		conn.SetWriteDeadline(time.Now().Add(patience)) // a gate that hangs does not read
-		if _, err := conn.Write(b); err != nil {
-			return fmt.Errorf("write to the gate: %w", err)
-		}
-		return nil
-	}
-	if len(*watched) > 0 {
-		if err := send(encodeWatch(*watched)); err != nil {
-			return err
-		}
-	}
-	pings := time.NewTicker(pingEvery)
-	defer pings.Stop()
-	if len(*watched) == 0 {
-		pings.Stop()
-	}
-	var asked time.Time // the first ping that was not answered
-	for {
-		select {
-		case *watched = <-k.watches:
-			if err := send(encodeWatch(*watched)); err != nil {
-				return err
-			}
-			pings.Stop()
-			if asked = (time.Time{}); len(*watched) > 0 {
-				pings.Reset(pingEvery)
-			}
-		case number := <-k.gos:
-			if h, ok := held[number]; ok {
-				gone(h)
-				delete(held, number)
-			}
-			if err := send(encodeGo(number)); err != nil {
-				return err
-			}
-		case now := <-pings.C:
-			// While it watches, its watchdog kills a gate that hangs, and sooner. But
-			// it may have been stopped before.
-			if asked.IsZero() {
-				asked = now
-			} else if silence := now.Sub(asked); silence > time.Second {
-				return fmt.Errorf("the gate does not answer since %s", silence.Round(time.Millisecond))
-			}
-			if err := send([]byte{kindPing}); err != nil {
-				return err
-			}
-		case b, open := <-in:
-			if !open {
-				return errors.New("the gate has ended")
-			}
-			switch b[0] {
-			case kindHeld:
-				h, err := decodeHeld(b)
-				if err != nil {
-					return fmt.Errorf("read from the gate: %w", err)
-				}
-				if h.Number != 0 {
-					if len(held) >= maxListed {
-						clear(held) // told to go on by a message that found no room, most of them
-					}
-					held[h.Number] = h
-				}
-				out.Held(h)
-			case kindMarks:
-				out.Marked(string(b[1:]))
-			case kindPing:
-				asked = time.Time{}
-				c, err := decodeCounts(b)
-				if err != nil {
-					return fmt.Errorf("read from the gate: %w", err)
-				}
-				out.Counted(c)
-			}
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
 // open starts the gate with one end of a socket pair as descriptor 3. When we die,
 // that closes, and the gate ends by itself.
 func (k *Keeper) open() (*net.UnixConn, *exec.Cmd, error) {
@@ -225,17 +115,4 @@ func (k *Keeper) open() (*net.UnixConn, *exec.Cmd, error) {
 		return nil, nil, err
 	}
 	return c.(*net.UnixConn), cmd, nil
-}
-
-// receive passes on messages until the socket closes.
-func receive(conn *net.UnixConn, in chan<- []byte) {
-	defer close(in)
-	buf := make([]byte, maxMessage)
-	for {
-		n, err := conn.Read(buf)
-		if err != nil || n == 0 {
-			return
-		}
-		in <- bytes.Clone(buf[:n])
-	}
 }

@@ -1,0 +1,165 @@
+package gate
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"time"
+
+	"culprit/internal/proc"
+)
+
+// session is the life of one gate, as the keeper sees it.
+type session struct {
+	keeper *Keeper
+	out    Output
+	conn   *net.UnixConn
+	cmd    *exec.Cmd
+	in     chan []byte
+	held   map[uint64]Held // and not told to go on
+	pings  *time.Ticker    // while anything is watched
+	asked  time.Time       // the first ping that was not answered
+}
+
+// serve runs one gate until it fails or the context ends.
+func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error {
+	conn, cmd, err := k.open()
+	if err != nil {
+		return fmt.Errorf("start the gate: %w", err)
+	}
+	s := &session{
+		keeper: k, out: out, conn: conn, cmd: cmd, in: make(chan []byte, 64),
+		held: map[uint64]Held{}, pings: time.NewTicker(pingEvery),
+	}
+	go receive(conn, s.in)
+	defer s.close()
+	s.pings.Stop()
+	if len(*watched) > 0 {
+		if err := s.watch(*watched); err != nil {
+			return err
+		}
+	}
+	for {
+		var err error
+		select {
+		case *watched = <-k.watches:
+			err = s.watch(*watched)
+		case number := <-k.gos:
+			s.gone(number)
+			err = s.send(encodeGo(number))
+		case now := <-s.pings.C:
+			err = s.ping(now)
+		case b, open := <-s.in:
+			if !open {
+				return errors.New("the gate has ended")
+			}
+			if err = s.take(b); err != nil {
+				err = fmt.Errorf("read from the gate: %w", err)
+			}
+		case <-ctx.Done():
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// watch tells the gate whose programs to hold.
+func (s *session) watch(uids []uint32) error {
+	s.pings.Stop()
+	if s.asked = (time.Time{}); len(uids) > 0 {
+		s.pings.Reset(pingEvery)
+	}
+	return s.send(encodeWatch(uids))
+}
+
+// ping asks the gate for a sign of life, unless it owes us one for too long. While it
+// watches, its watchdog kills a gate that hangs, and sooner. But it may have been stopped
+// before.
+func (s *session) ping(now time.Time) error {
+	if s.asked.IsZero() {
+		s.asked = now
+	} else if silence := now.Sub(s.asked); silence > time.Second {
+		return fmt.Errorf("the gate has not answered for %s", silence.Round(time.Millisecond))
+	}
+	return s.send([]byte{kindPing})
+}
+
+// take takes in a message of the gate.
+func (s *session) take(b []byte) error {
+	switch b[0] {
+	case kindHeld:
+		h, err := decodeHeld(b)
+		if err != nil {
+			return err
+		}
+		if h.Number != 0 {
+			if len(s.held) >= maxListed {
+				clear(s.held) // told to go on by a message that found no room, most of them
+			}
+			s.held[h.Number] = h
+		}
+		s.out.Held(h)
+	case kindMarks:
+		s.out.Marked(string(b[1:]))
+	case kindPing:
+		s.asked = time.Time{}
+		c, err := decodeCounts(b)
+		if err != nil {
+			return err
+		}
+		s.out.Counted(c)
+	}
+	return nil
+}
+
+// gone tells of the end of a hold, if it was one.
+func (s *session) gone(number uint64) {
+	if h, ok := s.held[number]; ok {
+		s.out.Gone(min(time.Since(h.Began()), s.keeper.limit))
+		delete(s.held, number)
+	}
+}
+
+// send writes a message to the gate. One that hangs does not read.
+func (s *session) send(b []byte) error {
+	s.conn.SetWriteDeadline(time.Now().Add(patience))
+	if _, err := s.conn.Write(b); err != nil {
+		return fmt.Errorf("write to the gate: %w", err)
+	}
+	return nil
+}
+
+// close ends the gate. First the socket: a gate that is well ends by it. Then the rest.
+func (s *session) close() {
+	s.pings.Stop()
+	s.conn.Close()
+	timer := time.AfterFunc(patience, func() { s.cmd.Process.Kill() })
+	s.cmd.Wait()
+	timer.Stop()
+	for range s.in {
+	}
+	for number, h := range s.held {
+		s.gone(number)
+		if s.keeper.stop { // it could not let go itself
+			resume(proc.Default, h.ID)
+		}
+	}
+}
+
+// receive passes on messages until the socket closes.
+func receive(conn *net.UnixConn, in chan<- []byte) {
+	defer close(in)
+	buf := make([]byte, maxMessage)
+	for {
+		n, err := conn.Read(buf)
+		if err != nil || n == 0 {
+			return
+		}
+		in <- bytes.Clone(buf[:n])
+	}
+}
