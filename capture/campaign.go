@@ -141,12 +141,12 @@ func (cam *campaign) rescan(now time.Time, free bool) bool {
 	return free && cam.isRunning() && cam.search.rescan(now)
 }
 
-// watch is what the finder is to look for.
-func (cam *campaign) watch() finder.Watch {
+// target is what the finder is to look for.
+func (cam *campaign) target() finder.Target {
 	if cam.doc.Culprit.Scope == config.ScopeProcess {
-		return cam.search.watch(cam.senders.roots())
+		return cam.search.target(cam.senders.roots())
 	}
-	return cam.search.watch(nil)
+	return cam.search.target(nil)
 }
 
 // wantsGate reports whether the gate is to hold programs of the UID: whole users only

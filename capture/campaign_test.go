@@ -281,7 +281,7 @@ func TestTrigger(t *testing.T) {
 		t.Error("traces are linked to the wrong hits")
 	}
 	c.doc.Culprit.Scope = config.ScopeProcess
-	if w := c.watch(); len(w.Roots) != 2 || !w.Roots[a] {
+	if w := c.target(); len(w.Roots) != 2 || !w.Roots[a] {
 		t.Errorf("roots %v", w.Roots)
 	}
 }

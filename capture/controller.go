@@ -141,7 +141,7 @@ func (c *Controller) settle(now time.Time) (next time.Time) {
 		}
 	}
 	if changed {
-		c.watch()
+		c.aim()
 	}
 	c.meter.Running(len(c.campaigns), c.running)
 	return next
@@ -160,13 +160,13 @@ func (c *Controller) record(cam *campaign, before string) {
 	}
 }
 
-// watch tells the finder and the gate what is captured now. Neither makes us wait: what
+// aim tells the finder and the gate what is captured now. Neither makes us wait: what
 // they have not taken yet is replaced.
-func (c *Controller) watch() {
-	set := map[uint32]finder.Watch{}
+func (c *Controller) aim() {
+	set := map[uint32]finder.Target{}
 	var gated []uint32
 	for uid, cam := range c.campaigns {
-		set[uid] = cam.watch()
+		set[uid] = cam.target()
 		if cam.gated = cam.wantsGate(); cam.gated {
 			gated = append(gated, uid)
 		}

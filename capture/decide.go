@@ -27,7 +27,7 @@ func (m found) handle(c *Controller) {
 		return
 	}
 	cam.seen(m.Process)
-	if m.Tracer.Ours || cam.programs.wanted[m.ID] || cam.traces[m.ID] != nil {
+	if m.TracedByUs || cam.programs.wanted[m.ID] || cam.traces[m.ID] != nil {
 		c.foundAgain(cam, m)
 		return
 	}
@@ -71,7 +71,7 @@ func (c *Controller) foundAgain(cam *campaign, f found) {
 		}
 		t.checkStart(c.cfg.GateDeadline)
 	}
-	if f.How == event.FoundGate && f.Tracer.Ours {
+	if f.How == event.FoundGate && f.TracedByUs {
 		t.doc.Culprit.FromStart = true // strace was on it in its execve
 	}
 	if t.becomes(f) && t.isKnown() {
@@ -84,8 +84,8 @@ func (c *Controller) foundAgain(cam *campaign, f found) {
 func (cam *campaign) forbid(f found) {
 	for _, t := range cam.traces {
 		own := t.id == f.ID
-		isIn := f.Tracer.Ours && t.doc.Culprit.Strace == f.Tracer.PID
-		willBeIn := own && (f.Tracer.PID == 0 || f.Tracer.Ours && t.state.isStarting())
+		isIn := f.TracedByUs && t.doc.Culprit.Strace == f.TracerPID
+		willBeIn := own && (f.TracerPID == 0 || f.TracedByUs && t.state.isStarting())
 		if !isIn && !willBeIn {
 			continue
 		}

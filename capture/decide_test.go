@@ -138,7 +138,7 @@ func TestForbiddenChild(t *testing.T) {
 	scans := s.cam.search.scans
 	child := s.found(event.FoundGate, "/bin/secret", 5, 2)
 	child.ID.PID = 8
-	child.Tracer = finder.Tracer{PID: stagedStrace, Ours: true}
+	child.TracerPID, child.TracedByUs = stagedStrace, true
 	child.Forbidden = &event.Untraced{Code: event.UntracedNeverExecutables}
 	child.handle(s.c)
 	s.check(t, "the child is forbidden", stateDetaching, 5)

@@ -65,7 +65,7 @@ func (m gateDown) handle(c *Controller) {
 		cam.dirty = true
 		cam.search.scans++
 	}
-	c.watch()
+	c.aim()
 }
 
 // gateUnheld tells the controller of programs that the gate did not hold though it
@@ -103,13 +103,13 @@ func (c *Controller) gateOutput() *gateOutput {
 func (o *gateOutput) Held(h gate.Held) {
 	f := found{hold: h.Number, Process: finder.Process{
 		ID: h.ID, UID: h.UID, How: event.FoundGate, At: h.Began(),
-		Program: finder.Program{Name: filepath.Base(h.Path), Executable: h.Path, CommandLine: h.Path}, // at least
-		Tracer:  finder.Tracer{PID: h.Tracer},
+		Program:   finder.Program{Name: filepath.Base(h.Path), Executable: h.Path, CommandLine: h.Path}, // at least
+		TracerPID: h.Tracer,
 	}}
 	defer func() { o.send(f) }()
 	if h.Number == 0 { // it is traced
-		f.Forbidden, f.Tracer.Ours = o.guard().TracedBy(proc.Status{TracerPID: h.Tracer})
-		if f.Tracer.Ours = f.Tracer.Ours || f.Forbidden == nil; f.Tracer.Ours { // a tracer that is gone was ours, most likely
+		f.Forbidden, f.TracedByUs = o.guard().TracedBy(proc.Status{TracerPID: h.Tracer})
+		if f.TracedByUs = f.TracedByUs || f.Forbidden == nil; f.TracedByUs { // a tracer that is gone was ours, most likely
 			f.Forbidden = nil
 		}
 	}

@@ -65,7 +65,7 @@ func (c *Controller) join(cam *campaign, h *event.Hit, now time.Time) {
 		cam.search.scans++
 	}
 	if isFirst || raised || newSender {
-		c.watch()
+		c.aim()
 	}
 }
 

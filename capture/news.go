@@ -148,6 +148,6 @@ func (m traceEnded) handle(c *Controller) {
 	}
 	if t.again {
 		cam.search.scans++
-		c.watch()
+		c.aim()
 	}
 }

@@ -119,7 +119,7 @@ func (cam *campaign) seen(f finder.Process) {
 	}
 	f.Program.Update(&l.doc.Process)
 	l.doc.Process.Parent = f.Parent
-	if d := &l.doc.Culprit; f.Tracer.Ours && !d.Traced {
+	if d := &l.doc.Culprit; f.TracedByUs && !d.Traced {
 		d.Traced, d.FoundBy, d.Reason = true, event.FoundDescendant, nil
 	}
 }

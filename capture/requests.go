@@ -93,6 +93,6 @@ func (c *Controller) order(o order, now time.Time) error {
 	cam.search.scans++
 	cam.dirty = true
 	c.campaigns[o.uid] = cam
-	c.watch()
+	c.aim()
 	return nil
 }

@@ -40,9 +40,9 @@ func (s *search) next() time.Time {
 	return s.rescanned.Add(rescanEvery)
 }
 
-// watch is what the finder is to look for: in process scope the trees of these roots.
-func (s *search) watch(roots map[proc.ID]bool) finder.Watch {
-	return finder.Watch{Roots: roots, Scans: s.scans, First: s.first}
+// target is what the finder is to look for: in process scope the trees of these roots.
+func (s *search) target(roots map[proc.ID]bool) finder.Target {
+	return finder.Target{Roots: roots, Scans: s.scans, First: s.first}
 }
 
 // maxSenders bounds the processes whose first hit a campaign remembers.

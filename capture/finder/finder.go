@@ -25,19 +25,19 @@ type Finder struct {
 	guard func() Guard // the one in force
 	log   *slog.Logger
 	out   Output
-	// watches holds the latest set that Run has not taken yet.
-	watches chan map[uint32]Watch
+	// sets holds the latest set of targets that Run has not taken yet.
+	sets chan map[uint32]Target
 
 	// What follows belongs to the goroutine of Run.
-	watched map[uint32]Watch
+	targets map[uint32]Target
 	polling bool           // there is no proc connector here
-	known   map[int]uint32 // the processes of watched UIDs that have not ended, and their watch
+	known   map[int]uint32 // the processes of watched UIDs that have not ended, and their target
 }
 
 // New makes a finder that looks for nothing yet. guard returns the guard that is in
 // force.
 func New(fs proc.FS, guard func() Guard, log *slog.Logger, out Output) *Finder {
-	return &Finder{fs: fs, guard: guard, log: log, out: out, watches: make(chan map[uint32]Watch, 1), known: map[int]uint32{}}
+	return &Finder{fs: fs, guard: guard, log: log, out: out, sets: make(chan map[uint32]Target, 1), known: map[int]uint32{}}
 }
 
 // Poll makes the finder poll /proc even where there is a proc connector. Call it
@@ -46,12 +46,12 @@ func (f *Finder) Poll() { f.polling = true }
 
 // Watch replaces what is looked for, by UID. It never waits. Only one goroutine may
 // call it.
-func (f *Finder) Watch(set map[uint32]Watch) {
+func (f *Finder) Watch(set map[uint32]Target) {
 	select {
-	case <-f.watches: // Run has not taken it yet: the new set holds all that it asked for
+	case <-f.sets: // Run has not taken it yet: the new set holds all that it asked for
 	default:
 	}
-	f.watches <- set
+	f.sets <- set
 }
 
 // Run finds processes until the context ends.
@@ -60,7 +60,7 @@ func (f *Finder) Run(ctx context.Context) {
 	defer func() { src.close() }()
 	for {
 		select {
-		case set := <-f.watches:
+		case set := <-f.sets:
 			// Listen first, then scan, so that no process slips in between.
 			if len(set) > 0 && src == nil {
 				src = f.listen()
@@ -84,25 +84,25 @@ func (f *Finder) Run(ctx context.Context) {
 }
 
 // rescan takes over a new set and scans for what it asks to be scanned.
-func (f *Finder) rescan(set map[uint32]Watch) {
-	scan, old := map[uint32]bool{}, f.watched
-	f.watched = set
-	for uid, w := range set {
-		o, known := old[uid]
-		if len(o.First) > len(w.First) { // of an earlier capture
-			o.First = nil
+func (f *Finder) rescan(set map[uint32]Target) {
+	scan, old := map[uint32]bool{}, f.targets
+	f.targets = set
+	for uid, t := range set {
+		was, known := old[uid]
+		if len(was.First) > len(t.First) { // of an earlier capture
+			was.First = nil
 		}
-		for _, pid := range w.First[len(o.First):] {
+		for _, pid := range t.First[len(was.First):] {
 			f.look(pid, event.FoundScan, func(u uint32) bool { return u == uid })
 		}
-		if !known || o.Scans != w.Scans {
+		if !known || was.Scans != t.Scans {
 			scan[uid] = true
 		}
 	}
 	for pid, uid := range f.known {
 		if _, watched := set[uid]; !watched {
 			delete(f.known, pid)
-			f.look(pid, event.FoundScan, anyUID) // it may be another watch's, too
+			f.look(pid, event.FoundScan, anyUID) // it may be another target's, too
 		}
 	}
 	if len(scan) > 0 {
@@ -110,7 +110,7 @@ func (f *Finder) rescan(set map[uint32]Watch) {
 	}
 }
 
-// scan looks at every process for the watches that are wanted.
+// scan looks at every process for the targets that are wanted.
 func (f *Finder) scan(wanted func(uint32) bool, overrun bool) {
 	done := Scan{Alive: map[int]bool{}, Began: time.Now(), Overrun: overrun}
 	pids, err := f.fs.PIDs()
@@ -143,8 +143,8 @@ func (f *Finder) mayBeWatched(pid int) bool {
 // isOwned reports whether the effective UID of a process is watched.
 func (f *Finder) isOwned(pid int) bool {
 	owner, err := f.fs.Owner(pid)
-	w, watched := f.watched[owner]
-	return err == nil && watched && w.Roots == nil
+	t, watched := f.targets[owner]
+	return err == nil && watched && t.Roots == nil
 }
 
 // isOthers reports whether a process is gone, or for sure of no watched user. The
@@ -156,8 +156,8 @@ func (f *Finder) isOthers(pid int) bool {
 	if err != nil {
 		return true
 	}
-	for uid, w := range f.watched {
-		if owner == 0 || owner == uid || w.Roots != nil {
+	for uid, t := range f.targets {
+		if owner == 0 || owner == uid || t.Roots != nil {
 			return false
 		}
 	}
@@ -198,8 +198,8 @@ func (f *Finder) event(e connector.Event) {
 			f.look(e.PID, event.FoundExec, anyUID)
 		}
 	case connector.UID:
-		for uid, w := range f.watched {
-			if w.Roots == nil && (e.RUID == uid || e.RUID != 0 && e.EUID == uid) {
+		for uid, t := range f.targets {
+			if t.Roots == nil && (e.RUID == uid || e.RUID != 0 && e.EUID == uid) {
 				f.known[e.PID], known = uid, true
 			}
 		}
@@ -235,7 +235,7 @@ func exitCode(status uint32) int {
 	return w.ExitStatus()
 }
 
-// look reports a process to the watches it belongs to, and whether it could be
+// look reports a process for each target it belongs to, and whether it could be
 // looked at.
 func (f *Finder) look(pid int, how string, wanted func(uint32) bool) (looked bool) {
 	status, err := f.fs.Status(pid)
@@ -246,11 +246,11 @@ func (f *Finder) look(pid int, how string, wanted func(uint32) bool) (looked boo
 func (f *Finder) consider(pid int, status proc.Status, how string, wanted func(uint32) bool) (looked bool) {
 	at := time.Now()
 	var st proc.Stat
-	for uid, w := range f.watched {
-		if !wanted(uid) || w.Roots == nil && !status.Of(uid) {
+	for uid, t := range f.targets {
+		if !wanted(uid) || t.Roots == nil && !status.Of(uid) {
 			continue
 		}
-		if w.Roots != nil && !f.fs.IsDescendant(pid, func(id proc.ID) bool { return w.Roots[id] }) {
+		if t.Roots != nil && !f.fs.IsDescendant(pid, func(id proc.ID) bool { return t.Roots[id] }) {
 			continue
 		}
 		if st.PID == 0 {
@@ -283,7 +283,7 @@ func (f *Finder) describe(st proc.Stat, status proc.Status, uid uint32, how stri
 	p.Parent = Parent(f.fs, st.PPID)
 	p.Forbidden = f.guard().Forbids(st, status, p.Program.Executable)
 	who, ours := f.guard().TracedBy(status)
-	p.Tracer = Tracer{PID: status.TracerPID, Ours: ours}
+	p.TracerPID, p.TracedByUs = status.TracerPID, ours
 	if p.Forbidden == nil && !ours {
 		p.Forbidden = who
 	}

@@ -81,9 +81,9 @@ func TestFinder(t *testing.T) {
 			for proc.Default.CommandLine(early) != "sleep 60" {
 				time.Sleep(time.Millisecond)
 			}
-			f.Watch(map[uint32]Watch{tt.uid: {}})
+			f.Watch(map[uint32]Target{tt.uid: {}})
 			p := next(t, "the process that was there", out.found, func(p Process) bool { return p.ID.PID == early })
-			if p.UID != tt.uid || p.How != event.FoundScan || p.Program.CommandLine != "sleep 60" || p.Tracer.PID != 0 || p.Forbidden != nil {
+			if p.UID != tt.uid || p.How != event.FoundScan || p.Program.CommandLine != "sleep 60" || p.TracerPID != 0 || p.Forbidden != nil {
 				t.Errorf("found %+v", p)
 			}
 			next(t, "the end of the scan", out.scanned, func(s Scan) bool { return s.Alive[early] })

@@ -8,8 +8,8 @@ import (
 	"culprit/internal/proc"
 )
 
-// Watch says which processes of a UID are looked for.
-type Watch struct {
+// Target says which processes of a UID are looked for.
+type Target struct {
 	// Roots are the processes whose trees are meant, in process scope; nil means
 	// every process of the UID.
 	Roots map[proc.ID]bool
@@ -51,12 +51,15 @@ type Output interface {
 // Process is a process that was found.
 type Process struct {
 	ID      proc.ID
-	UID     uint32    // of its watch
+	UID     uint32    // of its target
 	How     string    // a Found constant of package event
 	At      time.Time // when
 	Program Program
 	Parent  *event.Process
-	Tracer  Tracer
+	// TracerPID is who traces it already, 0 if nobody does: ptrace(2) allows one at a
+	// time. TracedByUs says that it is a strace of ours.
+	TracerPID  int
+	TracedByUs bool
 	// Forbidden says why it must not be traced, or nil: a guard forbids it, or somebody
 	// else traces it.
 	Forbidden *event.Untraced
@@ -72,12 +75,6 @@ func (p Program) Update(doc *event.Process) {
 		p.CommandLine = cmp.Or(doc.CommandLine, p.CommandLine)
 	}
 	doc.Name, doc.Executable, doc.CommandLine = p.Name, p.Executable, p.CommandLine
-}
-
-// Tracer is who traces a process already: ptrace(2) allows one at a time.
-type Tracer struct {
-	PID  int  // 0: nobody
-	Ours bool // it is a strace of ours
 }
 
 // Exit is the end of a process.
