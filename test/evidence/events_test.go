@@ -52,7 +52,7 @@ func parseEvents(t *testing.T, lines string) (all []sentEvent) {
 
 // complete fails the test unless the events have the numbers from 1 on, each once, and
 // tell of all that the catalogue has, last of how it ended.
-func complete(d *harness.Daemon, t *testing.T, all []sentEvent) {
+func complete(t *testing.T, d *harness.Daemon, all []sentEvent) {
 	t.Helper()
 	last := map[string]sentEvent{} // by action and id
 	for i, e := range all {
@@ -147,7 +147,7 @@ func TestEventsFile(t *testing.T) {
 	if len(files) < 3 {
 		t.Errorf("there are only the files %v", files)
 	}
-	complete(d, t, parseEvents(t, all.String()))
+	complete(t, d, parseEvents(t, all.String()))
 }
 
 func modified(t *testing.T, path string) time.Time {
@@ -212,7 +212,7 @@ for i in 1 2 3; do read -r line || exit 0; printf '%s\n' "$line" >>`+out+`; done
 		})
 		d.Stop()
 	}
-	complete(d, t, parseEvents(t, all()))
+	complete(t, d, parseEvents(t, all()))
 }
 
 // Events reach journald as entries of their own.
@@ -271,7 +271,7 @@ func TestEventsJournald(t *testing.T) {
 	for line := range lines {
 		all.WriteString(line)
 	}
-	complete(d, t, parseEvents(t, all.String()))
+	complete(t, d, parseEvents(t, all.String()))
 	if n := len(d.Captures()); n != 1 || d.Captures()[0].Culprit.State != event.StateEnded {
 		t.Errorf("%d captures", n)
 	}

@@ -71,7 +71,7 @@ func TestProof(t *testing.T) {
 	if r := h.Culprit("grep", "-F", "nobody wrote this", "--evidence", d.Evidence); r.Code != 1 || r.Out != "" {
 		t.Errorf("grep of what is not there: %+v", r)
 	}
-	bundle(h, t, d, proof.Capture.ID)
+	bundle(t, h, d, proof.Capture.ID)
 
 	// The same with compressed traces, in another place.
 	if said := h.Culprit("prune", "--evidence", d.Evidence).Must(t); !strings.Contains(said, "compressed") {
@@ -89,12 +89,12 @@ func TestProof(t *testing.T) {
 	if again := h.Culprit("grep", "-F", `guilty\7badzone`, "--evidence", moved).Must(t); again != found {
 		t.Errorf("grep finds in compressed traces\n%s, it found\n%s", again, found)
 	}
-	bundle(h, t, d, proof.Capture.ID)
-	provenAgain(h, t, d, hit)
+	bundle(t, h, d, proof.Capture.ID)
+	provenAgain(t, h, d, hit)
 }
 
 // bundle exports a capture twice, verifies it, and verifies that a changed one is found out.
-func bundle(h *harness.Host, t *testing.T, d *harness.Daemon, capture string) {
+func bundle(t *testing.T, h *harness.Host, d *harness.Daemon, capture string) {
 	t.Helper()
 	dir := t.TempDir()
 	var bundles [2][]byte
@@ -119,7 +119,7 @@ func bundle(h *harness.Host, t *testing.T, d *harness.Daemon, capture string) {
 
 // provenAgain takes the proofs away and has them found anew, compressed traces
 // included.
-func provenAgain(h *harness.Host, t *testing.T, d *harness.Daemon, hit event.Hit) {
+func provenAgain(t *testing.T, h *harness.Host, d *harness.Daemon, hit event.Hit) {
 	t.Helper()
 	db := filepath.Join(d.Evidence, "catalogue.db")
 	h.Must(t, "python3", "-I", "-c", "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('DELETE FROM proofs'); c.commit()", db)

@@ -25,7 +25,7 @@ func says(d *harness.Daemon, message string) int {
 
 // goesOnWithout sends hits that cannot be recorded, and checks that the daemon says so once
 // and lives on, and so does what is captured.
-func goesOnWithout(d *harness.Daemon, t *testing.T, uid uint32, s *harness.Sender, name string) {
+func goesOnWithout(t *testing.T, d *harness.Daemon, uid uint32, s *harness.Sender, name string) {
 	t.Helper()
 	for i := range 20 {
 		s.Ask(fmt.Sprintf("%s%d.badzone.test", name, i))
@@ -74,7 +74,7 @@ func TestReadOnly(t *testing.T) {
 
 	h.Must(t, "sync", "-f", disk) // what is not on the disk by then is lost, as with the power
 	h.Must(t, "sh", "-c", "echo a test > /sys/fs/ext4/"+device+"/trigger_fs_error")
-	goesOnWithout(d, t, uid, s, "readonly")
+	goesOnWithout(t, d, uid, s, "readonly")
 	harness.Eventually(t, "it says why nothing more is traced", func() error {
 		if !strings.Contains(d.Output.String(), "read-only file system") {
 			return errors.New("it does not")
@@ -113,7 +113,7 @@ func TestEvidenceGone(t *testing.T) {
 	if err := os.Rename(d.Evidence, aside); err != nil {
 		t.Fatal(err)
 	}
-	goesOnWithout(d, t, uid, s, "moved")
+	goesOnWithout(t, d, uid, s, "moved")
 	if _, err := os.Stat(d.Evidence); err == nil {
 		t.Errorf("something made %s again", d.Evidence)
 	}

@@ -59,7 +59,7 @@ func lean(d *harness.Daemon) {
 
 // tracesOn checks that programs that start now are traced, on a busy machine a little
 // after their start.
-func tracesOn(d *harness.Daemon, t *testing.T, uid uint32) {
+func tracesOn(t *testing.T, d *harness.Daemon, uid uint32) {
 	t.Helper()
 	for _, r := range d.Host.Stream(uid, 2, 2, harness.Programs.OffenderC, "-b", "500", "-n", "LABEL.nextzone.test").Await() {
 		if _, _, body := harness.ReadTrace(t, d.Trace(r.PID, "has ended", harness.Ended).File.Path); !harness.Asks(body, r.Label) {

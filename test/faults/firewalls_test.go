@@ -58,7 +58,7 @@ var firewalls = sync.OnceValues(func() (string, error) {
 })
 
 // withFirewalls puts the two over the host's file system.
-func withFirewalls(h *harness.Host, t *testing.T) {
+func withFirewalls(t *testing.T, h *harness.Host) {
 	t.Helper()
 	dir, err := firewalls()
 	if err != nil && os.Getenv("CI") != "" {
@@ -100,7 +100,7 @@ type meddling struct {
 
 // outlives checks that the rules are in force again after each of them, that packets
 // are hits then, and that each gap is told and counted.
-func outlives(d *harness.Daemon, t *testing.T, all ...meddling) {
+func outlives(t *testing.T, d *harness.Daemon, all ...meddling) {
 	t.Helper()
 	s := d.Host.Sender(harness.NewUID())
 	for i, m := range all {
@@ -146,13 +146,13 @@ const gateless = "capture: {gate: off, levels: [{hits: 1, processes: 200, window
 
 func TestUfw(t *testing.T) {
 	harness.EachBackend(t, func(t *testing.T, h *harness.Host) {
-		withFirewalls(h, t)
+		withFirewalls(t, h)
 		// What its package does when it is installed; and no kernel settings.
 		h.Must(t, "sh", "-c", `cp /usr/share/ufw/*.rules /usr/share/ufw/ufw.conf /etc/ufw/ &&
 			sed -i "s/^IPT_SYSCTL=.*/IPT_SYSCTL=/; s/^MANAGE_BUILTINS=.*/MANAGE_BUILTINS=yes/" /etc/default/ufw`)
 		ufw := func(args ...string) func() { return func() { h.Must(t, "/usr/sbin/ufw", args...) } }
 		d := h.Hunt(gateless)
-		outlives(d, t,
+		outlives(t, d,
 			meddling{"ufw enable", ufw("--force", "enable"), false},
 			meddling{"ufw allow", ufw("allow", "in", "22/tcp"), false},
 			meddling{"ufw reload", ufw("reload"), false},
@@ -176,7 +176,7 @@ func TestFirewalld(t *testing.T) {
 		t.Run(backend, func(t *testing.T) {
 			t.Parallel()
 			h := harness.NewHost(t, iptables)
-			withFirewalls(h, t)
+			withFirewalls(t, h)
 			h.Must(t, "sed", "-i", "s/^FirewallBackend=.*/FirewallBackend="+backend+"/; s/^IPv6_rpfilter=.*/IPv6_rpfilter=no/", "/etc/firewalld/firewalld.conf")
 			bus := filepath.Join(h.Dir, "bus")
 			h.StartAs(0, "/usr/bin/dbus-daemon", "--nofork", "--nopidfile", "--config-file="+h.Write("bus.conf", strings.ReplaceAll(busConfig, "BUS", bus)))
@@ -197,7 +197,7 @@ func TestFirewalld(t *testing.T) {
 			}
 			var firewalld *harness.Process
 			d := h.Hunt(gateless)
-			outlives(d, t,
+			outlives(t, d,
 				meddling{"firewalld starts", func() {
 					firewalld = h.StartCommandAs(0, run("/usr/sbin/firewalld", "--nofork", "--nopid"))
 					harness.Within(t, 2*harness.Patience, "firewalld runs", running)

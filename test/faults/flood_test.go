@@ -61,7 +61,7 @@ func TestPacketFlood(t *testing.T) {
 	d.Hit("last.badzone.test")
 	matched := matched(h)
 	lean(d)
-	tracesOn(d, t, uid)
+	tracesOn(t, d, uid)
 	d.Stop()
 	d.Proven(t, "last.badzone.test")
 
@@ -131,7 +131,7 @@ func TestForkStorm(t *testing.T) {
 	if shown := h.Culprit("show", "--evidence", d.Evidence, c.Event.ID).Must(t); !strings.Contains(shown, "process events were lost") {
 		t.Errorf("culprit show does not say that events were lost:\n%s", shown)
 	}
-	tracesOn(d, t, uid)
+	tracesOn(t, d, uid)
 	lean(d)
 	d.Stop()
 	h.Unharmed(uid)

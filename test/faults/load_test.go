@@ -148,7 +148,7 @@ func TestMemory(t *testing.T) {
 		return c.Culprit.Programs+c.Culprit.Unseen > short*9/10
 	})
 	within(fmt.Sprintf("after %d programs", short))
-	floodOfUsers(d, t)
+	floodOfUsers(t, d)
 	within("after hits of 600 users")
 
 	if err := os.Rename(d.Evidence, d.Evidence+".aside"); err != nil {
@@ -180,7 +180,7 @@ for uid in range(first, first + 600):
 `
 
 // floodOfUsers sends hits of more users than there can be captures of.
-func floodOfUsers(d *harness.Daemon, t *testing.T) {
+func floodOfUsers(t *testing.T, d *harness.Daemon) {
 	t.Helper()
 	var first uint32
 	for i := range 600 { // a run of its own

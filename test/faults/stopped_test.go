@@ -38,7 +38,7 @@ func TestUnstoppableProcess(t *testing.T) {
 	if c := tr.Process.ExitCode; c == nil || *c != 6 {
 		t.Errorf("the trace ended because %q, with the exit code %v", tr.Culprit.EndedBecause, c)
 	}
-	tracesOn(d, t, uid)
+	tracesOn(t, d, uid)
 	lean(d)
 	d.Stop()
 	harness.Free(t, ps[1])

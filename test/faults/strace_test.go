@@ -63,7 +63,7 @@ func TestStraceFails(t *testing.T) {
 			harness.Traced(t, other.Process) // whose strace is another
 			other.Ask("after.badzone.test")
 			d.Hit("after.badzone.test")
-			tracesOn(d, t, uid)
+			tracesOn(t, d, uid)
 			lean(d)
 			d.Stop()
 			h.Unharmed(uid)
@@ -115,7 +115,7 @@ func TestStraceMissing(t *testing.T) {
 	if err := os.Rename(wrapper+".gone", wrapper); err != nil {
 		t.Fatal(err)
 	}
-	tracesOn(d, t, uid)
+	tracesOn(t, d, uid)
 	lean(d)
 	d.Stop()
 	h.Unharmed(uid)

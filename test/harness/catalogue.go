@@ -26,16 +26,19 @@ func List[T any](d *Daemon, what string, flags ...string) []T {
 	return all
 }
 
+// Hits are the hits in the daemon's evidence, oldest first.
 func (d *Daemon) Hits(flags ...string) []event.Hit {
 	d.T.Helper()
 	return List[event.Hit](d, "hits", flags...)
 }
 
+// Captures are the captures in the daemon's evidence, oldest first.
 func (d *Daemon) Captures(flags ...string) []event.Capture {
 	d.T.Helper()
 	return List[event.Capture](d, "captures", flags...)
 }
 
+// Traces are the traces in the daemon's evidence, oldest first.
 func (d *Daemon) Traces(flags ...string) []event.Trace {
 	d.T.Helper()
 	return List[event.Trace](d, "traces", flags...)
@@ -96,6 +99,7 @@ func (d *Daemon) Trace(pid int, what string, ok func(event.Trace) bool) event.Tr
 	return found
 }
 
+// Ended reports whether a trace has ended.
 func Ended(t event.Trace) bool { return t.Culprit.State == event.StateEnded }
 
 // TracedPIDs are the processes that have a trace, each once.

@@ -12,40 +12,13 @@ import (
 	"syscall"
 )
 
-// A Daemon is culprit run.
+// A Daemon is a `culprit run` on a host.
 type Daemon struct {
 	*Process
 	Host     *Host
 	Config   string // path
 	Evidence string // directory
 	mark     string // in the environment of the daemon and of all that stems from it
-}
-
-// Badzone is the rule of tests that are not about rules.
-const Badzone = "rules: [{name: badzone, string: BADZONE}]\n"
-
-// Configure writes a configuration for an evidence directory of its own. What the
-// text leaves out is the rule badzone and a log for the test to read.
-func (h *Host) Configure(text string) (config, evidence string) {
-	h.T.Helper()
-	h.Started++
-	name := fmt.Sprint("culprit", h.Started)
-	evidence = filepath.Join(h.T.TempDir(), name)
-	return h.ConfigureIn(evidence, text), evidence
-}
-
-func (h *Host) ConfigureIn(evidence, text string) (config string) {
-	h.T.Helper()
-	if !strings.Contains(text, "rules:") {
-		text += "\n" + Badzone
-	}
-	if !strings.Contains(text, "log:") {
-		text += "\nlog: {format: json, level: debug}\n"
-	}
-	if !strings.Contains(text, "evidence:") {
-		text += fmt.Sprintf("\nevidence: {dir: %s}\n", evidence)
-	}
-	return h.Write(fmt.Sprintf("config%d.yaml", h.Started), text)
 }
 
 // Hunt starts a daemon and waits until it is ready.
@@ -55,6 +28,7 @@ func (h *Host) Hunt(text string) *Daemon {
 	return h.HuntWith(config, evidence)
 }
 
+// HuntWith is Hunt with a configuration that is written already, and with more environment.
 func (h *Host) HuntWith(config, evidence string, env ...string) *Daemon {
 	h.T.Helper()
 	d := h.Launch(config, evidence, env...)
@@ -62,7 +36,7 @@ func (h *Host) HuntWith(config, evidence string, env ...string) *Daemon {
 	return d
 }
 
-// Launch starts a daemon.
+// Launch starts a daemon, and does not wait until it is ready.
 func (h *Host) Launch(config, evidence string, env ...string) *Daemon {
 	h.T.Helper()
 	cmd := exec.Command(Programs.Culprit, "run", "-c", config)
@@ -163,9 +137,6 @@ func isGate(pid int) bool {
 	return strings.HasPrefix(string(args), "culprit\x00gate\x00")
 }
 
-// LongWindow is a configuration whose captures end only with the daemon.
-const LongWindow = "capture: {levels: [{hits: 1, processes: 200, window: 10m, strings: 512}], concurrent: 64}\n"
-
 // Gone waits until nothing of the daemon lives.
 func (d *Daemon) Gone() {
 	d.T.Helper()
@@ -177,17 +148,6 @@ func (d *Daemon) Gone() {
 	})
 	d.buried.Store(true)
 }
-
-// Gated is a configuration whose captures take all that comes, with a gate that
-// waits so long that it need not on a busy machine.
-const Gated = `capture:
-  levels: [{hits: 1, processes: 100000, window: 10m, strings: 512}]
-  concurrent: 64
-  gate_deadline: 5s
-`
-
-// Quick is the same with a deadline that tests can wait for.
-var Quick = strings.Replace(Gated, "5s", "300ms", 1)
 
 // InPlace waits until the daemon has said so many times that its gate is in place.
 func (d *Daemon) InPlace(times int) {

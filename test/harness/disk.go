@@ -25,10 +25,10 @@ func (h *Host) SmallDisk(bytes int) (dir string) {
 	return dir
 }
 
-// Zeros has no end.
-type Zeros struct{}
+// zeros has no end.
+type zeros struct{}
 
-func (Zeros) Read(p []byte) (int, error) { return len(p), nil }
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // Fill takes everything that is free of a disk of the host, to the last byte, with a file.
 func (h *Host) Fill(path string) {
@@ -40,7 +40,7 @@ func (h *Host) Fill(path string) {
 			return
 		}
 		defer f.Close()
-		if _, err := io.Copy(f, Zeros{}); !errors.Is(err, unix.ENOSPC) {
+		if _, err := io.Copy(f, zeros{}); !errors.Is(err, unix.ENOSPC) {
 			h.T.Errorf("the disk is not full: %v", err)
 		}
 	})

@@ -40,7 +40,7 @@ func (h *Host) Unharmed(uids ...uint32) {
 	}
 }
 
-// AllFree checks the processes of a user.
+// AllFree says which process of a user is stopped or traced; nil if none is.
 func AllFree(uid uint32) error {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -100,6 +100,7 @@ func Free(t testing.TB, ps ...*Process) {
 	}
 }
 
+// IsFree says why a process does not go on untraced; nil if it does.
 func IsFree(pid int) error {
 	switch state, tracer := Status(pid); {
 	case state == 0 || state == 'Z':

@@ -12,10 +12,10 @@ import (
 	"culprit/internal/testkit"
 )
 
-// UIDs are the machine's, namespaces or not, and a capture is of all processes of
-// one: so no two tests, and no two runs at once, may share any.
 var lastUID atomic.Uint32
 
+// NewUID is a user of a test's own. UIDs are the machine's, namespaces or not, and a capture is
+// of all processes of one: so no two tests, and no two runs at once, may share any.
 func NewUID() uint32 {
 	return 64_000_000 + uint32(os.Getpid()%20_000)*10_000 + lastUID.Add(1)
 }
@@ -27,7 +27,7 @@ type Host struct {
 	T       testing.TB
 	Backend string
 	Dir     string
-	Started int // daemons
+	Started int // configurations that were written
 }
 
 // EachBackend runs f, in parallel, on a host with each flavour of iptables.
@@ -105,7 +105,7 @@ func (h *Host) Unchanged(before, when string) {
 	}
 }
 
-// Write makes a file that everybody can read.
+// Write makes a file in the host's directory that everybody can read and run.
 func (h *Host) Write(name, text string) string {
 	h.T.Helper()
 	path := filepath.Join(h.Dir, name)

@@ -16,44 +16,15 @@ import (
 	"time"
 )
 
-func Children(pid int) (pids []int) {
-	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	for _, file := range tasks {
-		text, _ := os.ReadFile(file)
-		for _, field := range strings.Fields(string(text)) {
-			child, _ := strconv.Atoi(field)
-			pids = append(pids, child)
-		}
-	}
-	return pids
-}
-
-// Idle starts a process that does nothing until its standard input ends.
-func (h *Host) Idle(uid uint32) *Process {
-	h.T.Helper()
-	return h.StartAs(uid, "cat")
-}
-
-// Said waits until a process has printed a text so many times.
-func (p *Process) Said(text string, times int) {
-	p.T.Helper()
-	Eventually(p.T, fmt.Sprintf("%.99q says %q", p.Cmd.Args, text), func() error {
-		if n := strings.Count(p.Output.String(), text); n < times {
-			return fmt.Errorf("%d times, want %d: it said %q", n, times, p.Output)
-		}
-		return nil
-	})
-}
-
 // A Process is a program that runs while the test goes on.
 type Process struct {
 	T      testing.TB
 	Cmd    *exec.Cmd
 	PID    int
 	Stdin  io.WriteCloser
-	Output *Buffer
-	Done   chan struct{}
-	buried atomic.Bool // nothing of it lives any more: its PID may be another's
+	Output *Buffer       // both streams
+	Done   chan struct{} // closed when it has ended
+	buried atomic.Bool   // nothing of it lives any more: its PID may be another's
 }
 
 // StartAs starts a program as a user. It dies with the test at the latest.
@@ -62,6 +33,13 @@ func (h *Host) StartAs(uid uint32, name string, args ...string) *Process {
 	return h.StartCommandAs(uid, exec.Command(name, args...))
 }
 
+// Idle starts a process that does nothing until its standard input ends.
+func (h *Host) Idle(uid uint32) *Process {
+	h.T.Helper()
+	return h.StartAs(uid, "cat")
+}
+
+// StartCommandAs starts a command as a user, in /. It dies with the test at the latest.
 func (h *Host) StartCommandAs(uid uint32, cmd *exec.Cmd) *Process {
 	h.T.Helper()
 	p := &Process{T: h.T, Cmd: cmd, Output: new(Buffer), Done: make(chan struct{})}
@@ -101,6 +79,7 @@ func (h *Host) StartCommandAs(uid uint32, cmd *exec.Cmd) *Process {
 	return p
 }
 
+// Ended reports whether the process has ended.
 func (p *Process) Ended() bool {
 	select {
 	case <-p.Done:
@@ -121,6 +100,7 @@ func (p *Process) Wait() int {
 	return code(p.Cmd)
 }
 
+// Signal sends a signal to the process.
 func (p *Process) Signal(s syscall.Signal) {
 	p.T.Helper()
 	if err := syscall.Kill(p.PID, s); err != nil {
@@ -136,18 +116,44 @@ func (p *Process) Say(line string) {
 	}
 }
 
-// Buffer is a [bytes.Buffer] for several goroutines.
+// Said waits until a process has printed a text so many times.
+func (p *Process) Said(text string, times int) {
+	p.T.Helper()
+	Eventually(p.T, fmt.Sprintf("%.99q says %q", p.Cmd.Args, text), func() error {
+		if n := strings.Count(p.Output.String(), text); n < times {
+			return fmt.Errorf("%d times, want %d: it said %q", n, times, p.Output)
+		}
+		return nil
+	})
+}
+
+// Children lists the children of a process, those of all its threads.
+func Children(pid int) (pids []int) {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, file := range tasks {
+		text, _ := os.ReadFile(file)
+		for _, field := range strings.Fields(string(text)) {
+			child, _ := strconv.Atoi(field)
+			pids = append(pids, child)
+		}
+	}
+	return pids
+}
+
+// A Buffer is a [bytes.Buffer] for several goroutines.
 type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
+// Write appends to the buffer.
 func (b *Buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.Write(p)
 }
 
+// String is all that was written until now.
 func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

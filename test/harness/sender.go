@@ -40,6 +40,7 @@ for line in sys.stdin:
         while True: os.getppid()
 `
 
+// Sender starts a sender of a user.
 func (h *Host) Sender(uid uint32) *Sender {
 	h.T.Helper()
 	s := &Sender{Process: h.StartAs(uid, "python3", "-I", "-S", "-c", senderScript)}
@@ -67,6 +68,7 @@ func (s *Sender) Reply() string {
 // Ask sends a query.
 func (s *Sender) Ask(name string) { s.AskTimes(name, 1) }
 
+// AskTimes sends a query so many times.
 func (s *Sender) AskTimes(name string, n int) {
 	s.T.Helper()
 	s.Say(fmt.Sprintf("ask %s %d", name, n))

@@ -60,7 +60,7 @@ func (h *Host) Stream(uid uint32, count, workers int, program string, args ...st
 type Run struct {
 	Label  string
 	PID    int
-	Took   time.Duration
+	Took   time.Duration // from fork to end
 	status int
 }
 

@@ -22,8 +22,8 @@ func ReadFile(path string) ([]byte, error) {
 	return text, err
 }
 
-// ReadTrace reads the comment lines of a trace file: those before the trace, by
-// their keys, and those behind it. Keys that come twice keep the first.
+// ReadTrace reads a trace file: its header and its footer by their keys, and the lines of
+// strace. Keys that come twice keep the first.
 func ReadTrace(t testing.TB, path string) (head, foot map[string]string, body string) {
 	t.Helper()
 	text, err := ReadFile(path)
@@ -50,6 +50,7 @@ func ReadTrace(t testing.TB, path string) (head, foot map[string]string, body st
 	return head, foot, body
 }
 
+// Tail is the end of a text that is too long to be shown.
 func Tail(s string) string { return s[max(0, len(s)-1000):] }
 
 // Whole checks that a trace has all of the life of a program that asked for a name,

@@ -176,11 +176,11 @@ func TestMetrics(t *testing.T) {
 			return nil
 		})
 
-		reload(d, t, harness.Gated+"rules: [{name: later, string: LATER}]\nmetrics: {listen: \"unix:"+socket+"\"}", "reloaded")
+		reload(t, d, harness.Gated+"rules: [{name: later, string: LATER}]\nmetrics: {listen: \"unix:"+socket+"\"}", "reloaded")
 		if v, there := readings(d, socket)["culprit_hits_total{later}"]; !there || v != 0 {
 			t.Errorf("the rule of the new configuration has %v hits (%v)", v, there)
 		}
-		reload(d, t, harness.Gated+harness.Badzone+"metrics: {listen: \"\"}", refused)
+		reload(t, d, harness.Gated+harness.Badzone+"metrics: {listen: \"\"}", refused)
 		if !strings.Contains(d.Output.String(), "cannot change metrics") {
 			t.Errorf("another listener was not refused")
 		}

@@ -43,7 +43,7 @@ func TestReloadUnreadable(t *testing.T) {
 }
 
 // reload writes a configuration over the daemon's and has it read it.
-func reload(d *harness.Daemon, t *testing.T, text, says string) {
+func reload(t *testing.T, d *harness.Daemon, text, says string) {
 	t.Helper()
 	before := strings.Count(d.Output.String(), `"message":"`+says+`"`)
 	text += fmt.Sprintf("\nlog: {format: json, level: debug}\nevidence: {dir: %s}\n", d.Evidence)
@@ -80,14 +80,14 @@ func TestReload(t *testing.T) {
 			"rules: [{name: badzone, string: BADZONE",
 		} {
 			held := h.Firewall()
-			reload(d, t, bad, refused)
+			reload(t, d, bad, refused)
 			h.Unchanged(held, "after a configuration that was refused")
 		}
 		s.Ask("two.badzone.test")
 		d.Hit("two.badzone.test")
 
 		other := harness.NewUID()
-		reload(d, t, harness.LongWindow+"rules: [{name: worse, domain: worse.test}, {name: badzone, string: BADZONE}]\nguard: {never_users: ["+fmt.Sprint(other)+"]}", "reloaded")
+		reload(t, d, harness.LongWindow+"rules: [{name: worse, domain: worse.test}, {name: badzone, string: BADZONE}]\nguard: {never_users: ["+fmt.Sprint(other)+"]}", "reloaded")
 		s.Ask("three.badzone.test")
 		s.Ask("x.worse.test")
 		if hit := d.Hit("x.worse.test"); hit.Rule.Name != "worse" || hit.Culprit.Capture == nil || hit.Culprit.Capture.ID != first.Culprit.Capture.ID {
@@ -99,7 +99,7 @@ func TestReload(t *testing.T) {
 			t.Errorf("the hit of a user that the new configuration excludes: %+v", hit.Culprit)
 		}
 
-		reload(d, t, harness.LongWindow+"rules: [{name: worse, domain: worse.test}]", "reloaded")
+		reload(t, d, harness.LongWindow+"rules: [{name: worse, domain: worse.test}]", "reloaded")
 		s.Ask("four.badzone.test")
 		s.Ask("y.worse.test")
 		d.Hit("y.worse.test")
@@ -136,7 +136,7 @@ func TestReloadGap(t *testing.T) {
 			}
 		}()
 		for i := range 6 {
-			reload(d, t, harness.LongWindow+fmt.Sprintf("rules: [{name: other%d, string: other}, {name: badzone, string: BADZONE}]", i), "reloaded")
+			reload(t, d, harness.LongWindow+fmt.Sprintf("rules: [{name: other%d, string: other}, {name: badzone, string: BADZONE}]", i), "reloaded")
 		}
 		close(stop)
 		<-done
