@@ -218,9 +218,9 @@ func TestPIDReused(t *testing.T) {
 	old, young := proc.ID{PID: 7, Start: 1}, proc.ID{PID: 7, Start: 2}
 	c.hit(aHit(), []proc.ID{old}, epoch)
 	c.programs.wanted[old] = true
-	c.seen(finder.Process{ID: old, At: epoch, Program: finder.Program{Executable: "/old", CommandLine: "old"}})
+	c.seen(finder.Process{ID: old, At: epoch, Program: proc.Program{Executable: "/old", CommandLine: "old"}})
 	c.miss(old, event.Missed{PID: 7, Reason: event.Untraced{Code: "why"}})
-	c.seen(finder.Process{ID: young, At: epoch.Add(time.Second), Program: finder.Program{Executable: "/young", CommandLine: "young"}})
+	c.seen(finder.Process{ID: young, At: epoch.Add(time.Second), Program: proc.Program{Executable: "/young", CommandLine: "young"}})
 	c.programs.traced(old, "OLD") // late news
 	if len(c.programs.changed) != 1 || c.programs.changed[0].Process.CommandLine != "old" || c.programs.changed[0].Event.End == nil {
 		t.Fatalf("ended: %+v, want the old one", c.programs.changed)

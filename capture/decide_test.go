@@ -52,7 +52,7 @@ func stage(hold uint64) staged {
 func (s staged) found(how, executable string, hold uint64, after int) found {
 	return found{hold: hold, Process: finder.Process{
 		ID: proc.ID{PID: 7, Start: 1}, UID: 64201, How: how, At: s.start.Add(time.Duration(after) * time.Millisecond),
-		Program: finder.Program{Name: executable, Executable: executable, CommandLine: executable},
+		Program: proc.Program{Name: executable, Executable: executable, CommandLine: executable},
 	}}
 }
 

@@ -103,7 +103,7 @@ func (c *Controller) gateOutput() *gateOutput {
 func (o *gateOutput) Held(h gate.Held) {
 	f := found{hold: h.Number, Process: finder.Process{
 		ID: h.ID, UID: h.UID, How: event.FoundGate, At: h.Began(),
-		Program:   finder.Program{Name: filepath.Base(h.Path), Executable: h.Path, CommandLine: h.Path}, // at least
+		Program:   proc.Program{Name: filepath.Base(h.Path), Executable: h.Path, CommandLine: h.Path}, // at least
 		TracerPID: h.Tracer,
 	}}
 	defer func() { o.send(f) }()

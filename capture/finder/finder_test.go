@@ -110,20 +110,3 @@ func sleep(t *testing.T, uid uint32) (pid int) {
 	go cmd.Wait()
 	return cmd.Process.Pid
 }
-
-// A process that is just ending has lost its command line: the known one stays.
-func TestUpdate(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct{ known, is, want event.Process }{
-		{event.Process{}, event.Process{Name: "a", Executable: "/a", CommandLine: "a b"}, event.Process{Name: "a", Executable: "/a", CommandLine: "a b"}},
-		{event.Process{Name: "a", Executable: "/a", CommandLine: "a b"}, event.Process{Name: "a", Executable: "/a"}, event.Process{Name: "a", Executable: "/a", CommandLine: "a b"}},
-		{event.Process{Name: "a", Executable: "/a", CommandLine: "a b"}, event.Process{Name: "a", Executable: "/a", CommandLine: "/a"}, event.Process{Name: "a", Executable: "/a", CommandLine: "a b"}},
-		{event.Process{Name: "a", Executable: "/a", CommandLine: "a b"}, event.Process{Name: "c", Executable: "/c", CommandLine: "/c"}, event.Process{Name: "c", Executable: "/c", CommandLine: "/c"}},
-	} {
-		doc := tt.known
-		Program{tt.is.Name, tt.is.Executable, tt.is.CommandLine}.Update(&doc)
-		if doc.Name != tt.want.Name || doc.Executable != tt.want.Executable || doc.CommandLine != tt.want.CommandLine {
-			t.Errorf("%+v, then %+v: %+v", tt.known, tt.is, doc)
-		}
-	}
-}

@@ -1,7 +1,6 @@
 package finder
 
 import (
-	"cmp"
 	"time"
 
 	"culprit/internal/event"
@@ -51,10 +50,10 @@ type Output interface {
 // Process is a process that was found.
 type Process struct {
 	ID      proc.ID
-	UID     uint32    // of its target
-	How     string    // a Found constant of package event
-	At      time.Time // when
-	Program Program
+	UID     uint32       // of its target
+	How     string       // a Found constant of package event
+	At      time.Time    // when
+	Program proc.Program // that it runs
 	Parent  *event.Process
 	// TracerPID is who traces it already, 0 if nobody does: ptrace(2) allows one at a
 	// time. TracedByUs says that it is a strace of ours.
@@ -63,18 +62,6 @@ type Process struct {
 	// Forbidden says why it must not be traced, or nil: a guard forbids it, or somebody
 	// else traces it.
 	Forbidden *event.Untraced
-}
-
-// Program is what a process runs, or what it is about to become.
-type Program struct{ Name, Executable, CommandLine string }
-
-// Update writes the program into the document of its process. A process that is just
-// ending has lost its command line: the one that was known of the same program stays.
-func (p Program) Update(doc *event.Process) {
-	if p.Executable == doc.Executable && (p.CommandLine == "" || p.CommandLine == p.Executable) {
-		p.CommandLine = cmp.Or(doc.CommandLine, p.CommandLine)
-	}
-	doc.Name, doc.Executable, doc.CommandLine = p.Name, p.Executable, p.CommandLine
 }
 
 // Exit is the end of a process.
