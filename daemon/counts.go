@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"log/slog"
 	"net"
 
 	"culprit/daemon/metrics"
@@ -14,9 +13,7 @@ import (
 // counts are the metrics, told in the words of the packages that are counted.
 type counts struct{ *metrics.Metrics }
 
-// newCounts makes the counts of a daemon, and listens for those who read them if the
-// configuration says where.
-func newCounts(ctx context.Context, c *config.Config, o Options, store *evidence.Store, listener *trigger.Listener) (*counts, *scrapes, error) {
+func newCounts(c *config.Config, o Options, store *evidence.Store, listener *trigger.Listener) *counts {
 	n := &counts{metrics.New(metrics.Source{
 		Version: o.Version, Commit: o.Commit, Tables: evidence.Tables(),
 		Waiting:   listener.Waiting,
@@ -24,12 +21,17 @@ func newCounts(ctx context.Context, c *config.Config, o Options, store *evidence
 	})}
 	n.configured(c)
 	n.Reloaded(true)
-	network, address, err := c.Metrics.Address()
+	return n
+}
+
+// listenForMetrics listens for those who read the metrics: nil if the configuration does
+// not say where.
+func listenForMetrics(ctx context.Context, c config.Metrics) (net.Listener, error) {
+	network, address, err := c.Address()
 	if err != nil || network == "" {
-		return n, &scrapes{counts: n}, err
+		return nil, err
 	}
-	l, err := metrics.Listen(ctx, network, address)
-	return n, &scrapes{n, l}, err
+	return metrics.Listen(ctx, network, address)
 }
 
 // configured takes in a configuration that is now in force.
@@ -52,16 +54,10 @@ func (n *counts) swept(r evidence.Report, err error) {
 	n.Swept(s, err)
 }
 
-// scrapes are how others read the counts.
-type scrapes struct {
-	counts   *counts
-	listener net.Listener // nil: nobody does
-}
-
-// serve answers until the context ends.
-func (s *scrapes) serve(ctx context.Context, log *slog.Logger, loops []metrics.Loop) {
-	if s.listener != nil {
-		s.counts.Serve(ctx, s.listener, log, loops...)
+// serveMetrics answers those who read the metrics, until the context ends.
+func (d *daemon) serveMetrics(ctx context.Context) {
+	if d.readers != nil {
+		d.counts.Serve(ctx, d.readers, d.log, d.loops()...)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 
 	"culprit/capture"
 	"culprit/evidence"
@@ -28,11 +29,13 @@ type Options struct {
 // daemon is the parts of a running hunt.
 type daemon struct {
 	config     *config.Config // in force; a reload replaces it
+	version    string
 	log        *slog.Logger
 	logging    *logging
-	counts     *counts
 	listener   *trigger.Listener
 	store      *evidence.Store
+	counts     *counts
+	readers    net.Listener // of the metrics; nil: nobody reads them
 	keeper     *evidence.Keeper
 	recorder   *recorder
 	controller *capture.Controller
@@ -71,7 +74,8 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	counts, scrapes, err := newCounts(ctx, c, o, store, listener)
+	counts := newCounts(c, o, store, listener)
+	readers, err := listenForMetrics(ctx, c.Metrics)
 	if err != nil {
 		return err
 	}
@@ -81,36 +85,25 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	controller := capture.New(c, program, recorder, counts, log, ours.Programs()...)
 
 	d := &daemon{
-		config: c, log: log, logging: logging, counts: counts, listener: listener, store: store,
+		config: c, version: o.Version, log: log, logging: logging, listener: listener, store: store, counts: counts, readers: readers,
 		keeper: keeper, recorder: recorder, controller: controller, firewall: newFirewall(ours, recorder, counts),
 	}
-	return d.hunt(ctx, o.Version, scrapes)
+	return d.hunt(ctx)
 }
 
 // hunt starts the parts and installs the rules; when the context ends it stops the parts
 // in reverse. The rules go last, when the gate is gone, so that iptables waits for nothing:
 // what they log until then is nobody's hit.
-func (d *daemon) hunt(ctx context.Context, version string, scrapes *scrapes) error {
-	captures := start(ctx, func(ctx context.Context) error {
-		d.controller.Run(ctx)
-		return nil
-	})
-	sweeps := start(ctx, func(ctx context.Context) error {
-		d.keeper.Run(ctx)
-		return nil
-	})
-	metrics := start(ctx, func(ctx context.Context) error {
-		scrapes.serve(ctx, d.log, d.loops())
-		return nil
-	})
-	hits := start(ctx, func(ctx context.Context) error {
-		return d.listener.Run(ctx, packets{d.controller, d.recorder})
-	})
+func (d *daemon) hunt(ctx context.Context) error {
+	captures := start(ctx, quiet(d.controller.Run))
+	sweeps := start(ctx, quiet(d.keeper.Run))
+	scrapes := start(ctx, quiet(d.serveMetrics))
+	hits := start(ctx, func(ctx context.Context) error { return d.listener.Run(ctx, packets{d.controller, d.recorder}) })
 
 	err := d.firewall.install(ctx)
 	if err == nil {
 		c := d.config
-		d.log.Info("ready", "version", version, "config", c.Path, "rules", len(c.Rules), "nflog_group", c.NFLog.Group, "evidence", c.Evidence.Dir)
+		d.log.Info("ready", "version", d.version, "config", c.Path, "rules", len(c.Rules), "nflog_group", c.NFLog.Group, "evidence", c.Evidence.Dir)
 		notifyReady()
 		d.serve(ctx, hits.ended)
 		d.log.Info("stopping")
@@ -119,7 +112,7 @@ func (d *daemon) hunt(ctx context.Context, version string, scrapes *scrapes) err
 
 	d.firewall.leave()
 	err = errors.Join(err, stop(hits))
-	err = errors.Join(err, stop(captures, sweeps, metrics))
+	err = errors.Join(err, stop(captures, sweeps, scrapes))
 	if err = errors.Join(err, d.firewall.remove()); err == nil {
 		d.log.Info("stopped")
 	}

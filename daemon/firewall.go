@@ -48,10 +48,7 @@ func (f *firewall) remove() error { return f.rules.Remove() }
 
 func (f *firewall) keep(ctx context.Context) {
 	r := f.rules
-	f.keeping = start(ctx, func(ctx context.Context) error {
-		r.Keep(ctx, f.healed, f.counts.RepairFailed)
-		return nil
-	})
+	f.keeping = start(ctx, quiet(func(ctx context.Context) { r.Keep(ctx, f.healed, f.counts.RepairFailed) }))
 }
 
 // leave ends the keeping of the rules.

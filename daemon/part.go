@@ -23,6 +23,14 @@ func start(ctx context.Context, run func(context.Context) error) *part {
 	return p
 }
 
+// quiet is a part that has no errors.
+func quiet(run func(context.Context)) func(context.Context) error {
+	return func(ctx context.Context) error {
+		run(ctx)
+		return nil
+	}
+}
+
 // stop stops parts at the same time and waits until they have ended.
 func stop(parts ...*part) error {
 	for _, p := range parts {

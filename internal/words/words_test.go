@@ -50,8 +50,10 @@ func TestReasons(t *testing.T) {
 func TestMissed(t *testing.T) {
 	t.Parallel()
 	d := &event.CaptureDetail{Examples: []event.Missed{
-		{Reason: event.Untraced{Code: event.UntracedConcurrent, Detail: "2"}}, {Reason: event.Untraced{Code: event.UntracedForeign, Detail: "process 7 (gdb)"}},
-		{Reason: event.Untraced{Code: event.UntracedConcurrent, Detail: "2"}}, {Reason: event.Untraced{Code: event.UntracedForeign, Detail: "process 8 (gdb)"}},
+		{Reason: event.Untraced{Code: event.UntracedConcurrent, Detail: "2"}},
+		{Reason: event.Untraced{Code: event.UntracedForeign, Detail: "process 7 (gdb)"}},
+		{Reason: event.Untraced{Code: event.UntracedConcurrent, Detail: "2"}},
+		{Reason: event.Untraced{Code: event.UntracedForeign, Detail: "process 8 (gdb)"}},
 	}}
 	for code, want := range map[event.UntracedCode]string{
 		event.UntracedConcurrent: "capture.concurrent allows 2 straces at once", event.UntracedForeign: "traced by another process already", event.UntracedGone: "gone before strace was on it",
