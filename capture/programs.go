@@ -87,9 +87,9 @@ func (p *programs) traced(id proc.ID, trace string) {
 }
 
 // became notes what program a process was in the end.
-func (p *programs) became(id proc.ID, is program) {
+func (p *programs) became(id proc.ID, is proc.Program) {
 	if l := p.of(id); l != nil {
-		is.set(&l.doc.Process)
+		is.Set(&l.doc.Process)
 	}
 }
 

@@ -3,11 +3,9 @@ package capture
 import (
 	"bytes"
 	"io"
-	"strconv"
-	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"culprit/internal/strace"
 )
 
 // A trace streams from strace through a chain of writers into its file. Each
@@ -70,36 +68,28 @@ func (l *limiter) Write(p []byte) (int, error) {
 func (l *limiter) full() bool { return l.err != nil || l.lost > 0 }
 
 // lineWatcher calls a function with the lines that pass, without their ends. Of
-// lines that come in pieces it keeps the first keepLine bytes.
+// lines that come in pieces it knows the first keepLine bytes.
 type lineWatcher struct {
-	w    io.Writer
-	line func([]byte)
-	part []byte
+	w     io.Writer
+	lines *strace.Lines
+	line  func([]byte)
 }
 
 const keepLine = 4096
 
-func (l *lineWatcher) Write(p []byte) (int, error) {
-	for rest := p; len(rest) > 0; {
-		i := bytes.IndexByte(rest, '\n')
-		if i < 0 {
-			l.keep(rest)
-			break
-		}
-		if len(l.part) > 0 {
-			l.keep(rest[:i])
-			l.line(l.part)
-			l.part = l.part[:0]
-		} else {
-			l.line(rest[:i])
-		}
-		rest = rest[i+1:]
-	}
-	return l.w.Write(p)
+func watchLines(w io.Writer, line func([]byte)) *lineWatcher {
+	return &lineWatcher{w, strace.NewLines(keepLine), line}
 }
 
-func (l *lineWatcher) keep(b []byte) {
-	l.part = append(l.part, b[:min(len(b), max(0, keepLine-len(l.part)))]...)
+func (l *lineWatcher) Write(p []byte) (int, error) {
+	for rest := p; ; {
+		line, more, ok := l.lines.Next(rest)
+		if !ok {
+			return l.w.Write(p)
+		}
+		l.line(line)
+		rest = more
+	}
 }
 
 // counter counts bytes and whether they ended in a line end.
@@ -116,16 +106,4 @@ func (c *counter) Write(p []byte) (int, error) {
 		c.last = p[n-1]
 	}
 	return n, err
-}
-
-// signalNumber returns the number of a signal that strace named: SIGKILL, SIGRT_5.
-func signalNumber(name string) int {
-	if n := unix.SignalNum(name); n != 0 {
-		return int(n)
-	}
-	rt, _ := strings.CutPrefix(name, "SIGRT_")
-	if n, err := strconv.Atoi(rt); err == nil && n >= 0 && n <= 32 {
-		return 32 + n
-	}
-	return 0
 }

@@ -58,7 +58,7 @@ func TestLineWatcher(t *testing.T) {
 	for piece := 1; piece <= len(in); piece++ {
 		var out bytes.Buffer
 		var lines []string
-		w := &lineWatcher{w: &out, line: func(b []byte) { lines = append(lines, string(b[:min(len(b), keepLine)])) }}
+		w := watchLines(&out, func(b []byte) { lines = append(lines, string(b[:min(len(b), keepLine)])) })
 		for rest := in; rest != ""; {
 			n := min(piece, len(rest))
 			w.Write([]byte(rest[:n]))

@@ -114,7 +114,7 @@ func (t *trace) ended(e ending) {
 	if p := e.program; p != nil {
 		// Its execve is in the trace, and so is all that the program did.
 		d.FromStart = true
-		p.set(&t.doc.Process)
+		p.Set(&t.doc.Process)
 	}
 	t.doc.File.Size = e.size
 	t.doc.Event.Finish(e.at)

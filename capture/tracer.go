@@ -17,6 +17,8 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/proc"
+	"culprit/internal/strace"
+	"culprit/internal/words"
 )
 
 // detachPatience is how long a strace that was asked to end may take. Then it is
@@ -85,8 +87,8 @@ type ending struct {
 	refused    *event.Missed // why strace never was on the process, or its trace could not be kept
 	because    event.Ended
 	exitCode   *int
-	program    *program // the last that the process became, if the trace shows it
-	size, lost int64    // bytes kept and dropped
+	program    *proc.Program // the last that the process became, if the trace shows it
+	size, lost int64         // bytes kept and dropped
 	at         time.Time
 }
 
@@ -163,25 +165,17 @@ func (t *tracer) run(news tracerOutput) {
 	defer file.Close()
 	news.described(description{looked, t.trace.Process, t.trace.Container, t.trace.File})
 	out := &counter{w: file}
-	writeHeader(out, t)
+	out.Write(t.header())
 	headerSize := out.n
 	limit := &limiter{w: out, left: t.bound, reached: func() {
 		t.detach(event.Ended{Code: event.EndedTraceBytes})
 	}}
-	var before *program
-	watch := &lineWatcher{w: limit, line: func(line []byte) {
-		if code, ok := exitStatus(line, t.id.PID); ok {
-			end.exitCode = &code
-		}
-		if p, ok := execve(line, t.id.PID); ok {
-			before, end.program = end.program, p
-		} else if execveFailed(line, t.id.PID) {
-			end.program = before
-		}
-	}}
+	fate := fate{pid: t.id.PID}
+	watch := watchLines(limit, fate.line)
 	watch.Write(buf[:first])
 	copyInGulps(watch, st.output, buf)
 
+	end.exitCode, end.program = fate.exitCode, fate.program
 	said := <-messages
 	waitErr := <-waited
 	reason := <-stopped
@@ -209,8 +203,30 @@ func (t *tracer) run(news tracerOutput) {
 		end.because = event.Ended{Code: event.EndedNotWritten, Detail: limit.err.Error()}
 	}
 	end.lost = limit.lost
-	writeFooter(out, &end)
+	out.Write(end.footer(out.last != '\n'))
 	end.size = out.n
+}
+
+// header is what the trace file says of what it belongs to.
+func (t *tracer) header() []byte {
+	h := strace.Header{Trace: &t.trace, Hit: t.hit}
+	if t.hit != nil {
+		h.Origin = words.Origin(t.hit)
+	}
+	return h.Append(nil)
+}
+
+// footer is what the trace file says of how the trace ended. Behind a line that was cut
+// it begins with a line end.
+func (m *ending) footer(cut bool) (lines []byte) {
+	f := strace.Footer{Ended: words.TraceEnded(&m.because), Dropped: m.lost, ExitCode: m.exitCode}
+	if p := m.program; p != nil {
+		f.Executable, f.CommandLine = p.Executable, p.CommandLine
+	}
+	if cut {
+		lines = append(lines, '\n')
+	}
+	return f.Append(lines)
 }
 
 // look describes the process, as far as it is still there. In the middle of an execve it
@@ -334,7 +350,7 @@ func (t *tracer) readMessages(run running, news tracerOutput, on func()) (text s
 		if kept.Len() < keep {
 			kept.Write(line)
 		}
-		if !told && attached(string(bytes.TrimSpace(line)), t.id.PID) {
+		if !told && strace.Attached(string(bytes.TrimSpace(line)), t.id.PID) {
 			// From now on the PID cannot become another's; it may have before.
 			if st, err := t.tools.fs.Stat(t.id.PID); err == nil && st.ID != t.id {
 				t.detach(event.Ended{Code: event.EndedNewProcess})

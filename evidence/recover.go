@@ -16,6 +16,7 @@ import (
 
 	"culprit/evidence/tracefile"
 	"culprit/internal/event"
+	"culprit/internal/strace"
 	"culprit/internal/text"
 	"culprit/internal/words"
 )
@@ -226,6 +227,6 @@ func (d *Directory) markPartial(path string, because *event.Ended) (int64, error
 		return 0, err
 	}
 	defer f.Close()
-	fmt.Fprintf(f, "\n# ended: %s: this trace is partial\n", words.TraceEnded(because))
+	f.Write(strace.AppendPartial(nil, words.TraceEnded(because)))
 	return f.Seek(0, 2)
 }

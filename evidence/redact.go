@@ -1,14 +1,13 @@
 package evidence
 
 import (
-	"bytes"
 	"io"
 	"os"
-	"regexp"
 	"slices"
 
 	"culprit/internal/event"
 	"culprit/internal/redact"
+	"culprit/internal/strace"
 )
 
 // Redact sets what is masked: in traces that begin from now on, and in command lines.
@@ -91,24 +90,5 @@ func maskLines(f *os.File, p *redact.Patterns) io.WriteCloser {
 	if p == nil {
 		return f
 	}
-	return maskedFile{p.Masker(f.Write, spare), f}
-}
-
-// stamp is what strace puts before each line: thread and time.
-var stamp = regexp.MustCompile(`^[0-9]+ +[0-9]+\.[0-9]+ `)
-
-// foreign are the comments of a trace that hold what others wrote.
-var foreign = []string{"executable", "command line", "directory", "parent", "origin", "became"}
-
-// spare returns how many bytes at the beginning of a trace's line are ours and strace's:
-// they are needed to read it.
-func spare(line []byte) int {
-	comment, ok := bytes.CutPrefix(line, []byte("# "))
-	if !ok {
-		return len(stamp.Find(line))
-	}
-	if key, _, ok := bytes.Cut(comment, []byte(": ")); ok && slices.Contains(foreign, string(key)) {
-		return len("# ") + len(key) + len(": ")
-	}
-	return len(line)
+	return maskedFile{p.Masker(f.Write, strace.Spare), f}
 }

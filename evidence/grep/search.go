@@ -6,6 +6,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
+
+	"culprit/internal/strace"
 )
 
 // A Line is a line of a trace.
@@ -130,7 +132,7 @@ func (j job) run(ctx context.Context, s *scanner) error {
 	piece, size := empty, 0
 	var ended error // of the context
 	piece.Err = s.scan(t, func(number int64, line []byte) bool {
-		if !s.comments && len(line) > 0 && line[0] == '#' {
+		if !s.comments && strace.IsComment(line) {
 			return true
 		}
 		piece.Count++

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"culprit/internal/strace"
 )
 
 // maxData bounds the bytes that are kept of one message: a datagram is never longer.
@@ -151,20 +153,9 @@ func (p *parser) takeWord() []byte {
 // string takes a string, without its quotes. One that has no end is taken to the end
 // of the text.
 func (p *parser) string() []byte {
-	p.at++
-	begin := p.at
-	for p.at < len(p.text) {
-		switch p.text[p.at] {
-		case '\\':
-			p.at++
-		case '"':
-			p.at++
-			return p.text[begin : p.at-1]
-		}
-		p.at++
-	}
-	p.at = len(p.text)
-	return p.text[begin:]
+	s, rest, _ := strace.CutQuoted(p.text[p.at:])
+	p.at = len(p.text) - len(rest)
+	return s
 }
 
 func (p *parser) begin() {
@@ -237,7 +228,7 @@ func (p *parser) piece(n int) {
 	if m == nil {
 		return
 	}
-	p.scratch = unescape(p.scratch[:0], base)
+	p.scratch = strace.Unquote(p.scratch[:0], base)
 	data := p.scratch
 	if n >= 0 {
 		data = data[:min(len(data), n)]
@@ -257,56 +248,15 @@ func (p *parser) piece(n int) {
 	}
 }
 
-// result reads how the call ended: ") = 33 <0.000020>", ") = -1 EPERM (…)",
-// ") = ? ERESTARTSYS (…)". n is -1 where that is not known, as the process was
+// result reads how the call ended. n is -1 where that is not known, as the process was
 // killed meanwhile, strace went away, or the line is too long.
 func (p *parser) result() (n int, sent bool) {
 	if !p.complete {
 		return -1, true
 	}
-	rest, ok := bytes.CutPrefix(bytes.TrimLeft(p.text[p.at:], " "), []byte("= "))
-	switch {
-	case !ok || len(rest) == 0:
+	returned := strace.Result(p.text[p.at:])
+	if returned == strace.Unknown {
 		return -1, true
-	case rest[0] == '?':
-		return -1, !bytes.HasPrefix(rest, []byte("? E"))
 	}
-	end := 0
-	for end < len(rest) && isDigit(rest[end]) {
-		end++
-	}
-	n, err := strconv.Atoi(string(rest[:min(end, 20)]))
-	return n, err == nil && n > 0
-}
-
-// unescape appends what a string of strace's means: the escapes of C, octal ones with
-// up to three digits, hexadecimal ones (-x) with two.
-func unescape(to, s []byte) []byte {
-	for {
-		i := bytes.IndexByte(s, '\\')
-		if i < 0 || i+1 == len(s) {
-			return append(to, s...)
-		}
-		to = append(to, s[:i]...)
-		c, n := s[i+1], 2
-		switch {
-		case c >= '0' && c <= '7':
-			v := 0
-			for n = 1; n < 4 && i+n < len(s) && s[i+n] >= '0' && s[i+n] <= '7'; n++ {
-				v = v*8 + int(s[i+n]-'0')
-			}
-			c = byte(v)
-		case c == 'x':
-			v, err := strconv.ParseUint(string(s[i+2:min(len(s), i+4)]), 16, 8)
-			if err == nil {
-				c, n = byte(v), min(4, len(s)-i)
-			}
-		default:
-			if k := strings.IndexByte("abtnvfr", c); k >= 0 {
-				c = "\a\b\t\n\v\f\r"[k]
-			}
-		}
-		to = append(to, c)
-		s = s[i+n:]
-	}
+	return int(returned), returned > 0
 }

@@ -1,14 +1,13 @@
 package proof
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
+
+	"culprit/internal/strace"
 )
 
 // Bounds of an excerpt.
@@ -75,73 +74,56 @@ type excerpt struct {
 }
 
 func (e *excerpt) read(r io.Reader, proof int64) error {
-	b := bufio.NewReaderSize(r, 64<<10)
-	buf := make([]byte, 0, maxText)
-	for number := int64(1); ; number++ {
-		text, cut, err := readLine(b, buf)
-		if err != nil && !errors.Is(err, io.EOF) {
+	lines := strace.NewLines(maxText)
+	count := int64(0)
+	for text, err := range lines.All(r) {
+		if err != nil {
 			return err
 		}
-		if len(text) > 0 {
-			e.line(text, Line{Number: number, Cut: cut, Proof: number == proof})
+		count++
+		text = text[:min(len(text), maxText)]
+		e.line(text, Line{Number: count, Cut: lines.Length() - int64(len(text)), Proof: count == proof})
+		if count == proof && e.proof == 0 {
+			return fmt.Errorf("it is not one of thread %d", e.tid)
 		}
 		_, forked := e.forks[e.tid]
-		switch {
-		case number == proof && e.proof == 0 && len(text) > 0:
-			return fmt.Errorf("it is not one of thread %d", e.tid)
-		case err != nil && e.proof == 0:
-			return fmt.Errorf("there are only %d", number-1)
-		case err != nil:
-			return nil
-		case e.proof > 0 && e.nth >= e.proof+e.after && (forked || number >= proof+lateForks):
+		if e.proof > 0 && e.nth >= e.proof+e.after && (forked || count >= proof+lateForks) {
 			return nil
 		}
 	}
-}
-
-// readLine reads a line, of which it keeps what fits into buf.
-func readLine(b *bufio.Reader, buf []byte) (text []byte, cut int64, err error) {
-	for {
-		piece, err := b.ReadSlice('\n')
-		keep := piece
-		if err == nil {
-			keep = piece[:len(piece)-1]
-		}
-		n := min(len(keep), cap(buf)-len(buf))
-		buf = append(buf, keep[:n]...)
-		cut += int64(len(keep) - n)
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return buf, cut, err
-		}
+	if e.proof == 0 {
+		return fmt.Errorf("there are only %d", count)
 	}
+	return nil
 }
 
 // line takes in a line.
 func (e *excerpt) line(text []byte, l Line) {
-	tid, _, rest := head(text)
-	if len(rest) == 0 {
+	parsed, ok := strace.ParseLine(text)
+	if !ok {
 		return
 	}
-	l.TID = tid
-	if tid == e.tid {
+	l.TID = parsed.TID
+	if l.TID == e.tid {
 		e.nth++
 		l.nth = e.nth
 		if l.Proof {
 			e.proof = e.nth
 		}
 	}
-	switch call, returned := callName(rest); call {
+	switch string(parsed.Name()) {
 	case "clone", "clone3", "fork", "vfork":
-		e.forked(Fork{TID: int(returned), Parent: tid, Line: l.Number})
+		e.forked(Fork{TID: int(parsed.Returned()), Parent: l.TID, Line: l.Number})
 	case "execve", "execveat":
-		_, known := e.execs[tid]
+		_, known := e.execs[l.TID]
+		returned := parsed.Returned()
 		// An unfinished one counts, as its other line has no arguments.
-		if e.proof == 0 && rest[0] != '<' && (returned == 0 || returned == unknown) &&
-			(known || tid == e.tid || len(e.execs) < maxExecs) {
-			e.execs[tid] = l.with(text)
+		if e.proof == 0 && parsed.Kind() == strace.KindCall && (returned == 0 || returned == strace.Unknown) &&
+			(known || l.TID == e.tid || len(e.execs) < maxExecs) {
+			e.execs[l.TID] = l.with(text)
 		}
 	}
-	if tid != e.tid || e.proof > 0 && e.nth > e.proof+e.after {
+	if l.TID != e.tid || e.proof > 0 && e.nth > e.proof+e.after {
 		return
 	}
 	e.near = append(e.near, l.with(text))
@@ -180,13 +162,15 @@ func (l Line) with(text []byte) Line {
 // telling reports whether a line says what the thread is doing: programs, files that
 // are neither libraries nor directories, connections, forks. What failed does not.
 func telling(text []byte) bool {
-	_, _, rest := head(text)
-	call, returned := callName(rest)
-	switch call {
+	l, ok := strace.ParseLine(text)
+	if !ok {
+		return false
+	}
+	switch string(l.Name()) {
 	case "openat", "open":
-		return returned >= 0 && !slices.ContainsFunc(dull, func(part string) bool { return bytes.Contains(rest, []byte(part)) })
+		return l.Returned() >= 0 && !slices.ContainsFunc(dull, func(part string) bool { return bytes.Contains(l.Text, []byte(part)) })
 	case "connect", "clone", "clone3", "fork", "vfork":
-		return returned != -1
+		return l.Returned() != strace.Failed
 	}
 	return false
 }
@@ -194,34 +178,6 @@ func telling(text []byte) bool {
 // dull are parts of what programs open before they come to their business: libraries,
 // directories, what is the same on every machine, their own configuration.
 var dull = []string{".so", "O_DIRECTORY", `"/usr/share/`, `"/usr/lib/`, `"/lib/`, `"/sys/`, `"/etc/php`, `"/etc/ssl`, ".ini\"", ".pyc", `"/etc/ld.`}
-
-// unknown stands for what a call returned when its line does not show it.
-const unknown = -2
-
-// callName returns the name of the call that a line is about, and what it returned:
-// -1 is a failure.
-func callName(rest []byte) (name string, returned int64) {
-	if after, ok := bytes.CutPrefix(rest, []byte("<... ")); ok {
-		word, _, _ := bytes.Cut(after[:min(len(after), 32)], []byte(" resumed>"))
-		name = string(word)
-	} else if i := bytes.IndexByte(rest[:min(len(rest), 32)], '('); i > 0 {
-		name = string(rest[:i])
-	}
-	i := bytes.LastIndex(rest, []byte(" = "))
-	if i < 0 || !bytes.HasSuffix(bytes.TrimRight(rest[:i], " "), []byte(")")) {
-		return name, unknown
-	}
-	value := rest[i+len(" = "):]
-	end := 0
-	for end < len(value) && (isDigit(value[end]) || value[end] == '-') {
-		end++
-	}
-	returned, err := strconv.ParseInt(string(value[:end]), 10, 64)
-	if err != nil {
-		return name, unknown
-	}
-	return name, returned
-}
 
 // story puts the lines together.
 func (e *excerpt) story() Story {

@@ -2,14 +2,15 @@ package proof
 
 import (
 	"bytes"
-	"strconv"
 	"time"
+
+	"culprit/internal/strace"
 )
 
 // Bounds of a Scanner's memory. The longest datagram fills a line of 256 KiB, when
 // strace writes each byte with four.
 const (
-	maxLine       = 512 << 10 // bytes of a line; what is behind them is not read
+	maxLine       = 512 << 10 // bytes of a line; what follows them is not read
 	maxPending    = 1024      // calls that have begun and not ended
 	maxPendingLen = 4 << 20   // bytes of their lines
 	judgeAt       = 128       // bytes after which it is clear whether a line matters
@@ -21,12 +22,8 @@ type Scanner struct {
 	send func(Send)
 	lost ScannerLost
 
-	line   int64  // the number of the current line
-	offset int64  // where it begins
-	length int64  // how much of it was seen in earlier pieces
-	part   []byte // the part of it that was kept
-	judged bool
-	skip   bool // it does not matter, nothing of it is kept
+	lines  *strace.Lines
+	judged bool // whether the line that has begun matters
 
 	pending    map[int]pending // by TID
 	pendingLen int
@@ -49,7 +46,7 @@ type ScannerLost struct {
 
 // NewScanner returns a Scanner that calls send, from Write, for every send it finds.
 func NewScanner(send func(Send)) *Scanner {
-	return &Scanner{send: send, line: 1, pending: make(map[int]pending)}
+	return &Scanner{send: send, lines: strace.NewLines(maxLine), pending: make(map[int]pending)}
 }
 
 // Lost returns what could not be read until now.
@@ -57,33 +54,23 @@ func (s *Scanner) Lost() ScannerLost { return s.lost }
 
 // Write reads the next piece of the trace. It never fails.
 func (s *Scanner) Write(p []byte) (int, error) {
-	for rest := p; len(rest) > 0; {
-		i := bytes.IndexByte(rest, '\n')
-		if i < 0 {
-			s.keep(rest)
-			break
+	for rest := p; ; {
+		line, more, ok := s.lines.Next(rest)
+		if !ok {
+			s.judge()
+			return len(p), nil
 		}
-		if s.length == 0 {
-			s.read(rest[:min(i, maxLine)], i > maxLine)
-			s.length = int64(i)
-		} else {
-			s.keep(rest[:i])
-			s.endLine()
-		}
-		s.line++
-		s.offset += s.length + 1
-		s.length = 0
-		rest = rest[i+1:]
+		s.read(line)
+		rest = more
 	}
-	return len(p), nil
 }
 
 // Close reads a last line that has no end, and takes calls that never returned for
 // sends: whoever is killed in the middle of one may have sent. The Scanner cannot
 // be used any more.
 func (s *Scanner) Close() error {
-	if s.length > 0 {
-		s.endLine()
+	if line, ok := s.lines.Last(); ok {
+		s.read(line)
 	}
 	for tid := range s.pending {
 		s.ended(tid)
@@ -91,61 +78,49 @@ func (s *Scanner) Close() error {
 	return nil
 }
 
-// keep adds to the current line, unless that does not matter.
-func (s *Scanner) keep(b []byte) {
-	s.length += int64(len(b))
-	if s.skip {
-		return
-	}
-	s.part = append(s.part, b[:min(len(b), maxLine-len(s.part))]...)
-	if !s.judged && len(s.part) >= judgeAt {
+// judge forgets the line that has begun if it does not matter.
+func (s *Scanner) judge() {
+	if begun := s.lines.Begun(); !s.judged && len(begun) >= judgeAt {
 		s.judged = true
-		if !s.matters(s.part) {
-			s.skip, s.part = true, s.part[:0]
+		if !s.matters(begun) {
+			s.lines.Skip()
 		}
 	}
 }
 
-func (s *Scanner) endLine() {
-	if !s.skip {
-		s.read(s.part, s.length > maxLine)
-	}
-	s.part, s.judged, s.skip = s.part[:0], false, false
-	if cap(s.part) > 64<<10 {
-		s.part = nil
-	}
-}
-
-// read reads a whole line, or the first maxLine bytes of it.
-func (s *Scanner) read(line []byte, cut bool) {
-	tid, stamp, rest := head(line)
-	if len(rest) == 0 {
+// read reads a line. Of a long one the first maxLine bytes count.
+func (s *Scanner) read(line []byte) {
+	s.judged = false
+	l, ok := strace.ParseLine(line[:min(len(line), maxLine)])
+	if !ok {
 		return
 	}
-	switch rest[0] {
-	case 's', 'w':
-		name, args := sender(rest)
+	switch l.Kind() {
+	case strace.KindCall:
+		name, args := sender(l.Text)
 		if name == "" {
 			return
 		}
-		p := pending{name: name, text: args, time: parseTime(stamp), line: s.line, offset: s.offset}
-		if text, ok := bytes.CutSuffix(args, unfinished); ok && !cut {
+		cut := s.cut()
+		p := pending{name: name, text: args, time: l.Time(), line: s.lines.Number(), offset: s.lines.Offset()}
+		if text, ok := strace.CutUnfinished(args); ok && !cut {
 			p.text = bytes.Clone(text)
-			s.begun(tid, p)
+			s.begun(l.TID, p)
 			return
 		}
 		if cut {
 			s.lost.LongLines++
 		}
-		s.emit(tid, p)
-	case '<':
-		s.resumed(tid, rest, cut)
-	case '+': // +++ exited with 0 +++
-		s.ended(tid)
+		s.emit(l.TID, p)
+	case strace.KindResumed:
+		s.resumed(l)
+	case strace.KindEnd:
+		s.ended(l.TID)
 	}
 }
 
-var unfinished = []byte("<unfinished ...>")
+// cut reports whether the current line is longer than what is read of it.
+func (s *Scanner) cut() bool { return s.lines.Length() > maxLine }
 
 // begun remembers a call until it returns.
 func (s *Scanner) begun(tid int, p pending) {
@@ -171,19 +146,24 @@ func (s *Scanner) forget(tid int) (pending, bool) {
 }
 
 // resumed joins "<... sendmmsg resumed>[{msg_hdr=…" with the line where it began.
-func (s *Scanner) resumed(tid int, rest []byte, cut bool) {
-	if p, ok := s.pending[tid]; !ok || !bytes.HasPrefix(rest, []byte("<... "+p.name+" resumed>")) {
+func (s *Scanner) resumed(l strace.Line) {
+	p, ok := s.pending[l.TID]
+	if !ok {
 		return
 	}
-	p, _ := s.forget(tid)
-	if cut {
+	end, ok := l.CutResumed(p.name)
+	if !ok {
+		return
+	}
+	s.forget(l.TID)
+	if s.cut() {
 		s.lost.LongLines++
 	}
 	if bytes.IndexByte(p.text, '"') < 0 { // the bytes are shown here, not there
-		p.line, p.offset = s.line, s.offset
+		p.line, p.offset = s.lines.Number(), s.lines.Offset()
 	}
-	p.text = append(p.text, rest[len("<... ")+len(p.name)+len(" resumed>"):]...)
-	s.emit(tid, p)
+	p.text = append(p.text, end...)
+	s.emit(l.TID, p)
 }
 
 // ended takes a call that will never return for a send.
@@ -206,58 +186,19 @@ func (s *Scanner) emit(tid int, p pending) {
 
 // matters reports whether a line that begins so may be a part of a send.
 func (s *Scanner) matters(line []byte) bool {
-	tid, _, rest := head(line)
-	if len(rest) == 0 {
+	l, ok := strace.ParseLine(line)
+	if !ok {
 		return false
 	}
-	_, resumes := s.pending[tid]
-	name, _ := sender(rest)
+	_, resumes := s.pending[l.TID]
+	name, _ := sender(l.Text)
 	return name != "" || resumes
-}
-
-// head takes the begin of a line apart: "812   1700000000.123456 rest". Without a
-// rest it is another kind of line.
-func head(line []byte) (tid int, stamp, rest []byte) {
-	i := 0
-	for ; i < len(line) && isDigit(line[i]) && i < 10; i++ {
-		tid = tid*10 + int(line[i]-'0')
-	}
-	if i == 0 {
-		return 0, nil, nil
-	}
-	begin := i
-	for ; i < len(line) && line[i] == ' '; i++ {
-	}
-	if i == begin {
-		return 0, nil, nil
-	}
-	begin = i
-	for ; i < len(line) && (isDigit(line[i]) || line[i] == '.'); i++ {
-	}
-	if i == begin || i+1 >= len(line) || line[i] != ' ' {
-		return 0, nil, nil
-	}
-	return tid, line[begin:i], line[i+1:]
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// parseTime reads seconds and a fraction of up to nine digits.
-func parseTime(stamp []byte) time.Time {
-	seconds, fraction, _ := bytes.Cut(stamp, []byte("."))
-	s, _ := strconv.ParseInt(string(seconds[:min(len(seconds), 12)]), 10, 64)
-	ns := int64(0)
-	for i := range 9 {
-		ns *= 10
-		if i < len(fraction) && isDigit(fraction[i]) {
-			ns += int64(fraction[i] - '0')
-		}
-	}
-	return time.Unix(s, ns)
-}
-
-// sender returns the name of the call if it is one that may send to a network, and
-// its arguments: "sendto(3<UDP:[…", "write(4<TCP:[…".
+// sender returns the name of a call that may send to a network, and its arguments:
+// "sendto(3<UDP:[…", "write(4<TCP:[…". name is empty for other calls.
 func sender(rest []byte) (name string, args []byte) {
 	if rest[0] != 's' && rest[0] != 'w' {
 		return "", nil

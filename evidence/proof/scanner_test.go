@@ -168,15 +168,15 @@ func TestScannerBounds(t *testing.T) {
 	for range 16 {
 		s.Write(piece) // no send
 	}
-	if cap(s.part) > maxLine {
-		t.Errorf("of a line that is no send %d bytes are kept", cap(s.part))
+	if n := cap(s.lines.Begun()); n > maxLine {
+		t.Errorf("of a line that is no send %d bytes are kept", n)
 	}
 	fmt.Fprintf(s, "\n1 1700000000.1 write(3<TCP:[1]>, \"")
 	for range 16 {
 		s.Write(piece)
 	}
-	if cap(s.part) > 2*maxLine {
-		t.Errorf("of a long line %d bytes are kept", cap(s.part))
+	if n := cap(s.lines.Begun()); n > 2*maxLine {
+		t.Errorf("of a long line %d bytes are kept", n)
 	}
 	fmt.Fprintf(s, "\", %d) = %d\n", 16<<20, 16<<20)
 	if sends != 1 || s.Lost().LongLines != 1 {
@@ -191,51 +191,6 @@ func TestScannerBounds(t *testing.T) {
 	if want := int64(2*maxPending - len(s.pending)); s.Lost().Unfinished != want {
 		t.Errorf("%d calls were counted as forgotten, want %d", s.Lost().Unfinished, want)
 	}
-}
-
-func TestUnescape(t *testing.T) {
-	for in, want := range map[string]string{
-		`abc`: "abc", `\0\1\377`: "\x00\x01\xff", `\0007`: "\x007", `\18`: "\x018", `\n\t\r\f\v`: "\n\t\r\f\v", `\"\\`: `"\`,
-		`\x41\xfFg`: "A\xffg", `\x`: "x", `\x4`: "\x04", `\`: `\`, `\400`: "\x00",
-	} {
-		if got := unescape(nil, []byte(in)); string(got) != want {
-			t.Errorf("%s is %q, want %q", in, got, want)
-		}
-	}
-}
-
-// escape is what strace does to strings.
-func escape(data []byte) string {
-	var b strings.Builder
-	for i, c := range data {
-		switch {
-		case c == '"' || c == '\\':
-			b.WriteByte('\\')
-			b.WriteByte(c)
-		case c >= ' ' && c <= '~':
-			b.WriteByte(c)
-		case c >= 9 && c <= 13:
-			b.WriteByte('\\')
-			b.WriteByte("tnvfr"[c-9])
-		case i+1 < len(data) && data[i+1] >= '0' && data[i+1] <= '9':
-			fmt.Fprintf(&b, `\%03o`, c)
-		default:
-			fmt.Fprintf(&b, `\%o`, c)
-		}
-	}
-	return b.String()
-}
-
-func FuzzUnescape(f *testing.F) {
-	f.Add([]byte("\x00\x01x\abadzone7\\\"\xff"))
-	f.Add([]byte(`\x61\xfg\x`)) // hexadecimal, not quite, cut short
-	f.Add([]byte(`\a\q\777\`))  // of C, of nobody, more than a byte, cut short
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if got := unescape(nil, []byte(escape(data))); !bytes.Equal(got, data) {
-			t.Errorf("%q became %q", data, got)
-		}
-		unescape(nil, data)
-	})
 }
 
 // Whatever the trace holds and however it comes, the same is found.

@@ -1,4 +1,3 @@
-// Package strace finds the strace program of this machine and what it can do.
 package strace
 
 import (
@@ -19,7 +18,7 @@ var ErrNotInstalled = errors.New("find strace: it is not in PATH: install the pa
 type Program struct {
 	Path         string
 	Major, Minor int
-	Stacks       string // the library that prints call stacks (-k); empty if it cannot
+	Stacks       string // the library with which it prints call stacks (-k); empty: it cannot
 }
 
 // Version is the version as people write it: "6.1".
@@ -50,7 +49,7 @@ func Find(ctx context.Context) (Program, error) {
 	return p, nil
 }
 
-// CheckSyscalls tries whether strace takes a set of system calls for -e trace=.
+// CheckSyscalls asks strace whether it takes a set of system calls for -e trace=.
 func (p Program) CheckSyscalls(ctx context.Context, set string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

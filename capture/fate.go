@@ -1,0 +1,40 @@
+package capture
+
+import (
+	"culprit/internal/proc"
+	"culprit/internal/strace"
+)
+
+// fate follows what the lines of a trace say of one process: which program it has become,
+// and how it ended.
+type fate struct {
+	pid      int
+	exitCode *int          // nil until it has ended
+	program  *proc.Program // the last that it became; nil: it stayed what it was
+	before   *proc.Program // what it was before an execve that may fail yet
+}
+
+// line takes in a line of the trace.
+func (f *fate) line(line []byte) {
+	l, ok := strace.ParseLine(line)
+	if !ok || l.TID != f.pid {
+		return
+	}
+	switch l.Kind() {
+	case strace.KindCall:
+		if e, ok := l.Execve(); ok {
+			f.before = f.program
+			f.program = &proc.Program{
+				Name: e.Name(), Executable: e.Executable, CommandLine: proc.JoinArgs(e.Args, proc.MaxCommandLine),
+			}
+		}
+	case strace.KindResumed:
+		if l.ExecveFailed() {
+			f.program = f.before
+		}
+	case strace.KindEnd:
+		if code, ok := l.ExitStatus(); ok {
+			f.exitCode = &code
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package strace
+
+import (
+	"bytes"
+	"strconv"
+)
+
+// What a call returned, beside the numbers from 0.
+const (
+	Failed    = -1 // = -1 ENOENT (…)
+	Unknown   = -2 // its line does not show it: it is unfinished, cut, or "= ?"
+	Restarted = -3 // = ? ERESTARTSYS (…): a signal came first, the kernel may begin it anew
+)
+
+const (
+	unfinished    = "<unfinished ...>"
+	resumedBegin  = "<... "
+	resumedEnd    = " resumed>"
+	maxName       = 32 // bytes; the kernel's longest name of a system call has 28
+	beforeResult  = "= "
+	restartedName = "? E"
+)
+
+// CutUnfinished returns a call without the mark that its end is on another line; !ok
+// means that it has none.
+func CutUnfinished(text []byte) (begin []byte, ok bool) {
+	return bytes.CutSuffix(text, []byte(unfinished))
+}
+
+// CutResumed returns what follows "<... NAME resumed>"; !ok means that the line is not the
+// end of such a call.
+func (l Line) CutResumed(name string) (end []byte, ok bool) {
+	rest, ok := bytes.CutPrefix(l.Text, []byte(resumedBegin))
+	if !ok || len(rest) < len(name) || string(rest[:len(name)]) != name {
+		return nil, false
+	}
+	return bytes.CutPrefix(rest[len(name):], []byte(resumedEnd))
+}
+
+// Name returns the name of the system call that the line begins or ends; empty for
+// signals and ends of threads.
+func (l Line) Name() []byte {
+	switch l.Kind() {
+	case KindCall:
+		return l.Text[:max(0, bytes.IndexByte(l.Text[:min(len(l.Text), maxName)], '('))]
+	case KindResumed:
+		after := bytes.TrimPrefix(l.Text, []byte(resumedBegin))
+		name, _, _ := bytes.Cut(after[:min(len(after), maxName)], []byte(resumedEnd))
+		return name
+	}
+	return nil
+}
+
+// Returned is what the call returned: a number from 0, or one of the constants. It is
+// looked for from the end of the line, so the program can forge it on a line that does not
+// show a result.
+func (l Line) Returned() int64 {
+	i := bytes.LastIndex(l.Text, []byte(" "+beforeResult))
+	if i < 0 || !bytes.HasSuffix(bytes.TrimRight(l.Text[:i], " "), []byte(")")) {
+		return Unknown
+	}
+	return Result(l.Text[i:])
+}
+
+// Result reads what follows the bracket that closes a call's arguments, as Returned:
+// " = 33 <0.000020>", " = -1 EPERM (…)", " = ?".
+func Result(text []byte) int64 {
+	value, ok := bytes.CutPrefix(bytes.TrimLeft(text, " "), []byte(beforeResult))
+	if !ok {
+		return Unknown
+	}
+	if bytes.HasPrefix(value, []byte(restartedName)) {
+		return Restarted
+	}
+	if bytes.HasPrefix(value, []byte("-")) {
+		return Failed
+	}
+	end := 0
+	for end < len(value) && isDigit(value[end]) {
+		end++
+	}
+	n, err := strconv.ParseInt(string(value[:end]), 10, 64)
+	if err != nil {
+		return Unknown
+	}
+	return n
+}

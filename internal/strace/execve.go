@@ -1,0 +1,56 @@
+package strace
+
+import (
+	"bytes"
+	"path"
+	"regexp"
+)
+
+// An Exec is the program that a process has become.
+type Exec struct {
+	Executable string // the path, as it was given to execve
+	Args       []string
+}
+
+// Name is the base name of the executable.
+func (e Exec) Name() string { return path.Base(e.Executable) }
+
+// Execve returns the program of an execve that does not show that it failed: it succeeded,
+// or is unfinished (see ExecveFailed). Of a line that was cut it returns as many arguments
+// as that holds.
+func (l Line) Execve() (e Exec, ok bool) {
+	text, ok := bytes.CutPrefix(l.Text, []byte("execve("))
+	if !ok || failed.Match(l.Text) {
+		return Exec{}, false
+	}
+	executable, text, ok := CutQuoted(text)
+	if !ok {
+		return Exec{}, false
+	}
+	if text, ok = bytes.CutPrefix(bytes.TrimPrefix(text, ellipsis), []byte(", [")); !ok {
+		return Exec{}, false
+	}
+	e.Executable = string(Unquote(nil, executable))
+	for {
+		arg, rest, ok := CutQuoted(text)
+		if !ok {
+			return e, true
+		}
+		e.Args = append(e.Args, string(Unquote(nil, arg)))
+		text, _ = bytes.CutPrefix(bytes.TrimPrefix(rest, ellipsis), []byte(", "))
+	}
+}
+
+// ExecveFailed reports whether the line says that an execve failed whose begin is on
+// another line.
+func (l Line) ExecveFailed() bool {
+	_, ok := l.CutResumed("execve")
+	return ok && failed.Match(l.Text)
+}
+
+// ellipsis follows a string that strace cut.
+var ellipsis = []byte("...")
+
+// failed is the end of a call that failed. No quote is in it: a string cannot be taken
+// for it, except where the line was cut inside of one.
+var failed = regexp.MustCompile(` = -1 [A-Z0-9]+ \([^()]*\)(?: <[\d.]+>)?$`)
