@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -86,7 +85,7 @@ func rulesIPv6(ctx context.Context, c *config.Config) Check {
 // tryRules puts rules such as ours into the table that is configured, each in a network
 // namespace of the command's own, which ends with the command.
 func tryRules(ctx context.Context, c *config.Config, family string, severity Status) Check {
-	command := map[string]string{"ipv4": "iptables", "ipv6": "ip6tables"}[family]
+	command := rules.ToolName(family)
 	path, remedy, err := lookPath(command, "iptables")
 	if err != nil {
 		return Check{Status: severity, Found: "cannot tell: " + err.Error(), Remedy: remedy}
@@ -164,29 +163,27 @@ func otherBackend(ctx context.Context, _ *config.Config) Check {
 		"both are in force: what the other one drops is still dropped. Our rules show only in "+backend+"'s listing; let all programs use one backend: update-alternatives --config iptables")
 }
 
-// legacyRules names the tables of the legacy backend that hold rules, and how
-// many. It asks only for tables that exist: asking for another would create it.
+// legacyRules names the tables of the legacy backend that hold rules, and how many. It
+// asks only for tables that exist: asking for another would create it.
 func legacyRules(ctx context.Context) ([]string, error) {
 	var found []string
-	for _, family := range []string{"ip", "ip6"} {
-		names, err := os.ReadFile("/proc/net/" + family + "_tables_names")
-		if os.IsNotExist(err) {
-			continue // the module is not loaded
-		}
+	for _, family := range []string{"ipv4", "ipv6"} {
+		command := rules.ToolName(family)
+		tables, err := rules.LegacyTables(family)
 		if err != nil {
 			return nil, err
 		}
-		for _, table := range strings.Fields(string(names)) {
-			save, err := exec.LookPath(family + "tables-legacy-save")
+		for _, table := range tables {
+			save, err := exec.LookPath(command + "-legacy-save")
 			if err != nil {
-				return nil, fmt.Errorf("its table %s exists, but there is no %stables-legacy-save", table, family)
+				return nil, fmt.Errorf("its table %s exists, but there is no %s-legacy-save", table, command)
 			}
 			out, err := output(ctx, nil, save, "-t", table)
 			if err != nil {
 				return nil, fmt.Errorf("run %s -t %s: %w: %s", save, table, err, firstLine(out))
 			}
 			if n := strings.Count("\n"+out, "\n-A "); n > 0 {
-				found = append(found, fmt.Sprintf("%stables %s (%d)", family, table, n))
+				found = append(found, fmt.Sprintf("%s %s (%d)", command, table, n))
 			}
 		}
 	}

@@ -50,7 +50,7 @@ func clean(chain string, log *slog.Logger, find finder) (removed int, err error)
 
 // allTools finds the commands of the family, one of each flavour.
 func allTools(family string, find finder) ([]tool, error) {
-	name := toolName(family)
+	name := ToolName(family)
 	plain, err := openTool(family, name, find)
 	if err != nil {
 		return nil, err

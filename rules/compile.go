@@ -148,7 +148,7 @@ func Commands(c *config.Config) ([]string, error) {
 			continue
 		}
 		add := func(args ...string) {
-			words := slices.Concat([]string{toolName(family), "-t", c.Firewall.Table}, args, []string{"--wait", strconv.Itoa(lockWait)})
+			words := slices.Concat([]string{ToolName(family), "-t", c.Firewall.Table}, args, []string{"--wait", strconv.Itoa(lockWait)})
 			lines = append(lines, text.Quote(words))
 		}
 		add("-N", c.Firewall.Chain)

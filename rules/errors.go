@@ -80,7 +80,7 @@ var kernelParts = map[string]string{
 // is known.
 func remedy(family, table, text string, err error) string {
 	has := func(s string) bool { return strings.Contains(text, s) }
-	tool := toolName(family)
+	tool := ToolName(family)
 	switch {
 	case has("Permission denied"), has("you must be root"), errors.Is(err, os.ErrPermission), errors.Is(err, unix.EPERM):
 		return "run culprit as root (it needs CAP_NET_ADMIN)"

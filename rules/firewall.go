@@ -35,7 +35,7 @@ func open(c *config.Config, log *slog.Logger, find finder) (*Firewall, error) {
 	}
 	f := &Firewall{log: log, table: c.Firewall.Table, chain: c.Firewall.Chain, rules: all}
 	for _, family := range families {
-		t, err := openTool(family, toolName(family), find)
+		t, err := openTool(family, ToolName(family), find)
 		if err == nil && family == "ipv6" && !hasIPv6() {
 			err = errors.New("find IPv6: the kernel does not speak it")
 		}

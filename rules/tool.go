@@ -43,7 +43,8 @@ func LookPath(name string) (string, error) {
 	return "", err
 }
 
-func toolName(family string) string {
+// ToolName is the name of the command for a family.
+func ToolName(family string) string {
 	if family == "ipv6" {
 		return "ip6tables"
 	}
@@ -81,20 +82,28 @@ func hasIPv6() bool {
 }
 
 // present reports whether a table of iptables-legacy is there, without making it
-// come to life: to list a table loads its module and creates the table, for good
-// (net/ipv4/netfilter/iptable_raw.c and its like).
+// come to life.
 func (t tool) present(table string) (bool, error) {
+	tables, err := LegacyTables(t.family)
+	if err != nil {
+		return false, explain(t.family, table, fmt.Errorf("list the tables of %s: %w", ToolName(t.family), err))
+	}
+	return slices.Contains(tables, table), nil
+}
+
+// LegacyTables are the tables of iptables-legacy that exist for a family, in the network
+// namespace of the calling thread. It creates none: to list a table with iptables loads
+// its module and creates the table, for good (net/ipv4/netfilter/iptable_raw.c and its
+// like).
+func LegacyTables(family string) ([]string, error) {
 	// thread-self: /proc/net is the namespace of the process's first thread.
 	file := "/proc/thread-self/net/ip_tables_names"
-	if t.family == "ipv6" {
+	if family == "ipv6" {
 		file = "/proc/thread-self/net/ip6_tables_names"
 	}
 	text, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
-		return false, nil // the module ip_tables is not loaded
+		return nil, nil // the module ip_tables is not loaded
 	}
-	if err != nil {
-		return false, explain(t.family, table, fmt.Errorf("list the tables of %s: %w", toolName(t.family), err))
-	}
-	return slices.Contains(strings.Fields(string(text)), table), nil
+	return strings.Fields(string(text)), err
 }

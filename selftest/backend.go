@@ -26,10 +26,6 @@ type backend struct {
 
 var families = []string{"ipv4", "ipv6"}
 
-func command(family string) string {
-	return map[string]string{"ipv4": "iptables", "ipv6": "ip6tables"}[family]
-}
-
 // findBackends looks for both, and makes a directory below dir for each in which
 // the plain names of the commands mean that one. The machine's own comes first.
 func findBackends(ctx context.Context, dir string) []backend {
@@ -38,7 +34,7 @@ func findBackends(ctx context.Context, dir string) []backend {
 	for _, name := range []string{rules.BackendNFT, rules.BackendLegacy} {
 		b := backend{name: name, dir: filepath.Join(dir, name), own: plain == name, absent: map[string]string{}}
 		for _, family := range families {
-			if err := b.link(command(family)); err != nil {
+			if err := b.link(rules.ToolName(family)); err != nil {
 				b.absent[family] = err.Error()
 			}
 		}
@@ -79,7 +75,7 @@ func (b *backend) link(command string) error {
 func (b *backend) leftovers(ctx context.Context, family string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	save := filepath.Join(b.dir, command(family)+"-save")
+	save := filepath.Join(b.dir, rules.ToolName(family)+"-save")
 	out, err := exec.CommandContext(ctx, save).Output()
 	if err != nil {
 		var exit *exec.ExitError
