@@ -62,8 +62,8 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 		return err
 	}
 
-	// Packets wait in the listener from here on: whoever listens first and installs the
-	// rules then misses none.
+	// From here on packets wait in the listener, so none is missed when the rules are
+	// installed.
 	listener, err := trigger.Listen(c, log)
 	if err != nil {
 		return err

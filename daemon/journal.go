@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// toJournal reports whether what we write goes to journald (JOURNAL_STREAM in man 5
+// toJournal reports whether standard error goes to journald (JOURNAL_STREAM in man 5
 // systemd.exec names its device and inode).
 func toJournal() bool {
 	var st unix.Stat_t
@@ -25,7 +25,7 @@ type journal struct {
 	debug, info, warn, err slog.Handler
 }
 
-// newJournal makes a journal of what a handler of lines would write.
+// newJournal makes a journal of handlers that write lines.
 func newJournal(w io.Writer, handler func(io.Writer) slog.Handler) journal {
 	return journal{
 		debug: handler(prefixed{w, "<7>"}), info: handler(prefixed{w, "<6>"}),
@@ -61,7 +61,7 @@ func (j journal) WithGroup(name string) slog.Handler {
 	return journal{j.debug.WithGroup(name), j.info.WithGroup(name), j.warn.WithGroup(name), j.err.WithGroup(name)}
 }
 
-// prefixed puts a text before each line, which is what a handler writes at once.
+// prefixed writes a prefix before each line. A handler writes a line in one call.
 type prefixed struct {
 	w      io.Writer
 	prefix string

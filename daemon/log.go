@@ -32,7 +32,7 @@ func (l *logging) set(c *config.Config) {
 	l.mask.Store(c.Capture.Redaction())
 }
 
-// masked masks an attribute whose text is others'.
+// masked masks an attribute that holds other people's text.
 func (l *logging) masked(a slog.Attr) slog.Attr {
 	if a.Key == "command_line" || a.Key == "text" || a.Key == "detail" {
 		a.Value = slog.StringValue(l.mask.Load().Text(a.Value.String()))

@@ -13,8 +13,8 @@ import (
 	"culprit/internal/strace"
 )
 
-// memoryLimit is from where on memory is given back rather than kept for the next
-// flood, in bytes. It is no bound: what is in use is bounded by the queues.
+// memoryLimit is the size, in bytes, from which the runtime gives memory back instead of
+// keeping it for the next flood. The queues bound what is in use, not this.
 const memoryLimit = 40 << 20
 
 // prepareProcess sets what holds for the process as a whole.
@@ -22,9 +22,9 @@ func prepareProcess() error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
-	// A panic, or the SIGABRT of systemd's watchdog, ends us by a signal. By default it is
-	// with status 2, which says that the configuration is wrong: nobody would start us again.
-	// A core would hold what others wrote.
+	// A panic, or the SIGABRT of systemd's watchdog, must end us by a signal. By default Go
+	// exits with status 2, which means a wrong configuration: systemd would not restart us.
+	// No core: it would hold other people's data.
 	debug.SetTraceback("crash")
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("forbid core dumps: %w", err)

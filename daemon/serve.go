@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// serve reloads on each SIGHUP until the context ends or the reading of packets has. On a
-// terminal SIGHUP says that it was closed, and is the end, too.
+// serve reloads on each SIGHUP, and returns when the context ends or packets cannot be read
+// any more. On a terminal SIGHUP means that it was closed: serve returns, too.
 func (d *daemon) serve(ctx context.Context, unread <-chan struct{}) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -73,14 +73,14 @@ func (d *daemon) hangup(ctx context.Context) {
 func notifyReady()    { sd.SdNotify(false, sd.SdNotifyReady) }
 func notifyStopping() { sd.SdNotify(false, sd.SdNotifyStopping) }
 
-// reloading is what systemd wants to hear at the beginning (man 3 sd_notify).
+// reloading is the message with which a reload begins (man 3 sd_notify).
 func reloading() string {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
 	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", sd.SdNotifyReloading, now.Nano()/1000)
 }
 
-// onTerminal reports whether we talk to a terminal, even to one that is gone.
+// onTerminal reports whether standard error is a terminal, even one that is gone.
 func onTerminal() bool {
 	var st unix.Stat_t
 	const ttys, consoles = 4, 5 // and pseudo terminals: Documentation/admin-guide/devices.txt

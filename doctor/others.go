@@ -12,7 +12,7 @@ import (
 // A manager is a program that manages firewall rules too.
 type manager struct {
 	name string
-	// It is there if a process has this name (as in /proc/PID/comm), a systemd
+	// It is present if a process has this name (as in /proc/PID/comm), a systemd
 	// unit of this name is enabled, or the file has this line.
 	process, unit, file, line string
 	// does is what it does to rules of others; empty if it leaves them alone.

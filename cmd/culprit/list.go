@@ -41,7 +41,7 @@ func (f *listFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.user, "user", "", "only this `user`, by name or UID")
 	fl.StringVar(&f.filter.Rule, "rule", "", "only this `rule`")
 	fl.StringVar(&f.filter.Capture, "capture", "", "only the capture with this `ID`; its first or last characters are enough")
-	fl.IntVarP(&f.filter.Last, "number", "n", tableRows, "only the last so many; 0: all (with --json the default is all)")
+	fl.IntVarP(&f.filter.Last, "number", "n", tableRows, "only the last `N`; 0: all (with --json the default is all)")
 	fl.BoolVar(&f.json, "json", false, "print JSON Lines with the names of the Elastic Common Schema")
 }
 

@@ -79,7 +79,7 @@ func writeFile(stdout io.Writer, name string, write func(io.Writer) error) error
 		return write(stdout)
 	}
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("write %s: it is there and no ordinary file: name another, or - for standard output", name)
+		return fmt.Errorf("write %s: it exists and is not an ordinary file: name another, or - for standard output", name)
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.tmp") // 0600
 	if err != nil {

@@ -30,9 +30,9 @@ func newTrace() *cobra.Command {
 	var o traceOptions
 	cmd := &cobra.Command{
 		Use:   "trace {--uid N | --user NAME}",
-		Short: "Strace the present and next processes of a user, without any firewall",
-		Long: `Strace the processes of a user that are there and those that start, so many in all,
-and wait until they have ended. What is left is a directory of trace files to grep:
+		Short: "Strace the processes of a user, running and new, without any firewall",
+		Long: `Strace the processes that a user runs now and those that it starts, up to --number of
+them, and wait until they have ended. The traces are files in a directory, to be grepped:
 
   culprit trace --user web1 --number 5
   grep -r 'connect(' culprit-trace-web1-*/
@@ -47,7 +47,7 @@ Ctrl-C, the straces let go; the processes live on.`,
 	f := cmd.Flags()
 	f.StringVar(&o.uid, "uid", "", "trace the user with this `UID`")
 	f.StringVar(&o.user, "user", "", "trace the user with this `name`")
-	f.IntVar(&o.number, "number", 5, "trace so many processes")
+	f.IntVar(&o.number, "number", 5, "trace at most this many processes")
 	f.DurationVar(&o.duration, "for", 10*time.Minute, "stop after this `time`")
 	f.StringVar(&o.out, "out", "", "`directory` for the trace files (default culprit-trace-USER-TIME)")
 	f.IntVar(&o.strings, "strings", 65535, "longest string printed, strace -s")

@@ -24,8 +24,8 @@ type Loop struct {
 	Turns func(context.Context) error
 }
 
-// health knows when each loop turned last. Whoever asks reads that and waits for
-// nobody: the loops are asked by goroutines of their own, one question at a time.
+// health knows when each loop last turned. To read that waits for nothing: each loop is
+// asked by a goroutine of its own, one question at a time.
 type health struct {
 	loops []Loop
 	last  []atomic.Pointer[time.Time]

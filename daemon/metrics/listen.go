@@ -63,7 +63,7 @@ func prepare(path string) error {
 	case err != nil:
 		return fmt.Errorf("look at the socket: %w", err)
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s is there, and no socket: move it away, or name another path", path)
+		return fmt.Errorf("%s exists and is not a socket: move it away, or name another path", path)
 	}
 	// Only nobody refuses a connection. One whose queue is full answers EAGAIN.
 	c, err := net.DialTimeout("unix", path, time.Second)

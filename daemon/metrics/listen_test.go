@@ -59,7 +59,7 @@ func TestSocketOfTheDead(t *testing.T) {
 	l.Close()
 }
 
-// What is there and no socket is not removed.
+// A file that is not a socket is not removed.
 func TestNoSocket(t *testing.T) {
 	t.Parallel()
 	for what, make := range map[string]func(string) error{
@@ -71,7 +71,7 @@ func TestNoSocket(t *testing.T) {
 		if err := make(path); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Listen(t.Context(), "unix", path); err == nil || !strings.Contains(err.Error(), "no socket") {
+		if _, err := Listen(t.Context(), "unix", path); err == nil || !strings.Contains(err.Error(), "not a socket") {
 			t.Errorf("%s: %v", what, err)
 		}
 		if _, err := os.Lstat(path); err != nil {

@@ -1,8 +1,8 @@
 // Package metrics counts what the daemon does, and lets Prometheus read it.
 //
-// Everything is counted always, as that costs next to nothing; it is read only where
-// the configuration says where. Labels have only values that the configuration or the
-// code knows: never what others wrote, and no process.
+// Everything is always counted, as that costs next to nothing, and can be read if
+// metrics.listen says where. The values of labels come from the configuration or the
+// code: never from packets or processes.
 package metrics
 
 import (

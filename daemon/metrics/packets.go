@@ -46,7 +46,7 @@ func (p *packets) Hit(rule string, origin event.Grade) {
 	p.hits.WithLabelValues(rule, string(origin)).Inc()
 }
 
-// Repeated counts the packets of a hit, of which it had so many in all.
+// Repeated counts the further packets of a hit that had count packets in all.
 func (p *packets) Repeated(count int) { p.repeats.Add(float64(count - 1)) }
 
 // Lost counts what the trigger loses. Other losses have numbers of their own.

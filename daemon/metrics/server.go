@@ -13,8 +13,8 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// What readers may take: they are few, and what they ask for is small. Who reads
-// slowly, or asks slowly, is cut off.
+// What readers may take: they are few, and what they ask for is small. A reader that is
+// slow to ask or to read is cut off.
 const (
 	maxConnections = 16
 	maxScrapes     = 4
@@ -27,7 +27,7 @@ const (
 
 // Serve answers on the listener, which it closes, until the context ends: /metrics,
 // and /healthz, which says whether the loops turn. All of an answer is gathered before
-// any of it is sent, so whoever reads it slowly holds nobody up.
+// any of it is sent, so a slow reader holds nobody up.
 func (m *Metrics) Serve(ctx context.Context, l net.Listener, log *slog.Logger, loops ...Loop) {
 	h := newHealth(loops, func(loop string, at time.Time) {
 		m.turned.WithLabelValues(loop).Set(float64(at.UnixNano()) / 1e9)
