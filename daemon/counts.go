@@ -6,6 +6,8 @@ import (
 
 	"culprit/daemon/metrics"
 	"culprit/evidence"
+	"culprit/evidence/catalogue"
+	"culprit/evidence/retention"
 	"culprit/internal/config"
 	"culprit/trigger"
 )
@@ -15,7 +17,7 @@ type counts struct{ *metrics.Metrics }
 
 func newCounts(c *config.Config, o Options, store *evidence.Store, listener *trigger.Listener) *counts {
 	n := &counts{metrics.New(metrics.Source{
-		Version: o.Version, Commit: o.Commit, Tables: evidence.Tables(),
+		Version: o.Version, Commit: o.Commit, Tables: catalogue.Tables(),
 		Waiting:   listener.Waiting,
 		Catalogue: func() metrics.Catalogue { return metrics.Catalogue(store.Counts()) },
 	})}
@@ -45,7 +47,7 @@ func (n *counts) configured(c *config.Config) {
 }
 
 // swept counts what a sweep of the evidence has removed.
-func (n *counts) swept(r evidence.Report, err error) {
+func (n *counts) swept(r retention.Report, err error) {
 	s := metrics.Sweep{Evictions: map[metrics.Eviction]int{}, Expired: r.Expired}
 	s.Bytes, s.Free = r.Left()
 	for _, one := range r.Removed {

@@ -8,6 +8,8 @@ import (
 
 	"culprit/daemon/metrics"
 	"culprit/evidence"
+	"culprit/evidence/catalogue"
+	"culprit/evidence/retention"
 	"culprit/internal/config"
 	"culprit/internal/event"
 )
@@ -15,7 +17,7 @@ import (
 // noCounts are those of a daemon that has done nothing yet.
 func noCounts() *counts {
 	return &counts{metrics.New(metrics.Source{
-		Version: "dev", Commit: "unknown", Tables: evidence.Tables(),
+		Version: "dev", Commit: "unknown", Tables: catalogue.Tables(),
 		Waiting: func() int { return 0 }, Catalogue: func() metrics.Catalogue { return metrics.Catalogue{} },
 	})}
 }
@@ -58,7 +60,7 @@ func TestLossesAreCounted(t *testing.T) {
 	}
 }
 
-// What the daemon's keeper removes is counted, in series that were there before.
+// What the daemon's sweeper removes is counted, in series that were there before.
 func TestRemovalsAreCounted(t *testing.T) {
 	t.Parallel()
 	n := noCounts()
@@ -91,10 +93,9 @@ func TestRemovalsAreCounted(t *testing.T) {
 	}
 	store = open()
 	defer store.Close()
-	keeper := store.Keeper(evidence.Bounds{Keep: time.Hour, MaxBytes: 512 << 10})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	keeper.Swept = func(r evidence.Report, err error) {
+	sweeper := store.Sweeper(retention.Bounds{Keep: time.Hour, MaxBytes: 512 << 10}, func(r retention.Report, err error) {
 		n.swept(r, err)
 		if err != nil {
 			t.Error(err)
@@ -102,8 +103,8 @@ func TestRemovalsAreCounted(t *testing.T) {
 		if len(r.Removed) > 0 {
 			cancel()
 		}
-	}
-	keeper.Run(ctx)
+	})
+	sweeper.Run(ctx)
 	got := counters(t, n)
 	const key = "culprit_evidence_evictions_total trace max_bytes"
 	if _, there := before[key]; !there || got[key] != 1 {

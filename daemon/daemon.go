@@ -3,7 +3,7 @@
 //
 //	trigger.Listener ──hit──▶ capture.Controller ──hit, capture, trace──▶ recorder ──▶ evidence.Store, log, counts
 //	       ▲                                                                                │
-//	rules.Firewall                                                         evidence.Keeper ─┘ keeps it within its bounds
+//	rules.Firewall                                                         retention.Sweeper ┘ keeps it within its bounds
 package daemon
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	"culprit/capture"
 	"culprit/evidence"
+	"culprit/evidence/retention"
 	"culprit/internal/config"
 	"culprit/rules"
 	"culprit/trigger"
@@ -36,7 +37,7 @@ type daemon struct {
 	store      *evidence.Store
 	counts     *counts
 	readers    net.Listener // of the metrics; nil: nobody reads them
-	keeper     *evidence.Keeper
+	sweeper    *retention.Sweeper
 	recorder   *recorder
 	controller *capture.Controller
 	firewall   *firewall
@@ -79,14 +80,13 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	keeper := store.Keeper(Bounds(c.Evidence))
-	keeper.Swept = counts.swept
-	recorder := newRecorder(store, keeper, counts, log, observed(c, o.Version, program))
+	sweeper := store.Sweeper(Bounds(c.Evidence), counts.swept)
+	recorder := newRecorder(store, sweeper, counts, log, observed(c, o.Version, program))
 	controller := capture.New(c, program, recorder, counts, log, ours.Programs()...)
 
 	d := &daemon{
 		config: c, version: o.Version, log: log, logging: logging, listener: listener, store: store, counts: counts, readers: readers,
-		keeper: keeper, recorder: recorder, controller: controller, firewall: newFirewall(ours, recorder, counts),
+		sweeper: sweeper, recorder: recorder, controller: controller, firewall: newFirewall(ours, recorder, counts),
 	}
 	return d.hunt(ctx)
 }
@@ -96,7 +96,7 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 // what they log until then is nobody's hit.
 func (d *daemon) hunt(ctx context.Context) error {
 	captures := start(ctx, quiet(d.controller.Run))
-	sweeps := start(ctx, quiet(d.keeper.Run))
+	sweeps := start(ctx, quiet(d.sweeper.Run))
 	scrapes := start(ctx, quiet(d.serveMetrics))
 	hits := start(ctx, func(ctx context.Context) error { return d.listener.Run(ctx, packets{d.controller, d.recorder}) })
 

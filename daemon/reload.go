@@ -37,7 +37,7 @@ func (d *daemon) reload(ctx context.Context) error {
 		d.log.Warn(w)
 	}
 	d.controller.Reload(c)
-	d.keeper.SetBounds(Bounds(c.Evidence))
+	d.sweeper.SetBounds(Bounds(c.Evidence))
 	d.logging.set(c)
 	d.store.Redact(c.Capture.Redaction())
 	d.counts.configured(c)

@@ -5,6 +5,7 @@ import (
 
 	"culprit/evidence"
 	"culprit/evidence/outlet"
+	"culprit/evidence/retention"
 	"culprit/internal/config"
 )
 
@@ -23,8 +24,8 @@ func openStore(c *config.Config, log *slog.Logger) (*evidence.Store, error) {
 }
 
 // Bounds are how much evidence a configuration wants to be kept.
-func Bounds(e config.Evidence) evidence.Bounds {
-	return evidence.Bounds{Keep: e.Keep, MaxBytes: int64(e.MaxBytes), MinFree: int64(e.MinFree), Compress: e.Compress}
+func Bounds(e config.Evidence) retention.Bounds {
+	return retention.Bounds{Keep: e.Keep, MaxBytes: int64(e.MaxBytes), MinFree: int64(e.MinFree), Compress: e.Compress}
 }
 
 // outlets opens what events are sent to: one outlet, or none.

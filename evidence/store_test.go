@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,28 +13,29 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
+	"culprit/evidence/catalogue"
+	"culprit/evidence/internal/fixture"
 	"culprit/evidence/tracefile"
 	"culprit/internal/event"
 	"culprit/internal/words"
 )
 
-var logs = slog.New(slog.DiscardHandler)
-
 func sameAddr(a, b netip.Addr) bool { return a == b }
 
 func open(t testing.TB, dir string) *Store {
 	t.Helper()
-	s, err := Open(dir, logs)
+	s, err := Open(dir, fixture.Log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-func reader(t testing.TB, dir string) *Reader {
+func reader(t testing.TB, dir string) *catalogue.Reader {
 	t.Helper()
-	r, err := OpenReader(dir)
+	r, err := catalogue.OpenReader(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,37 +43,8 @@ func reader(t testing.TB, dir string) *Reader {
 	return r
 }
 
-var when = time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
-
-func aHit(uid, rule string) *event.Hit {
-	return &event.Hit{
-		Timestamp: when,
-		Event:     event.Meta{ID: event.NewID(), Kind: "alert", Action: event.ActionHit},
-		Rule:      event.Rule{Name: rule},
-		User:      &event.User{ID: uid},
-		Network:   event.Network{Transport: "udp", Type: "ipv4", Bytes: 60},
-		Source:    event.Endpoint{IP: netip.MustParseAddr("192.0.2.1"), Port: 4000},
-		DNS:       &event.DNS{ID: "1", Question: event.Question{Name: "x.badzone.test", Type: "A", Class: "IN"}},
-		Process:   &event.Process{PID: 812, Start: when, CommandLine: "php \x1b[2J", Parent: &event.Process{PID: 1}},
-		Culprit:   event.HitDetail{Count: 1, Origin: event.Origin{Grade: event.GradeNone, Reason: &event.Unattributed{Code: "why"}}, Capture: &event.Reference{ID: "C"}},
-		Packet:    []byte{0x45, 0, 1, 2},
-	}
-}
-
-func aCapture(state string) event.Capture {
-	return event.Capture{
-		Timestamp: when, Event: event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionCapture, Start: &when},
-		User: event.User{ID: "7"}, Rule: &event.Rule{Name: "a"},
-		Culprit: event.CaptureDetail{State: state, Level: 1, Hits: 2, Missed: event.MissedCounts{"gone": 3}},
-	}
-}
-
 func aTrace(s *Store, t testing.TB, capture, hit, state string) event.Trace {
-	tr := event.Trace{
-		Timestamp: when, Event: event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionTrace, Start: &when},
-		User: event.User{ID: "7"}, Rule: &event.Rule{Name: "a"}, Process: event.Process{PID: 812, Name: "../ph p"},
-		Culprit: event.TraceDetail{Capture: event.Reference{ID: capture}, Hit: &event.Reference{ID: hit}, State: state, FoundBy: event.FoundExec},
-	}
+	tr := fixture.Trace(capture, hit, state)
 	f, err := s.Create(&tr)
 	if err != nil {
 		t.Fatal(err)
@@ -83,50 +54,39 @@ func aTrace(s *Store, t testing.TB, capture, hit, state string) event.Trace {
 	return tr
 }
 
-func all[T any](t testing.TB, seq func(func(T, error) bool)) (vs []T) {
-	t.Helper()
-	for v, err := range seq {
-		if err != nil {
-			t.Fatal(err)
-		}
-		vs = append(vs, v)
-	}
-	return vs
-}
-
 // What is recorded is read back as it was, by a reader that was there before.
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "deep", "er")
 	s := open(t, dir)
 	r := reader(t, dir)
-	h := aHit("7", "a")
+	h := fixture.Hit("7", "a")
 	s.Hit(h)
 	s.Repeated(h.Event.ID, 5)
-	c := aCapture(event.StateRunning)
+	c := fixture.Capture(event.StateRunning)
 	s.Capture(c)
 	c.Culprit.State = event.StateEnded
-	c.Event.Finish(when.Add(time.Second))
+	c.Event.Finish(fixture.When.Add(time.Second))
 	s.Capture(c)
 	tr := aTrace(s, t, c.Event.ID, h.Event.ID, event.StateEnded)
 	s.Trace(tr)
 	loss := event.NewLoss("packets", "", 9)
-	loss.Timestamp = when
+	loss.Timestamp = fixture.When
 	s.Lost(loss)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	h.Culprit.Count = 5
-	if d := cmp.Diff([]event.Hit{*h}, all(t, r.Hits(Filter{})), cmp.Comparer(sameAddr)); d != "" {
+	if d := cmp.Diff([]event.Hit{*h}, fixture.All(t, r.Hits(catalogue.Filter{})), cmp.Comparer(sameAddr)); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]event.Capture{c}, all(t, r.Captures(Filter{}))); d != "" {
+	if d := cmp.Diff([]event.Capture{c}, fixture.All(t, r.Captures(catalogue.Filter{}))); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]event.Trace{tr}, all(t, r.Traces(Filter{}))); d != "" {
+	if d := cmp.Diff([]event.Trace{tr}, fixture.All(t, r.Traces(catalogue.Filter{}))); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]event.Loss{loss}, all(t, r.Losses(Filter{}))); d != "" {
+	if d := cmp.Diff([]event.Loss{loss}, fixture.All(t, r.Losses(catalogue.Filter{}))); d != "" {
 		t.Error(d)
 	}
 	for id, want := range map[string]string{
@@ -146,49 +106,6 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-func TestFilters(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	s := open(t, dir)
-	var ids []string
-	for i := range 6 {
-		h := aHit([]string{"7", "8"}[i%2], []string{"a", "b", "c"}[i%3])
-		if i == 5 {
-			h.User, h.Culprit.Capture = nil, nil
-		}
-		ids = append(ids, h.Event.ID)
-		s.Hit(h)
-	}
-	s.Close()
-	r := reader(t, dir)
-	seven := uint32(7)
-	for name, tt := range map[string]struct {
-		f    Filter
-		want []int
-	}{
-		"all":          {Filter{}, []int{0, 1, 2, 3, 4, 5}},
-		"user":         {Filter{UID: &seven}, []int{0, 2, 4}},
-		"rule":         {Filter{Rule: "c"}, []int{2, 5}},
-		"user + rule":  {Filter{UID: &seven, Rule: "c"}, []int{2}},
-		"capture":      {Filter{Capture: "C"}, []int{0, 1, 2, 3, 4}},
-		"last":         {Filter{Last: 2}, []int{4, 5}},
-		"since":        {Filter{Since: time.Now().Add(-time.Minute)}, []int{0, 1, 2, 3, 4, 5}},
-		"since future": {Filter{Since: time.Now().Add(time.Minute)}, nil},
-		"injection":    {Filter{Rule: "a' OR '1'='1"}, nil},
-	} {
-		var got, want []string
-		for _, h := range all(t, r.Hits(tt.f)) {
-			got = append(got, h.Event.ID)
-		}
-		for _, i := range tt.want {
-			want = append(want, ids[i])
-		}
-		if d := cmp.Diff(want, got); d != "" {
-			t.Errorf("%s: %s", name, d)
-		}
-	}
-}
-
 // Everything is ours alone, and a process's name leads nowhere else.
 func TestModesAndNames(t *testing.T) {
 	t.Parallel()
@@ -204,7 +121,7 @@ func TestModesAndNames(t *testing.T) {
 			t.Fatal(err)
 		}
 		info, _ := e.Info()
-		if info.Mode().Perm()&0o077 != 0 && !strings.HasPrefix(e.Name(), catalogueName) { // SQLite's are by umask
+		if info.Mode().Perm()&0o077 != 0 && !strings.HasPrefix(e.Name(), "catalogue.db") { // SQLite's are by umask
 			t.Errorf("%s has mode %v", path, info.Mode())
 		}
 		return nil
@@ -231,7 +148,7 @@ func TestOneOwner(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
-	if _, err := Open(dir, logs); err == nil || !strings.Contains(err.Error(), "another culprit") {
+	if _, err := Open(dir, fixture.Log); err == nil || !strings.Contains(err.Error(), "another culprit") {
 		t.Errorf("a second store: %v", err)
 	}
 	s.Close()
@@ -243,7 +160,7 @@ func TestKilledDaemon(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
-	running, ended := aCapture(event.StateDraining), aCapture(event.StateEnded)
+	running, ended := fixture.Capture(event.StateDraining), fixture.Capture(event.StateEnded)
 	s.Capture(running)
 	s.Capture(ended)
 	tr := aTrace(s, t, running.Event.ID, "H", event.StateRunning)
@@ -253,13 +170,13 @@ func TestKilledDaemon(t *testing.T) {
 	open(t, dir).Close()
 	open(t, dir).Close() // it is marked once
 	r := reader(t, dir)
-	for _, c := range all(t, r.Captures(Filter{})) {
+	for _, c := range fixture.All(t, r.Captures(catalogue.Filter{})) {
 		want := map[string]string{running.Event.ID: event.StateLost, ended.Event.ID: event.StateEnded}[c.Event.ID]
 		if c.Culprit.State != want {
 			t.Errorf("capture %s is %s, want %s", c.Event.ID, c.Culprit.State, want)
 		}
 	}
-	got := all(t, r.Traces(Filter{}))[0]
+	got := fixture.All(t, r.Traces(catalogue.Filter{}))[0]
 	text, err := os.ReadFile(tr.File.Path)
 	if err != nil {
 		t.Fatal(err)
@@ -269,18 +186,6 @@ func TestKilledDaemon(t *testing.T) {
 	}
 	if n := strings.Count(string(text), "# ended: culprit was killed: this trace is partial\n"); n != 1 {
 		t.Errorf("the file says %d times that it is partial:\n%s", n, text)
-	}
-}
-
-func TestNothingThere(t *testing.T) {
-	t.Parallel()
-	if _, err := OpenReader(t.TempDir()); err == nil || !strings.Contains(err.Error(), "has culprit run") {
-		t.Errorf("got %v", err)
-	}
-	dir := t.TempDir()
-	os.WriteFile(filepath.Join(dir, catalogueName), []byte("this is no data base at all, not even nearly"), 0o600)
-	if _, err := OpenReader(dir); err == nil || !strings.Contains(err.Error(), catalogueName) {
-		t.Errorf("got %v", err)
 	}
 }
 
@@ -301,7 +206,7 @@ func TestDamaged(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			s := open(t, dir)
-			c := aCapture(event.StateEnded)
+			c := fixture.Capture(event.StateEnded)
 			s.Capture(c)
 			plain, compressed := aTrace(s, t, c.Event.ID, "H", event.StateEnded), aTrace(s, t, c.Event.ID, "H", event.StateEnded)
 			s.Trace(plain)
@@ -312,7 +217,7 @@ func TestDamaged(t *testing.T) {
 			if err := tracefile.Compress(t.Context(), compressed.File.Path); err != nil {
 				t.Fatal(err)
 			}
-			file := filepath.Join(dir, catalogueName)
+			file := filepath.Join(dir, "catalogue.db")
 			good, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
@@ -327,13 +232,13 @@ func TestDamaged(t *testing.T) {
 			}
 			r := reader(t, dir)
 			ids := map[string]bool{}
-			for _, tr := range all(t, r.Traces(Filter{})) {
+			for _, tr := range fixture.All(t, r.Traces(catalogue.Filter{})) {
 				ids[tr.Event.ID] = tr.Culprit.State == event.StateLost
 			}
 			if !ids[plain.Event.ID] || !ids[compressed.Event.ID] || len(ids) != 2 {
 				t.Errorf("the traces are %v, want %s and %s", ids, plain.Event.ID, compressed.Event.ID)
 			}
-			aside, _ := filepath.Glob(filepath.Join(dir, catalogueName+".damaged-*"))
+			aside, _ := filepath.Glob(filepath.Join(dir, "catalogue.db"+".damaged-*"))
 			var kept []byte
 			if len(aside) > 0 {
 				kept, _ = os.ReadFile(aside[0])
@@ -341,7 +246,7 @@ func TestDamaged(t *testing.T) {
 			if !bytes.Equal(kept, bad) {
 				t.Errorf("what is kept aside is %v, %d bytes, want the %d that were there", aside, len(kept), len(bad))
 			}
-			if ls := all(t, r.Losses(Filter{})); len(ls) != 1 || !strings.Contains(words.Loss(ls[0].Culprit), "damaged") {
+			if ls := fixture.All(t, r.Losses(catalogue.Filter{})); len(ls) != 1 || !strings.Contains(words.Loss(ls[0].Culprit), "damaged") {
 				t.Errorf("the losses are %+v", ls)
 			}
 		})
@@ -358,7 +263,7 @@ func TestUnclean(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if ls := all(t, reader(t, dir).Losses(Filter{})); len(ls) != 0 {
+	if ls := fixture.All(t, reader(t, dir).Losses(catalogue.Filter{})); len(ls) != 0 {
 		t.Errorf("after good ends: %+v", ls)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "lock"), []byte("812\n"), 0o600); err != nil {
@@ -368,7 +273,7 @@ func TestUnclean(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if ls := all(t, reader(t, dir).Losses(Filter{})); len(ls) != 1 || !strings.Contains(words.Loss(ls[0].Culprit), "culprit was killed") {
+	if ls := fixture.All(t, reader(t, dir).Losses(catalogue.Filter{})); len(ls) != 1 || !strings.Contains(words.Loss(ls[0].Culprit), "culprit was killed") {
 		t.Errorf("after a bad end: %+v", ls)
 	}
 }
@@ -384,13 +289,13 @@ func TestConcurrent(t *testing.T) {
 	for range writers {
 		wg.Go(func() {
 			for range each {
-				s.Hit(aHit("7", "a"))
+				s.Hit(fixture.Hit("7", "a"))
 			}
 		})
 	}
 	wg.Go(func() {
 		for range 20 {
-			for _, err := range r.Hits(Filter{Last: 10}) {
+			for _, err := range r.Hits(catalogue.Filter{Last: 10}) {
 				if err != nil {
 					t.Error(err)
 				}
@@ -399,20 +304,60 @@ func TestConcurrent(t *testing.T) {
 	})
 	wg.Wait()
 	s.Close()
-	if n := len(all(t, r.Hits(Filter{}))); n != writers*each {
+	if n := len(fixture.All(t, r.Hits(catalogue.Filter{}))); n != writers*each {
 		t.Errorf("%d hits, want %d", n, writers*each)
 	}
 }
 
 func BenchmarkHits(b *testing.B) {
 	s := open(b, b.TempDir())
-	h := aHit("7", "a")
+	h := fixture.Hit("7", "a")
 	b.ReportAllocs()
 	for b.Loop() {
 		c := *h
 		c.Event.ID = event.NewID()
-		s.queue <- &c
+		s.Hit(&c)
 	}
 	s.Close()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "hits/s")
+}
+
+// What a culprit left running that was killed is lost as soon as it is, not only when
+// another one says so.
+func TestLeftRunning(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	c := fixture.Capture(event.StateDraining)
+	s.Capture(c)
+	tr := aTrace(s, t, c.Event.ID, "H", event.StateRunning)
+	s.Trace(tr)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	states := func() (capture, trace string) {
+		r := reader(t, dir)
+		return fixture.All(t, r.Captures(catalogue.Filter{}))[0].Culprit.State, fixture.All(t, r.Traces(catalogue.Filter{}))[0].Culprit.State
+	}
+	// As it is while it runs, and when it is killed.
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if _, err := lock.WriteString("812\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if capture, trace := states(); capture != event.StateDraining || trace != event.StateRunning {
+		t.Errorf("while it runs: %s, %s", capture, trace)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_UN); err != nil {
+		t.Fatal(err)
+	}
+	if capture, trace := states(); capture != event.StateLost || trace != event.StateLost {
+		t.Errorf("when it was killed: %s, %s", capture, trace)
+	}
 }

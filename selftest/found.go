@@ -3,27 +3,27 @@ package selftest
 import (
 	"iter"
 
-	"culprit/evidence"
+	"culprit/evidence/catalogue"
 	"culprit/internal/event"
 )
 
 // read reads all of the evidence anew.
 func (h *hunt) read(dir string) error {
-	r, err := evidence.OpenReader(dir)
+	r, err := catalogue.OpenReader(dir)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	if h.hits, err = all(r.Hits(evidence.Filter{})); err != nil {
+	if h.hits, err = all(r.Hits(catalogue.Filter{})); err != nil {
 		return err
 	}
-	if h.traces, err = all(r.Traces(evidence.Filter{})); err != nil {
+	if h.traces, err = all(r.Traces(catalogue.Filter{})); err != nil {
 		return err
 	}
-	if h.proofs, err = all(r.Proofs(evidence.Filter{})); err != nil {
+	if h.proofs, err = all(r.Proofs(catalogue.Filter{})); err != nil {
 		return err
 	}
-	h.losses, err = all(r.Losses(evidence.Filter{}))
+	h.losses, err = all(r.Losses(catalogue.Filter{}))
 	return err
 }
 

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"culprit/evidence"
+	"culprit/evidence/directory"
 	"culprit/internal/event"
 	"culprit/internal/text"
 	"culprit/internal/words"
@@ -47,7 +47,7 @@ func traceLine(t *event.Trace) string {
 
 // daemonState says for people whether a culprit runs with the evidence in dir.
 func daemonState(dir string) string {
-	switch pid, err := evidence.Holder(dir); {
+	switch pid, err := directory.Holder(dir); {
 	case err != nil:
 		return "it cannot be told whether culprit runs: " + err.Error()
 	case pid == 0:

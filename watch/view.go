@@ -8,7 +8,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
-	"culprit/evidence"
+	"culprit/evidence/catalogue"
 	"culprit/internal/event"
 	"culprit/internal/words"
 )
@@ -24,7 +24,7 @@ const (
 
 // view is what watch has seen of the evidence. [view.look] brings it up to date.
 type view struct {
-	r      *evidence.Reader
+	r      *catalogue.Reader
 	dir    string
 	since  time.Time // when the first look was; zero: not yet
 	daemon string    // whether it runs
@@ -51,7 +51,7 @@ func (w *watched) finished() bool {
 	return w.Culprit.State != event.StateRunning && w.Culprit.State != event.StateDraining
 }
 
-func newView(r *evidence.Reader, dir string) *view { return &view{r: r, dir: dir} }
+func newView(r *catalogue.Reader, dir string) *view { return &view{r: r, dir: dir} }
 
 // look reads what has changed since the last look. The first one tells only of
 // what runs, not of all that ever was.
@@ -80,7 +80,7 @@ func (v *view) look(tell news) error {
 // the reader of our output waited, nor does the catalogue wait for that reader.
 func (v *view) lookHits(first bool, tell news) error {
 	for {
-		var f evidence.Filter
+		var f catalogue.Filter
 		if first {
 			f.Last = keepHits
 		} else if v.lastHit != "" {
@@ -125,7 +125,7 @@ func (v *view) lookCaptures(first bool, tell news) error {
 		known[w.Event.ID] = w
 	}
 	var captures []*watched
-	for c, err := range v.r.Captures(evidence.Filter{Last: keepCaptures}) {
+	for c, err := range v.r.Captures(catalogue.Filter{Last: keepCaptures}) {
 		if err != nil {
 			return err
 		}
@@ -162,7 +162,7 @@ func (v *view) lookCaptures(first bool, tell news) error {
 func (v *view) lookTraces(w *watched, tell news) error {
 	states := map[string]string{}
 	var changed []event.Trace // told of when the catalogue is closed again
-	for t, err := range v.r.Traces(evidence.Filter{Capture: w.Event.ID}) {
+	for t, err := range v.r.Traces(catalogue.Filter{Capture: w.Event.ID}) {
 		if err != nil {
 			return err
 		}
@@ -197,7 +197,7 @@ func (v *view) lookTraces(w *watched, tell news) error {
 func (v *view) lookProofs(first bool, tell news) error {
 	var fresh []event.Proof
 	proofs := map[string]bool{}
-	for p, err := range v.r.Proofs(evidence.Filter{Last: keepProofs}) {
+	for p, err := range v.r.Proofs(catalogue.Filter{Last: keepProofs}) {
 		if err != nil {
 			return err
 		}
@@ -234,7 +234,7 @@ func (v *view) lookLosses(first bool, tell news) error {
 		known[l.Event.ID] = true
 	}
 	var losses []event.Loss
-	for l, err := range v.r.Losses(evidence.Filter{Last: keepLosses}) {
+	for l, err := range v.r.Losses(catalogue.Filter{Last: keepLosses}) {
 		if err != nil {
 			return err
 		}

@@ -13,12 +13,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"culprit/evidence"
+	"culprit/evidence/catalogue"
 	"culprit/internal/text"
 )
 
 // Run shows what comes into the evidence in dir until ctx ends, or q is pressed.
-func Run(ctx context.Context, r *evidence.Reader, dir string, out io.Writer) error {
+func Run(ctx context.Context, r *catalogue.Reader, dir string, out io.Writer) error {
 	v := newView(r, dir)
 	if t := openTerminal(out); t != nil {
 		defer t.close()

@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"culprit/evidence"
+	"culprit/evidence/catalogue"
 	"culprit/internal/event"
 	"culprit/internal/text"
 )
@@ -146,7 +147,7 @@ func TestWatchLines(t *testing.T) {
 	out, in := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		r, err := evidence.OpenReader(dir)
+		r, err := catalogue.OpenReader(dir)
 		if err == nil {
 			err = Run(ctx, r, dir, in)
 			r.Close()
@@ -225,7 +226,7 @@ func TestLookMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := evidence.OpenReader(dir)
+	r, err := catalogue.OpenReader(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +271,7 @@ func TestLookProofs(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r, err := evidence.OpenReader(dir)
+	r, err := catalogue.OpenReader(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +332,7 @@ func BenchmarkLook(b *testing.B) {
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
 	}
-	r, err := evidence.OpenReader(dir)
+	r, err := catalogue.OpenReader(dir)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"culprit/evidence"
+	"culprit/evidence/catalogue"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/text"
@@ -24,12 +24,12 @@ func (f *evidenceFlags) add(cmd *cobra.Command) {
 }
 
 // open opens the evidence for reading.
-func (f *evidenceFlags) open() (*evidence.Reader, error) {
+func (f *evidenceFlags) open() (*catalogue.Reader, error) {
 	dir, err := f.directory()
 	if err != nil {
 		return nil, err
 	}
-	return evidence.OpenReader(dir)
+	return catalogue.OpenReader(dir)
 }
 
 // directory is the one that was named, or that of the named or the usual
@@ -70,7 +70,7 @@ func (f *evidenceFlags) settings() (config.Evidence, error) {
 
 // openCapture opens the evidence and finds the capture that an id names, or that a hit
 // or trace belongs to. The caller closes the reader.
-func (f *evidenceFlags) openCapture(id string) (*evidence.Reader, *event.Capture, error) {
+func (f *evidenceFlags) openCapture(id string) (*catalogue.Reader, *event.Capture, error) {
 	r, err := f.open()
 	if err != nil {
 		return nil, nil, err
@@ -84,7 +84,7 @@ func (f *evidenceFlags) openCapture(id string) (*evidence.Reader, *event.Capture
 }
 
 // captureOf finds the capture that an id names, or that a hit or trace belongs to.
-func captureOf(r *evidence.Reader, id string) (*event.Capture, error) {
+func captureOf(r *catalogue.Reader, id string) (*event.Capture, error) {
 	found, err := r.Find(id)
 	if err != nil {
 		return nil, err

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"culprit/evidence"
+	"culprit/evidence/dossier"
 	"culprit/evidence/dossier/bundle"
 	"culprit/internal/text"
 )
@@ -32,14 +32,14 @@ Unpack with: tar --zstd -xf FILE. Check with: culprit verify FILE.`,
 				return err
 			}
 			defer r.Close()
-			name := evidence.ExportName(c)
+			name := dossier.ExportName(c)
 			if out != "" {
 				name = out
 			}
 			var digest string
 			var gone []string
 			err = writeFile(cmd.OutOrStdout(), name, func(w io.Writer) (err error) {
-				digest, gone, err = r.Export(w, c)
+				digest, gone, err = dossier.Export(r, w, c)
 				return err
 			})
 			if err != nil {

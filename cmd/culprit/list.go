@@ -16,7 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"culprit/evidence"
+	"culprit/evidence/catalogue"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/text"
@@ -27,7 +27,7 @@ import (
 type listFlags struct {
 	evidenceFlags
 	since, user string
-	filter      evidence.Filter
+	filter      catalogue.Filter
 	json        bool
 }
 
@@ -71,7 +71,7 @@ func (f *listFlags) parse(cmd *cobra.Command) error {
 }
 
 // resolve completes an abbreviated --capture.
-func (f *listFlags) resolve(r *evidence.Reader) error {
+func (f *listFlags) resolve(r *catalogue.Reader) error {
 	if f.filter.Capture == "" {
 		return nil
 	}
@@ -105,7 +105,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 }
 
 // newList makes one of the list commands.
-func newList[T any](use, short, header string, query func(*evidence.Reader, evidence.Filter) iter.Seq2[T, error], row func(*T) []string) *cobra.Command {
+func newList[T any](use, short, header string, query func(*catalogue.Reader, catalogue.Filter) iter.Seq2[T, error], row func(*T) []string) *cobra.Command {
 	var f listFlags
 	cmd := &cobra.Command{
 		Use:   use,
@@ -178,9 +178,9 @@ func printTable[T any](w io.Writer, header string, rows iter.Seq2[T, error], row
 }
 
 // warnOfLosses says below a list what is not in it.
-func warnOfLosses(w io.Writer, r *evidence.Reader, f evidence.Filter) error {
+func warnOfLosses(w io.Writer, r *catalogue.Reader, f catalogue.Filter) error {
 	total := map[string]uint64{} // by their words
-	for l, err := range r.Losses(evidence.Filter{Since: f.Since}) {
+	for l, err := range r.Losses(catalogue.Filter{Since: f.Since}) {
 		if err != nil {
 			return err
 		}

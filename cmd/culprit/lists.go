@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"culprit/evidence"
+	"culprit/evidence/catalogue"
 	"culprit/internal/event"
 	"culprit/internal/text"
 	"culprit/internal/words"
@@ -15,7 +15,7 @@ import (
 func newLosses() *cobra.Command {
 	return newList("losses", "List what was not seen or not kept, newest last",
 		"TIME\tCOUNT\tWHAT",
-		(*evidence.Reader).Losses, func(l *event.Loss) []string {
+		(*catalogue.Reader).Losses, func(l *event.Loss) []string {
 			return []string{text.Time(l.Timestamp), strconv.FormatUint(l.Culprit.Count, 10), words.Loss(l.Culprit)}
 		})
 }
@@ -23,7 +23,7 @@ func newLosses() *cobra.Command {
 func newHits() *cobra.Command {
 	return newList("hits", "List the packets that matched, newest last",
 		"TIME\tHIT\tRULE\tUSER\tPACKET\tASKS\tORIGIN\tPROOF\tCOUNT\tCAPTURE",
-		(*evidence.Reader).Hits, func(h *event.Hit) []string {
+		(*catalogue.Reader).Hits, func(h *event.Hit) []string {
 			capture := "none: " + words.NoCapture(h.Culprit.NoCapture)
 			switch from := h.Culprit.ForwardedFrom; {
 			case h.Culprit.Capture != nil:
@@ -48,7 +48,7 @@ func clip(s string) string {
 func newCaptures() *cobra.Command {
 	return newList("captures", "List the captures, newest last",
 		"STARTED\tCAPTURE\tUSER\tRULE\tSCOPE\tLEVEL\tHITS\tTRACES\tMISSED\tSTATE",
-		(*evidence.Reader).Captures, func(c *event.Capture) []string {
+		(*catalogue.Reader).Captures, func(c *event.Capture) []string {
 			d := &c.Culprit
 			rule, missed := "-", 0
 			if c.Rule != nil {
@@ -71,7 +71,7 @@ func newCaptures() *cobra.Command {
 func newTraces() *cobra.Command {
 	return newList("traces", "List the traces, newest last",
 		"STARTED\tTRACE\tUSER\tPROCESS\tFOUND BY\tLIFE\tSIZE\tSTATE\tHIT\tFILE",
-		(*evidence.Reader).Traces, func(t *event.Trace) []string {
+		(*catalogue.Reader).Traces, func(t *event.Trace) []string {
 			d := &t.Culprit
 			state, hit := d.State, "-"
 			if d.EndedBecause != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"culprit/evidence"
+	"culprit/evidence/catalogue"
 	"culprit/internal/text"
 )
 
@@ -34,7 +35,7 @@ itself: stop the daemon first, or name a copy with --evidence.`,
 			if err := needRoot("culprit prove"); err != nil {
 				return err
 			}
-			r, err := evidence.OpenReader(dir) // which makes none
+			r, err := catalogue.OpenReader(dir) // which makes none
 			if err != nil {
 				return err
 			}

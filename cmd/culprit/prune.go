@@ -11,6 +11,7 @@ import (
 
 	"culprit/daemon"
 	"culprit/evidence"
+	"culprit/evidence/retention"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/text"
@@ -51,7 +52,7 @@ A daemon does all this itself. While one runs, only --dry-run works.`,
 	return cmd
 }
 
-func printPruned(w io.Writer, e config.Evidence, r evidence.Report, dryRun bool) {
+func printPruned(w io.Writer, e config.Evidence, r retention.Report, dryRun bool) {
 	would := ""
 	if dryRun {
 		would = "would be "

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"culprit/evidence/dossier"
 	"culprit/evidence/dossier/report"
 )
 
@@ -35,7 +36,7 @@ to the terminal. It shows other people's data: it is made readable by you only.`
 				return err
 			}
 			defer r.Close()
-			rc, err := r.Case(*c)
+			rc, err := dossier.Case(r, *c)
 			if err != nil {
 				return err
 			}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"culprit/evidence"
+	"culprit/evidence/catalogue"
 	"culprit/internal/event"
 	"culprit/internal/text"
 	"culprit/internal/words"
@@ -53,7 +53,7 @@ func newShow() *cobra.Command {
 // shower explains things to people.
 type shower struct {
 	w io.Writer
-	r *evidence.Reader
+	r *catalogue.Reader
 }
 
 // line prints "  key  value", the value escaped.
@@ -75,7 +75,7 @@ func (s shower) process(p *event.Process) {
 }
 
 // traces prints the traces of a filter that are wanted, one a line.
-func (s shower) traces(title string, f evidence.Filter, wanted func(*event.Trace) bool) error {
+func (s shower) traces(title string, f catalogue.Filter, wanted func(*event.Trace) bool) error {
 	n := 0
 	for t, err := range s.r.Traces(f) {
 		if err != nil {

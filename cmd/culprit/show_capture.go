@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"culprit/evidence"
+	"culprit/evidence/catalogue"
 	"culprit/evidence/dossier/report"
 	"culprit/internal/event"
 	"culprit/internal/text"
@@ -55,7 +55,7 @@ func (s shower) capture(c *event.Capture) error {
 			}
 		}
 	}
-	for l, err := range s.r.Losses(evidence.Filter{Since: c.Timestamp}) {
+	for l, err := range s.r.Losses(catalogue.Filter{Since: c.Timestamp}) {
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (s shower) capture(c *event.Capture) error {
 	}
 	const someHits = 20
 	title := fmt.Sprintf("hits (the last %d)", someHits)
-	for h, err := range s.r.Hits(evidence.Filter{Capture: c.Event.ID, Last: someHits}) {
+	for h, err := range s.r.Hits(catalogue.Filter{Capture: c.Event.ID, Last: someHits}) {
 		if err != nil {
 			return err
 		}
@@ -78,14 +78,14 @@ func (s shower) capture(c *event.Capture) error {
 		}
 		s.line(h.Event.ID, "%s %s, %s", text.Time(h.Timestamp), h.Asks(), clip(words.Sender(&h)))
 	}
-	return s.traces("traces", evidence.Filter{Capture: c.Event.ID}, func(*event.Trace) bool { return true })
+	return s.traces("traces", catalogue.Filter{Capture: c.Event.ID}, func(*event.Trace) bool { return true })
 }
 
 // programs prints what programs lived while the capture did: how many, and how
 // long, by executable and by parent.
 func (s shower) programs(c *event.Capture) error {
 	byExecutable, byParent := report.Groups{}, report.Groups{}
-	for p, err := range s.r.Programs(evidence.Filter{Capture: c.Event.ID}) {
+	for p, err := range s.r.Programs(catalogue.Filter{Capture: c.Event.ID}) {
 		if err != nil {
 			return err
 		}

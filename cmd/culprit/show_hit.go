@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"strings"
 
-	"culprit/evidence"
+	"culprit/evidence/catalogue"
+	"culprit/evidence/dossier"
 	"culprit/internal/event"
 	"culprit/internal/text"
 	"culprit/internal/words"
@@ -82,7 +83,7 @@ func (s shower) captured(h *event.Hit) error {
 		proves := h.Culprit.Proof != nil && h.Culprit.Proof.Trace.ID == t.Event.ID
 		return !triggered(t) && (proves || hasOrigin(h, t))
 	}
-	capture := evidence.Filter{Capture: h.Culprit.Capture.ID}
+	capture := catalogue.Filter{Capture: h.Culprit.Capture.ID}
 	if err := s.traces("traces it triggered", capture, triggered); err != nil {
 		return err
 	}
@@ -93,7 +94,7 @@ func (s shower) captured(h *event.Hit) error {
 func (s shower) proof(h *event.Hit) error {
 	p := h.Culprit.Proof
 	if p == nil {
-		why, err := s.r.Unproven(h)
+		why, err := dossier.Unproven(s.r, h)
 		s.line("proof", "none: %s", why)
 		return err
 	}
@@ -119,13 +120,13 @@ func (s shower) excerpt(p *event.ProofDetail) error {
 		s.title("the trace %s was removed: %s", t.File.Path, words.Removed(*t.Culprit.Removed))
 		return nil
 	}
-	story, err := evidence.Excerpt(t.File.Path, *p)
+	story, err := dossier.Excerpt(t.File.Path, *p)
 	if err != nil {
 		s.title("the trace cannot be read: %v", err)
 		return nil
 	}
 	s.title("what the thread did around it, in %s", t.File.Path)
-	if forked := evidence.ForkedBy(story); forked != "" {
+	if forked := dossier.ForkedBy(story); forked != "" {
 		s.line("", "%s", forked)
 	}
 	for _, l := range story.Lines {

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"culprit/capture"
-	"culprit/evidence"
+	"culprit/evidence/directory"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/strace"
@@ -84,7 +84,7 @@ func trace(ctx context.Context, o traceOptions, stdout, stderr io.Writer) error 
 	if o.out == "" {
 		o.out = fmt.Sprintf("culprit-trace-%s-%s", text.FileName(name), time.Now().Format("20060102-150405"))
 	}
-	dir, err := evidence.OpenDirectory(o.out)
+	dir, err := directory.Open(o.out)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func trace(ctx context.Context, o traceOptions, stdout, stderr io.Writer) error 
 // tracePrinter tells the person at the terminal what happens. The controller calls
 // it on its one goroutine, except for Create.
 type tracePrinter struct {
-	*evidence.Directory
+	*directory.Directory
 	out   io.Writer
 	start string // how many processes, for how long
 	ended func()

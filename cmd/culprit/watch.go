@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"culprit/evidence"
+	"culprit/evidence/catalogue"
 	"culprit/watch"
 )
 
@@ -25,7 +25,7 @@ It only reads the evidence, so it also works, and says so, while culprit does no
 			if err != nil {
 				return err
 			}
-			r, err := evidence.OpenReader(dir)
+			r, err := catalogue.OpenReader(dir)
 			if err != nil {
 				return err
 			}

@@ -1,94 +1,161 @@
-package evidence
+package catalogue
 
 import (
-	"context"
-	"database/sql"
-	"encoding/json"
-	"fmt"
+	"maps"
 
 	"culprit/internal/event"
 )
 
-// batch is a set of changes for one transaction. Of what changed several times
-// the last counts.
-type batch struct {
+// A Batch is what one transaction writes. It is bounded, and counts what has no room. Of a
+// capture or trace that changed several times the last state counts. The documents, which
+// are shared with others, are not changed.
+type Batch struct {
 	hits     []*event.Hit
+	repeats  []repeat
 	captures map[string]event.Capture
 	traces   map[string]event.Trace
 	programs []event.Program
 	proofs   []event.Proof
 	losses   []event.Loss
-	repeats  []repeated
-	packets  []packetsDue
-	swept    []swept
+	without  map[event.LossCode]uint64 // what the batch had no room for, each a loss that it writes
 }
 
-// swept is a loss that the Keeper has recorded: it is only sent out.
-type swept event.Loss
-
-// packetsDue says that all is known of a capture's packets.
-type packetsDue struct{ capture event.Capture }
-
-func newBatch() *batch {
-	return &batch{captures: map[string]event.Capture{}, traces: map[string]event.Trace{}}
+// repeat is how often the packet of a hit was seen.
+type repeat struct {
+	hit   string
+	count int
 }
 
-func (b *batch) add(op any) {
-	switch v := op.(type) {
-	case *event.Hit:
-		b.hits = append(b.hits, v)
-	case event.Capture:
-		b.captures[v.Event.ID] = v
-	case event.Trace:
-		b.traces[v.Event.ID] = v
-	case event.Program:
-		b.programs = append(b.programs, v)
-	case event.Proof:
-		b.proofs = append(b.proofs, v)
-	case event.Loss:
-		b.losses = append(b.losses, v)
-	case swept:
-		b.swept = append(b.swept, v)
-	case packetsDue:
-		b.packets = append(b.packets, v)
-	case repeated:
-		b.repeats = append(b.repeats, v)
-	default:
-		panic(fmt.Sprintf("evidence: change of type %T", op))
-	}
-}
-
-func (b *batch) size() int {
-	return len(b.hits) + len(b.captures) + len(b.traces) + len(b.programs) + len(b.proofs) + len(b.losses) + len(b.repeats) + len(b.packets) + len(b.swept)
-}
-
-// maxKept bounds the captures and traces, and the captures whose packets are due, that
-// wait until the catalogue can be written again, and maxLosses the losses.
+// Bounds of a batch: of the hits, repeats, programs and proofs together, which is more than
+// the burst that nflog.queue takes by default; of the captures and traces; and of the kinds
+// of losses, once there are as many losses as details can be.
 const (
-	maxKept   = 10_000
-	maxLosses = 1000
+	maxDetails = 40_000
+	maxStates  = 10_000
+	maxLosses  = 1000
 )
 
-// kept is what of a batch that could not be written is kept for the next: how captures
-// and traces ended should not be lost. If it lasts too long, they are, and counted.
-func (b *batch) kept() *batch {
-	next := newBatch()
-	next.captures, next.traces, next.packets = b.captures, b.traces, b.packets
-	lose := func(code event.LossCode, n int) { next.add(event.NewLoss(code, "", uint64(n))) }
-	if n := len(next.captures) + len(next.traces); n > maxKept {
-		next.captures, next.traces = map[string]event.Capture{}, map[string]event.Trace{}
-		lose(event.LossUnrecordedEnds, n)
-	}
-	if n := len(next.packets); n > maxKept {
-		next.packets = nil
-		lose(event.LossUnrecordedCaps, n)
-	}
-	next.losses = sum(append(next.losses, b.losses...))
-	return next
+// NewBatch makes an empty batch.
+func NewBatch() *Batch {
+	return &Batch{captures: map[string]event.Capture{}, traces: map[string]event.Trace{}, without: map[event.LossCode]uint64{}}
 }
 
-// sum adds up losses of the same kind, and all that are of too many kinds.
-func sum(losses []event.Loss) []event.Loss {
+// Hit adds a hit.
+func (b *Batch) Hit(h *event.Hit) {
+	if b.room() {
+		b.hits = append(b.hits, h)
+	}
+}
+
+// Repeated adds how often the packet of a hit was seen.
+func (b *Batch) Repeated(hit string, count int) {
+	if b.room() {
+		b.repeats = append(b.repeats, repeat{hit, count})
+	}
+}
+
+// Program adds a program.
+func (b *Batch) Program(p event.Program) {
+	if b.room() {
+		b.programs = append(b.programs, p)
+	}
+}
+
+// Proof adds a proof.
+func (b *Batch) Proof(p event.Proof) {
+	if b.room() {
+		b.proofs = append(b.proofs, p)
+	}
+}
+
+func (b *Batch) room() bool {
+	if b.details() < maxDetails {
+		return true
+	}
+	b.without[event.LossUnrecorded]++
+	return false
+}
+
+func (b *Batch) details() int {
+	return len(b.hits) + len(b.repeats) + len(b.programs) + len(b.proofs)
+}
+
+// Capture adds a new or changed capture.
+func (b *Batch) Capture(c event.Capture) { putState(b, b.captures, c.Event.ID, c) }
+
+// Trace adds a new or changed trace.
+func (b *Batch) Trace(t event.Trace) { putState(b, b.traces, t.Event.ID, t) }
+
+func putState[T any](b *Batch, states map[string]T, id string, state T) {
+	if _, known := states[id]; !known && len(b.captures)+len(b.traces) >= maxStates {
+		b.without[event.LossUnrecordedEnds]++
+		return
+	}
+	states[id] = state
+}
+
+// Loss adds a loss. Of too many, those of the same kind are added up.
+func (b *Batch) Loss(l event.Loss) {
+	if len(b.losses) >= maxDetails {
+		b.losses = SumLosses(b.losses)
+	}
+	b.losses = append(b.losses, l)
+}
+
+// Size is how many changes the batch holds.
+func (b *Batch) Size() int {
+	return b.details() + len(b.captures) + len(b.traces) + len(b.losses)
+}
+
+// Without counts what the writer had no room for: a loss that is written with the batch.
+func (b *Batch) Without(what event.LossCode, count uint64) { b.without[what] += count }
+
+// Dropped is how many hits, repeats, programs and proofs had no room, or were in a batch
+// before that could not be written.
+func (b *Batch) Dropped() uint64 { return b.without[event.LossUnrecorded] }
+
+// Kept is what is kept of a batch that could not be written: how captures and traces ended
+// should not be lost, and losses neither. The rest is dropped.
+func (b *Batch) Kept() *Batch {
+	kept := NewBatch()
+	kept.captures, kept.traces, kept.losses = b.captures, b.traces, SumLosses(b.losses)
+	maps.Copy(kept.without, b.without)
+	if n := b.details(); n > 0 {
+		kept.without[event.LossUnrecorded] += uint64(n)
+	}
+	return kept
+}
+
+// Append adds the changes of a later batch.
+func (b *Batch) Append(later *Batch) {
+	for _, h := range later.hits {
+		b.Hit(h)
+	}
+	for _, r := range later.repeats {
+		b.Repeated(r.hit, r.count)
+	}
+	for _, c := range later.captures {
+		b.Capture(c)
+	}
+	for _, t := range later.traces {
+		b.Trace(t)
+	}
+	for _, p := range later.programs {
+		b.Program(p)
+	}
+	for _, p := range later.proofs {
+		b.Proof(p)
+	}
+	for _, l := range later.losses {
+		b.Loss(l)
+	}
+	for what, n := range later.without {
+		b.without[what] += n
+	}
+}
+
+// SumLosses adds up losses of the same kind, and all that are of too many kinds.
+func SumLosses(losses []event.Loss) []event.Loss {
 	var all []event.Loss
 	at := map[event.LossDetail]int{}
 	for _, l := range losses {
@@ -106,146 +173,4 @@ func sum(losses []event.Loss) []event.Loss {
 		all[i].Culprit.Count += l.Culprit.Count
 	}
 	return all
-}
-
-// unkept counts the rest.
-func (b *batch) unkept() uint64 {
-	return uint64(len(b.hits) + len(b.proofs) + len(b.programs) + len(b.repeats))
-}
-
-// write writes the batch, and the events that tell of it, all or nothing.
-func (b *batch) write(w *writer) error {
-	if err := w.begin(); err != nil {
-		return err
-	}
-	defer w.tx.Rollback()
-	for _, h := range b.hits {
-		var uid, capture any
-		if h.User != nil {
-			uid = h.User.UID()
-		}
-		if h.Culprit.Capture != nil {
-			capture = h.Culprit.Capture.ID
-		}
-		doc := document(h)
-		w.exec(insertHit, h.Event.ID, h.Rule.Name, uid, capture, h.Culprit.Count, doc, h.Packet)
-		w.tell(h.Event.ID, h.Event.Action, "", doc)
-	}
-	for _, r := range b.repeats {
-		w.exec(countHit, r.count, r.id)
-		if !w.out.wants(r.id, "") {
-			continue
-		}
-		if h, ok := w.hit(r.id); ok {
-			h.Culprit.Count = r.count
-			w.tell(r.id, h.Event.Action, "", document(h))
-		}
-	}
-	for id, c := range b.captures {
-		w.exec(putCapture, id, ruleName(c.Rule), c.User.UID(), c.Culprit.State, document(c))
-		if state := fmt.Sprint(c.Culprit.State, c.Culprit.Level); w.out.wants(id, state) {
-			c.Culprit.Config = "" // the catalogue has it
-			w.tell(id, c.Event.Action, state, document(c))
-		}
-	}
-	for id, t := range b.traces {
-		var hit any
-		if t.Culprit.Hit != nil {
-			hit = t.Culprit.Hit.ID
-		}
-		doc := document(t)
-		w.exec(putTrace, id, ruleName(t.Rule), t.User.UID(), t.Culprit.Capture.ID, hit, t.Culprit.State, doc)
-		w.tell(id, t.Event.Action, t.Culprit.State, doc)
-	}
-	for _, p := range b.programs {
-		w.exec(putProgram, p.Event.ID, p.User.UID(), p.Culprit.Capture.ID, document(p))
-	}
-	for _, p := range b.proofs {
-		d := &p.Culprit
-		doc := document(p)
-		w.exec(putProof, p.Event.ID, p.Rule.Name, p.User.UID(), d.Capture.ID, d.Trace.ID, d.Hit.ID, doc)
-		w.tell(p.Event.ID, p.Event.Action, "", doc)
-	}
-	for _, l := range b.losses {
-		doc := document(l)
-		w.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, doc)
-		w.tell(l.Event.ID, l.Event.Action, "", doc)
-	}
-	for _, l := range b.swept {
-		w.tell(l.Event.ID, l.Event.Action, "", document(l))
-	}
-	w.out.end(w)
-	if w.err != nil {
-		return w.err
-	}
-	if err := w.tx.Commit(); err != nil {
-		return err
-	}
-	w.out.done()
-	return nil
-}
-
-// writer runs the statements of a transaction until the first error. It prepares
-// each only once.
-type writer struct {
-	db         *sql.DB
-	statements map[string]*sql.Stmt
-	tx         *sql.Tx
-	err        error
-	out        *outbox // nil: events are not sent out
-}
-
-// The statements that change the catalogue.
-const (
-	insertHit  = "INSERT INTO hits VALUES (?,?,?,?,?,?,?)"
-	countHit   = "UPDATE hits SET count = ? WHERE id = ?"
-	putCapture = "INSERT OR REPLACE INTO captures VALUES (?,?,?,?,?)"
-	putTrace   = "INSERT OR REPLACE INTO traces VALUES (?,?,?,?,?,?,?)"
-	putProgram = "INSERT OR REPLACE INTO programs VALUES (?,?,?,?)"
-	putProof   = "INSERT OR REPLACE INTO proofs VALUES (?,?,?,?,?,?,?)"
-	putLoss    = "INSERT OR REPLACE INTO losses VALUES (?,?,?,?)"
-	putEvent   = "INSERT INTO events VALUES (?,?)"
-	skipEvents = "UPDATE sqlite_sequence SET seq = ? WHERE name = 'events'"
-	getHit     = "SELECT doc FROM hits WHERE id = ?"
-)
-
-func newWriter(db *sql.DB) (*writer, error) {
-	w := &writer{db: db, statements: map[string]*sql.Stmt{}}
-	for _, query := range []string{insertHit, countHit, putCapture, putTrace, putProgram, putProof, putLoss, putEvent, skipEvents, getHit} {
-		st, err := db.Prepare(query)
-		if err != nil {
-			return nil, err
-		}
-		w.statements[query] = st
-	}
-	return w, nil
-}
-
-func (w *writer) begin() (err error) {
-	w.err = nil
-	w.out.begin()
-	w.tx, err = w.db.BeginTx(context.Background(), nil)
-	return err
-}
-
-func (w *writer) exec(query string, args ...any) {
-	if w.err == nil {
-		_, w.err = w.tx.Stmt(w.statements[query]).Exec(args...)
-	}
-}
-
-// document encodes what package event defines, which always can be.
-func document(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("evidence: encode %T: %v", v, err))
-	}
-	return string(b)
-}
-
-func ruleName(r *event.Rule) any {
-	if r == nil {
-		return nil
-	}
-	return r.Name
 }

@@ -1,35 +1,37 @@
-package evidence
+package catalogue
 
 import (
-	"database/sql"
-	"encoding/json"
-	"errors"
+	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync/atomic"
 
 	"culprit/internal/event"
 )
 
-// An outbox keeps, in the catalogue, the events that are to be sent out until they are.
+// An Outbox keeps, in the catalogue, the events that are to be sent out until they are.
 // What is recorded and the event that tells of it come in one transaction: whenever we
-// are killed, neither is there without the other. It belongs to the writing goroutine,
-// but for what is atomic.
-type outbox struct {
-	next  uint64            // the sequence number of the next event
-	limit int64             // of bytes
-	told  map[string]string // what was told last of the captures and traces that run
-	full  *event.Loss       // of the events for which there has been no room since there was some
-	news  chan struct{}     // there are more events
-	tx    outboxChange
+// are killed, neither is there without the other. Safe for concurrent use.
+type Outbox struct {
+	taken uint64 // up to which events had got out before
+	limit int64  // of the bytes that wait
+	news  chan struct{}
 
-	waiting, bytes atomic.Int64  // events in the catalogue, and their size
-	dropped        atomic.Uint64 // events that had no room
-	catalogue      atomic.Uint64 // counts the catalogues that were given up
+	waiting atomic.Int64  // events in the catalogue
+	dropped atomic.Uint64 // events that had no room
+
+	// The rest is of whoever has the catalogue's lock.
+	catalogue *Catalogue
+	next      uint64            // the sequence number of the next event
+	bytes     int64             // the size of what waits
+	told      map[string]string // what was told last of the captures and traces that run
+	full      *event.Loss       // of the events for which there has been no room since there was some
 }
 
-// outboxChange is what a transaction changes.
-type outboxChange struct {
+// telling is what a transaction changes of the outbox.
+type telling struct {
+	outbox         *Outbox
 	next           uint64
 	waiting, bytes int64
 	dropped        uint64
@@ -41,82 +43,111 @@ type outboxChange struct {
 // a number all the same, so that the gap shows, and is counted as lost.
 const maxWaiting = 128 << 20
 
-func newOutbox(limit int64) *outbox {
-	return &outbox{next: 1, limit: limit, told: map[string]string{}, news: make(chan struct{}, 1)}
+// NewOutbox makes an outbox for [Open]. Events up to the given sequence number are known to
+// have got out.
+func NewOutbox(taken uint64) *Outbox {
+	return &Outbox{taken: taken, limit: maxWaiting, news: make(chan struct{}, 1)}
+}
+
+// waitingSize is how many events wait, and their size in bytes.
+const waitingSize = "SELECT count(*), coalesce(sum(length(CAST(doc AS BLOB))), 0) FROM events"
+
+// open begins with a catalogue. If more events got out than it knows of, they were those of
+// another one: then nobody can say whether what waits here got out, and it is a loss.
+func (o *Outbox) open(c *Catalogue) (lost []event.Loss, err error) {
+	if o == nil {
+		return nil, nil
+	}
+	var last uint64
+	var waiting, size int64
+	err = c.db.QueryRow("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)").Scan(&last)
+	if err == nil {
+		err = c.db.QueryRow(waitingSize).Scan(&waiting, &size)
+	}
+	if err == nil && o.taken > last && waiting > 0 {
+		if _, err = c.db.Exec("DELETE FROM events"); err == nil {
+			lost = append(lost, event.NewLoss(event.LossUnsent, "", uint64(waiting)))
+			waiting, size = 0, 0
+		}
+	}
+	o.catalogue, o.told, o.full = c, map[string]string{}, nil
+	o.next = max(last, o.taken) + 1
+	o.waiting.Store(waiting)
+	o.bytes = size
+	return lost, err
 }
 
 // begin begins a transaction.
-func (o *outbox) begin() {
-	if o != nil {
-		o.tx = outboxChange{next: o.next, told: map[string]string{}, full: o.full}
+func (o *Outbox) begin() *telling {
+	if o == nil {
+		return nil
 	}
+	return &telling{outbox: o, next: o.next, told: map[string]string{}, full: o.full}
 }
 
 // wants reports whether something is to be told. Captures and traces have a state: they
 // are told anew only with a new one.
-func (o *outbox) wants(id, state string) bool {
-	return o != nil && (state == "" || o.told[id] != state)
+func (e *telling) wants(id, state string) bool {
+	return e != nil && (state == "" || e.outbox.told[id] != state)
 }
 
 // tell sends the document of something out, if the outbox wants it.
-func (w *writer) tell(id, action, state, doc string) {
-	o := w.out
-	if !o.wants(id, state) {
+func (t *transaction) tell(id, action, state, doc string) {
+	e := t.events
+	if !e.wants(id, state) {
 		return
 	}
-	text := line(action, doc, o.tx.next)
-	if size := int64(len(text)); o.bytes.Load()+o.tx.bytes+size <= o.limit {
-		w.exec(putEvent, o.tx.next, text)
-		o.tx.waiting++
-		o.tx.bytes += size
+	text := line(action, doc, e.next)
+	if size := int64(len(text)); e.outbox.bytes+e.bytes+size <= e.outbox.limit {
+		t.exec(putEvent, e.next, text)
+		e.waiting++
+		e.bytes += size
 	} else {
-		o.tx.dropped++
+		e.dropped++
 	}
-	o.tx.next++
+	e.next++
 	if state != "" {
-		o.tx.told[id] = state
+		e.told[id] = state
 	}
 }
 
 // end ends a transaction that is about to be written: it notes what had no room, and once
 // there is room again, sends that out.
-func (o *outbox) end(w *writer) {
+func (o *Outbox) end(t *transaction) {
 	if o == nil {
 		return
 	}
+	e := t.events
 	switch {
-	case o.tx.dropped > 0:
+	case e.dropped > 0:
 		l := event.NewLoss(event.LossUnsent, "", 0)
 		if o.full != nil {
 			l = *o.full
 		}
-		l.Culprit.Count += o.tx.dropped
-		o.tx.full = &l
-		w.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, document(l))
-		w.exec(skipEvents, o.tx.next-1)
-	case o.full != nil && o.bytes.Load() < o.limit/2:
-		w.tell(o.full.Event.ID, o.full.Event.Action, "", document(*o.full))
-		o.tx.full = nil
+		l.Culprit.Count += e.dropped
+		e.full = &l
+		t.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, document(l))
+		t.exec(skipEvents, e.next-1)
+	case o.full != nil && o.bytes < o.limit/2:
+		t.tell(o.full.Event.ID, o.full.Event.Action, "", document(*o.full))
+		e.full = nil
 	}
 }
 
 // done takes note of a transaction that was written.
-func (o *outbox) done() {
-	if o == nil || o.tx.next == o.next {
+func (o *Outbox) done(e *telling) {
+	if o == nil || e.next == o.next {
 		return
 	}
-	o.full = o.tx.full
-	o.next = o.tx.next
-	o.waiting.Add(o.tx.waiting)
-	o.bytes.Add(o.tx.bytes)
-	o.dropped.Add(o.tx.dropped)
-	for id, state := range o.tx.told {
-		if strings.HasPrefix(state, event.StateEnded) || strings.HasPrefix(state, event.StateLost) {
-			delete(o.told, id)
-		} else {
-			o.told[id] = state
-		}
-	}
+	o.full = e.full
+	o.next = e.next
+	o.waiting.Add(e.waiting)
+	o.bytes += e.bytes
+	o.dropped.Add(e.dropped)
+	maps.Copy(o.told, e.told)
+	maps.DeleteFunc(o.told, func(_, state string) bool {
+		return strings.HasPrefix(state, event.StateEnded) || strings.HasPrefix(state, event.StateLost)
+	})
 	select {
 	case o.news <- struct{}{}:
 	default:
@@ -124,26 +155,58 @@ func (o *outbox) done() {
 }
 
 // givenUp counts the events of a catalogue that was given up.
-func (o *outbox) givenUp() uint64 {
+func (o *Outbox) givenUp() uint64 {
 	if o == nil {
 		return 0
 	}
-	o.catalogue.Add(1)
-	o.bytes.Store(0)
+	o.bytes = 0
 	n := uint64(o.waiting.Swap(0))
 	o.dropped.Add(n)
 	return n
 }
 
-// remove removes events that have got out. It is called by the feed.
-func (o *outbox) remove(db *sql.DB, upTo uint64) error {
-	catalogue := o.catalogue.Load()
-	var n, size int64
-	rows, err := db.Query("DELETE FROM events WHERE sequence <= ? RETURNING length(CAST(doc AS BLOB))", upTo)
+// News tells when there are more events.
+func (o *Outbox) News() <-chan struct{} { return o.news }
+
+// Waiting is how many events wait.
+func (o *Outbox) Waiting() int64 { return o.waiting.Load() }
+
+// Lost is how many events had no room.
+func (o *Outbox) Lost() uint64 { return o.dropped.Load() }
+
+// Events calls take with the lines of the events after a sequence number, in order, until
+// there are no more, there were so many, or it returns false.
+func (o *Outbox) Events(ctx context.Context, after uint64, most int, take func(sequence uint64, line string) bool) error {
+	rows, err := o.catalogue.reading.QueryContext(ctx, "SELECT sequence, doc FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?", after, most)
+	if err != nil {
+		return fmt.Errorf("read the events that wait: %w", err)
+	}
+	defer rows.Close()
+	for more := true; more && rows.Next(); {
+		var sequence uint64
+		var line string
+		if err := rows.Scan(&sequence, &line); err != nil {
+			return fmt.Errorf("read the events that wait: %w", err)
+		}
+		more = take(sequence, line)
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read the events that wait: %w", err)
+	}
+	return nil
+}
+
+// Remove removes the events up to a sequence number: they have got out.
+func (o *Outbox) Remove(upTo uint64) error {
+	c := o.catalogue
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rows, err := c.db.Query("DELETE FROM events WHERE sequence <= ? RETURNING length(CAST(doc AS BLOB))", upTo)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
+	var n, size int64
 	for rows.Next() {
 		var one int64
 		if err := rows.Scan(&one); err != nil {
@@ -154,15 +217,10 @@ func (o *outbox) remove(db *sql.DB, upTo uint64) error {
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	if o.catalogue.Load() == catalogue {
-		o.waiting.Add(-n)
-		o.bytes.Add(-size)
-	}
+	o.waiting.Add(-n)
+	o.bytes -= size
 	return nil
 }
-
-// waitingSize is how many events wait, and their size in bytes.
-const waitingSize = "SELECT count(*), coalesce(sum(length(CAST(doc AS BLOB))), 0) FROM events"
 
 // ecsVersion is the version of the Elastic Common Schema whose fields are used.
 const ecsVersion = "8.11.0"
@@ -172,20 +230,4 @@ const ecsVersion = "8.11.0"
 func line(action, doc string, sequence uint64) string {
 	return `{"ecs":{"version":"` + ecsVersion + `"},` + strings.Replace(doc[1:], `"event":{`,
 		fmt.Sprintf(`"event":{"sequence":%d,"module":"culprit","dataset":"culprit.%s",`, sequence, action), 1) + "\n"
-}
-
-// hit reads a hit in the transaction. It may have been removed.
-func (w *writer) hit(id string) (h event.Hit, ok bool) {
-	if w.err != nil {
-		return h, false
-	}
-	var doc string
-	err := w.tx.Stmt(w.statements[getHit]).QueryRow(id).Scan(&doc)
-	if err == nil {
-		err = json.Unmarshal([]byte(doc), &h)
-	}
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		w.err = err
-	}
-	return h, err == nil
 }

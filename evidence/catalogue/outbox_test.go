@@ -1,203 +1,41 @@
-package evidence
+package catalogue
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"log/slog"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"culprit/evidence/outlet"
+	"culprit/evidence/internal/fixture"
 	"culprit/internal/event"
 )
-
-// catcher is an outlet for tests, which may be shut.
-type catcher struct {
-	mu    sync.Mutex
-	shut  bool
-	taken uint64
-	lines []string
-}
-
-func (c *catcher) Send(_ context.Context, events []outlet.Event) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.shut && len(events) > 0 {
-		return errors.New("shut")
-	}
-	for _, e := range events {
-		c.lines = append(c.lines, e.Line)
-		c.taken = e.Sequence
-	}
-	return nil
-}
-
-func (c *catcher) Taken() uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.taken
-}
-
-func (c *catcher) Close(context.Context) error { return nil }
-
-// told lists what was sent out, as "3 capture running", and fails the test unless the
-// numbers go on from first.
-func (c *catcher) told(t *testing.T, first uint64) (all []string) {
-	t.Helper()
-	for i, line := range c.lines {
-		var e struct {
-			ECS   struct{ Version string }
-			Event struct {
-				Sequence        uint64
-				Action, Dataset string
-			}
-			Culprit struct {
-				State, Code string
-				Count       int
-			}
-		}
-		if err := json.Unmarshal([]byte(line), &e); err != nil || e.ECS.Version == "" || e.Event.Dataset != "culprit."+e.Event.Action {
-			t.Fatalf("%v: %s", err, line)
-		}
-		if e.Event.Sequence != first+uint64(i) {
-			t.Errorf("event %d has the number %d", i, e.Event.Sequence)
-		}
-		what := e.Event.Action + " " + e.Culprit.State
-		if e.Event.Action == event.ActionHit {
-			what += fmt.Sprint(e.Culprit.Count)
-		}
-		all = append(all, strings.TrimSpace(what))
-	}
-	return all
-}
-
-func openWith(t *testing.T, dir string, c outlet.Outlet) *Store {
-	t.Helper()
-	s, err := Open(dir, slog.New(slog.DiscardHandler), SendTo(c))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func someCapture(state string) event.Capture {
-	c := event.Capture{Timestamp: time.Now(), Event: event.Meta{ID: "C", Kind: "event", Action: event.ActionCapture}, User: event.User{ID: "5"}}
-	c.Culprit.State, c.Culprit.Level, c.Culprit.Config = state, 1, "rules: …"
-	return c
-}
-
-func someTrace(state string) event.Trace {
-	return event.Trace{
-		Timestamp: time.Now(), Event: event.Meta{ID: "T", Kind: "event", Action: event.ActionTrace},
-		User:    event.User{ID: "5"},
-		Culprit: event.TraceDetail{Capture: event.Reference{ID: "C"}, State: state},
-	}
-}
-
-func someHit(id string) *event.Hit {
-	h := &event.Hit{Timestamp: time.Now(), Event: event.Meta{ID: id, Kind: "alert", Action: event.ActionHit}, Rule: event.Rule{Name: "r"}}
-	h.Culprit.Count = 1
-	return h
-}
-
-// put writes changes in one transaction, so that their order is that of the batch.
-func (s *Store) put(changes ...any) error {
-	b := newBatch()
-	for _, c := range changes {
-		b.add(c)
-	}
-	return b.write(s.writer)
-}
-
-// What is recorded is sent out, captures and traces anew when their state is another; what
-// the outlet does not take waits for the next culprit.
-func TestEvents(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	c := new(catcher)
-	s := openWith(t, dir, c)
-	s.Hit(someHit("H"))
-	s.Capture(someCapture(event.StateRunning))
-	s.Repeated("H", 7)
-	s.Trace(someTrace(event.StateRunning))
-	s.Lost(event.NewLoss("x", "", 1))
-	eventually(t, "five events are sent out", func() error {
-		if n := c.Taken(); n != 5 {
-			return fmt.Errorf("%d are", n)
-		}
-		return nil
-	})
-	s.Capture(someCapture(event.StateRunning)) // nothing new
-	c.mu.Lock()
-	c.shut = true
-	c.mu.Unlock()
-	s.Trace(someTrace(event.StateEnded))
-	s.Capture(someCapture(event.StateEnded))
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	first := c.told(t, 1)
-	slices.Sort(first)
-	if got := strings.Join(first, ", "); got != "capture running, hit 1, hit 7, loss, trace running" {
-		t.Errorf("told: %s", got)
-	}
-	if strings.Contains(strings.Join(c.lines, ""), "rules: …") {
-		t.Error("the configuration is sent out")
-	}
-	next := &catcher{taken: 5} // it knows what it has
-	s = openWith(t, dir, next)
-	s.Hit(someHit("H2"))
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	got := next.told(t, 6)
-	slices.Sort(got)
-	if got := strings.Join(got, ", "); got != "capture ended, hit 1, trace ended" {
-		t.Errorf("told by the next: %s", got)
-	}
-	db, err := openCatalogue(dir, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	var left int
-	if err := db.QueryRow("SELECT count(*) FROM events").Scan(&left); err != nil || left != 0 {
-		t.Errorf("%d events are left, %v", left, err)
-	}
-}
 
 // What has no room is counted in the catalogue, at once, and leaves a gap in the numbers,
 // also over a restart; when there is room again the loss is sent out, once.
 func TestEventsWithoutRoom(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	c := &catcher{shut: true}
-	s := openWith(t, dir, c)
-	defer s.Close()
-	hits := func(from, to int) (all []any) {
+	outbox := NewOutbox(0)
+	c, _, done := open(t, t.TempDir(), outbox)
+	defer done()
+	hits := func(from, to int) (all []*event.Hit) {
 		for i := from; i < to; i++ {
-			all = append(all, someHit(fmt.Sprint("H", i)))
+			h := fixture.Hit("7", "r")
+			h.Event.ID = fmt.Sprint("H", i)
+			h.User, h.DNS, h.Process = nil, nil, nil
+			all = append(all, h)
 		}
 		return all
 	}
-	s.writer.out.limit = 2000
+	outbox.limit = 4000
 	for from := 0; from < 30; from += 10 {
-		if err := s.put(hits(from, from+10)...); err != nil {
-			t.Fatal(err)
-		}
+		write(t, c, hits(from, from+10)...)
 	}
-	waiting := s.writer.out.waiting.Load()
+	waiting := outbox.Waiting()
 	lost := uint64(30 - waiting)
-	if waiting == 0 || waiting > 20 || s.Counts().Lost != lost {
-		t.Fatalf("%d wait, %d are lost", waiting, s.Counts().Lost)
+	if waiting == 0 || waiting > 20 || outbox.Lost() != lost {
+		t.Fatalf("%d wait, %d are lost", waiting, outbox.Lost())
 	}
 	told := func() (rows int, count uint64) {
-		if err := s.db.QueryRow("SELECT count(*), coalesce(sum(count), 0) FROM losses WHERE code = ?", string(event.LossUnsent)).Scan(&rows, &count); err != nil {
+		if err := c.db.QueryRow("SELECT count(*), coalesce(sum(count), 0) FROM losses WHERE code = ?", string(event.LossUnsent)).Scan(&rows, &count); err != nil {
 			t.Fatal(err)
 		}
 		return rows, count
@@ -206,19 +44,15 @@ func TestEventsWithoutRoom(t *testing.T) {
 		t.Errorf("%d losses of %d, want one of %d", rows, count, lost)
 	}
 	var last uint64
-	if err := s.db.QueryRow("SELECT seq FROM sqlite_sequence WHERE name = 'events'").Scan(&last); err != nil || last != 30 {
+	if err := c.db.QueryRow("SELECT seq FROM sqlite_sequence WHERE name = 'events'").Scan(&last); err != nil || last != 30 {
 		t.Errorf("a restart would go on after %d, %v; want 30", last, err)
 	}
 	// Room again.
-	s.writer.out.limit = 1 << 20
-	if err := s.put(someHit("H30")); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.put(someHit("H31")); err != nil {
-		t.Fatal(err)
-	}
+	outbox.limit = 1 << 20
+	write(t, c, hits(30, 31)...)
+	write(t, c, hits(31, 32)...)
 	var docs string
-	if err := s.db.QueryRow("SELECT group_concat(doc, '') FROM events WHERE sequence > 30").Scan(&docs); err != nil || strings.Count(docs, "\n") != 3 || strings.Count(docs, `"code":"unsent"`) != 1 {
+	if err := c.db.QueryRow("SELECT group_concat(doc, '') FROM events WHERE sequence > 30").Scan(&docs); err != nil || strings.Count(docs, "\n") != 3 || strings.Count(docs, `"code":"unsent"`) != 1 {
 		t.Errorf("%v: with room again there are\n%s", err, docs)
 	}
 	if rows, count := told(); rows != 1 || count != lost {
@@ -226,22 +60,21 @@ func TestEventsWithoutRoom(t *testing.T) {
 	}
 }
 
-// An outlet with events of another catalogue: what waits here counts as lost, and numbers
-// go on behind those that it has.
-func TestEventsOfAnotherCatalogue(t *testing.T) {
+// What a sweep removes is told in the transaction that removes it.
+func TestSweepsAreTold(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	s := openWith(t, dir, &catcher{shut: true})
-	s.Hit(someHit("H"))
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
+	outbox := NewOutbox(0)
+	c, _, done := open(t, t.TempDir(), outbox)
+	defer done()
+	if n, err := c.NoteRemoved(t.Context(), []RemovedFile{{"T", event.RemovedKeep}, {"", event.RemovedKeep}, {"T2", event.RemovedKeep}}); n != 3 || err != nil {
+		t.Fatalf("%d are noted, %v", n, err)
 	}
-	c := &catcher{taken: 1000}
-	s = openWith(t, dir, c)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if got := strings.Join(c.told(t, 1001), ", "); got != "loss" {
-		t.Errorf("told: %s", got)
+	var told string
+	err := outbox.Events(t.Context(), 0, 10, func(_ uint64, line string) bool {
+		told += line
+		return true
+	})
+	if err != nil || strings.Count(told, "\n") != 2 || strings.Count(told, `"detail":"keep"`) != 2 {
+		t.Errorf("%v, told:\n%s", err, told)
 	}
 }

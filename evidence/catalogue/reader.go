@@ -1,4 +1,4 @@
-package evidence
+package catalogue
 
 import (
 	"database/sql"
@@ -9,12 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/oklog/ulid/v2"
-
+	"culprit/evidence/directory"
 	"culprit/internal/event"
 )
 
@@ -29,13 +27,13 @@ type Reader struct {
 
 // OpenReader opens the catalogue in dir for reading. The caller closes it.
 func OpenReader(dir string) (*Reader, error) {
-	if _, err := os.Stat(filepath.Join(dir, catalogueName)); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, fileName)); err != nil {
 		if errors.Is(err, os.ErrPermission) {
 			return nil, fmt.Errorf("open the evidence in %s: %w: run as root", dir, err)
 		}
 		return nil, fmt.Errorf("open the evidence in %s: no catalogue is there: has culprit run with it? name another directory with --evidence or a configuration with -c", dir)
 	}
-	db, err := openCatalogue(dir, true)
+	db, err := connect(dir, true)
 	if err != nil {
 		return nil, err
 	}
@@ -48,63 +46,6 @@ func OpenReader(dir string) (*Reader, error) {
 
 // Close closes the reader.
 func (r *Reader) Close() error { return r.db.Close() }
-
-// Filter says which documents are wanted. The zero Filter wants all.
-type Filter struct {
-	Since   time.Time
-	UID     *uint32
-	Rule    string
-	Capture string // the capture's id
-	Last    int    // only the last so many; 0: all
-
-	id         string    // only this one
-	until      time.Time // only those before it
-	alone      bool      // only hits without a capture
-	unfinished bool      // only what is running
-	proofless  bool      // traces without their proofs: of a long one there can be many
-}
-
-// query builds the statement. Newest come last; ids sort by time.
-func (f Filter) query(table, columns string) (string, []any) {
-	where, args := []string{"1"}, []any{}
-	add := func(cond string, arg any) {
-		where = append(where, cond)
-		args = append(args, arg)
-	}
-	if !f.Since.IsZero() {
-		add("id >= ?", firstID(f.Since))
-	}
-	if !f.until.IsZero() {
-		add("id < ?", firstID(f.until))
-	}
-	if f.id != "" {
-		add("id = ?", f.id)
-	}
-	if f.UID != nil {
-		add("uid = ?", *f.UID)
-	}
-	if f.Rule != "" {
-		add("rule = ?", f.Rule)
-	}
-	if f.Capture != "" {
-		column := "capture"
-		if table == "captures" {
-			column = "id"
-		}
-		add(column+" = ?", f.Capture)
-	}
-	if f.alone {
-		where = append(where, "capture IS NULL")
-	}
-	if f.unfinished {
-		where = append(where, unfinishedStates)
-	}
-	q := fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY id", columns, table, strings.Join(where, " AND "))
-	if f.Last > 0 {
-		q = fmt.Sprintf("SELECT * FROM (%s DESC LIMIT %d) ORDER BY id", q, f.Last)
-	}
-	return q, args
-}
 
 // Hits yields hits, oldest first, until there are no more or one error.
 func (r *Reader) Hits(f Filter) iter.Seq2[event.Hit, error] {
@@ -119,7 +60,7 @@ func (r *Reader) Hits(f Filter) iter.Seq2[event.Hit, error] {
 		err := json.Unmarshal([]byte(doc), h)
 		h.Culprit.Count = count
 		if proof.Valid && err == nil {
-			err = prove(h, proof.String)
+			err = addProof(h, proof.String)
 		}
 		return err
 	})
@@ -132,7 +73,7 @@ func (r *Reader) Captures(f Filter) iter.Seq2[event.Capture, error] {
 	return rows(r.db, q, args, func(c *event.Capture, scan func(...any) error) error {
 		err := fromDocument(c, scan)
 		if d := &c.Culprit; (d.State == event.StateRunning || d.State == event.StateDraining) && killed() {
-			d.State, d.EndedBecause = event.StateLost, &event.Ended{Code: event.EndedKilled}
+			d.State, d.EndedBecause = event.StateLost, endedKilled()
 		}
 		return err
 	})
@@ -141,14 +82,23 @@ func (r *Reader) Captures(f Filter) iter.Seq2[event.Capture, error] {
 // killed returns whether the daemon that left something running was killed. It is found
 // out when it is asked for, once.
 func (r *Reader) killed() func() bool {
-	return sync.OnceValue(func() bool { return r.outside && wasKilled(r.dir) })
+	return sync.OnceValue(func() bool { return r.outside && directory.WasKilled(r.dir) })
+}
+
+// DaemonRuns reports whether a daemon may be writing to the evidence.
+func (r *Reader) DaemonRuns() bool {
+	if !r.outside {
+		return true
+	}
+	pid, err := directory.Holder(r.dir)
+	return err != nil || pid != 0
 }
 
 // Traces yields traces, oldest first, until there are no more or one error.
 func (r *Reader) Traces(f Filter) iter.Seq2[event.Trace, error] {
 	killed := r.killed()
 	proofs := "(SELECT json_group_array(json_extract(doc, '$.culprit')) FROM proofs WHERE trace = traces.id)"
-	if f.proofless {
+	if f.NoProofs {
 		proofs = "'[]'"
 	}
 	q, args := f.query("traces", "id, doc, "+proofs+" AS proofs")
@@ -160,7 +110,7 @@ func (r *Reader) Traces(f Filter) iter.Seq2[event.Trace, error] {
 		err := json.Unmarshal([]byte(doc), t)
 		t.File.Path = r.path(t.Culprit.Capture.ID, t.File.Path)
 		if d := &t.Culprit; d.State == event.StateRunning && killed() {
-			d.State, d.EndedBecause = event.StateLost, &event.Ended{Code: event.EndedKilled}
+			d.State, d.EndedBecause = event.StateLost, endedKilled()
 		}
 		if proofs != "[]" && err == nil {
 			err = json.Unmarshal([]byte(proofs), &t.Culprit.Proofs)
@@ -182,7 +132,7 @@ func (r *Reader) Proofs(f Filter) iter.Seq2[event.Proof, error] {
 
 // path is where a trace's file is now.
 func (r *Reader) path(capture, path string) string {
-	return filepath.Join(r.dir, tracesDir, capture, filepath.Base(path))
+	return filepath.Join(r.dir, directory.Traces, capture, filepath.Base(path))
 }
 
 // ForwardedBy yields the hits by which local resolvers sent a hit's question on.
@@ -191,18 +141,29 @@ func (r *Reader) ForwardedBy(h *event.Hit) iter.Seq2[event.Hit, error] {
 		if h.DNS == nil || h.Culprit.ForwardedFrom != nil {
 			return
 		}
-		for by, err := range r.Hits(Filter{alone: true, Since: h.Timestamp.Add(-time.Second), until: h.Timestamp.Add(time.Minute)}) {
-			from := by.Culprit.ForwardedFrom
-			if (err != nil || from != nil && from.ID == h.Event.ID) && !yield(by, err) {
+		for by, err := range r.Forwards(h.Timestamp.Add(-time.Second), h.Timestamp.Add(time.Minute)) {
+			if (err != nil || by.Culprit.ForwardedFrom.ID == h.Event.ID) && !yield(by, err) {
 				return
 			}
 		}
 	}
 }
 
-// prove adds to a hit what its proof says. The process that the proof names wins
+// Forwards yields the hits by which local resolvers sent questions on, in a time; if until is
+// zero, to the end.
+func (r *Reader) Forwards(since, until time.Time) iter.Seq2[event.Hit, error] {
+	return func(yield func(event.Hit, error) bool) {
+		for h, err := range r.Hits(Filter{alone: true, Since: since, until: until}) {
+			if (err != nil || h.Culprit.ForwardedFrom != nil) && !yield(h, err) {
+				return
+			}
+		}
+	}
+}
+
+// addProof adds to a hit what its proof says. The process that the proof names wins
 // over one that held the socket, which is then the first of the others.
-func prove(h *event.Hit, doc string) error {
+func addProof(h *event.Hit, doc string) error {
 	var p event.Proof
 	if err := json.Unmarshal([]byte(doc), &p); err != nil {
 		return err
@@ -240,6 +201,17 @@ func (r *Reader) Losses(f Filter) iter.Seq2[event.Loss, error] {
 	return rows(r.db, q, args, fromDocument[event.Loss])
 }
 
+// All collects what a sequence yields, until there is no more or an error.
+func All[T any](seq iter.Seq2[T, error]) (all []T, err error) {
+	for v, err := range seq {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
 func fromDocument[T any](v *T, scan func(...any) error) error {
 	var id, doc string
 	if err := scan(&id, &doc); err != nil {
@@ -274,61 +246,4 @@ func rows[T any](db *sql.DB, query string, args []any, read func(*T, func(...any
 			fail(err)
 		}
 	}
-}
-
-// Find returns the one hit, capture or trace, as *[event.Hit], *[event.Capture] or
-// *[event.Trace], whose id is, begins with, or ends with the given text.
-func (r *Reader) Find(id string) (any, error) {
-	id = strings.ToUpper(strings.TrimSpace(id))
-	if id == "" || strings.Trim(id, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") != "" {
-		return nil, fmt.Errorf("%q is not an id: take one from `culprit hits`, `captures` or `traces`", id)
-	}
-	found, err := r.ids("id >= ?1 AND id < ?2", id, id+"~")
-	if err == nil && len(found) == 0 && len(id) < ulid.EncodedSize {
-		// This has to look at every id, if in an index only.
-		found, err = r.ids("id LIKE ?1", "%"+id)
-	}
-	if err != nil {
-		return nil, err
-	}
-	switch len(found) {
-	case 0:
-		return nil, fmt.Errorf("no hit, capture or trace has the id %s", id)
-	case 1:
-	default:
-		return nil, fmt.Errorf("more than one thing has an id with %s: give more of it", id)
-	}
-	switch m := found[0]; m.table {
-	case "hits":
-		return first(r.Hits(Filter{id: m.id}))
-	case "captures":
-		return first(r.Captures(Filter{id: m.id}))
-	default:
-		return first(r.Traces(Filter{id: m.id}))
-	}
-}
-
-// known names a document.
-type known struct{ table, id string }
-
-// ids finds two hits, captures or traces at most.
-func (r *Reader) ids(where string, args ...any) (found []known, err error) {
-	const q = `SELECT 'hits', id FROM hits WHERE %[1]s UNION ALL SELECT 'captures', id FROM captures WHERE %[1]s
-		UNION ALL SELECT 'traces', id FROM traces WHERE %[1]s LIMIT 2`
-	for k, err := range rows(r.db, fmt.Sprintf(q, where), args, func(k *known, scan func(...any) error) error {
-		return scan(&k.table, &k.id)
-	}) {
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, k)
-	}
-	return found, nil
-}
-
-func first[T any](seq iter.Seq2[T, error]) (*T, error) {
-	for v, err := range seq {
-		return &v, err
-	}
-	return nil, errors.New("it has just gone from the catalogue")
 }

@@ -1,4 +1,4 @@
-package evidence
+package catalogue
 
 import (
 	"database/sql"
@@ -9,10 +9,6 @@ import (
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
-
-// catalogueName is the file of the catalogue in the evidence directory. It is an
-// ordinary SQLite 3 data base: `sqlite3 catalogue.db` can look at it too.
-const catalogueName = "catalogue.db"
 
 // schema is version 1, to which migrations add. Each document is kept whole, as JSON; the columns beside it
 // are what is searched by. Ids are ULIDs, so their order is that of time. uid is
@@ -76,9 +72,9 @@ func upgrade(db *sql.DB, version int) error {
 	return err
 }
 
-// openCatalogue opens the catalogue in dir. Readers work beside the one writer
+// connect opens the catalogue in dir. Readers work beside the one writer
 // (write-ahead log) and after it.
-func openCatalogue(dir string, readOnly bool) (*sql.DB, error) {
+func connect(dir string, readOnly bool) (*sql.DB, error) {
 	// Only _pragma parameters count with this driver; others are ignored silently.
 	q := url.Values{"_pragma": {"busy_timeout(5000)"}}
 	if readOnly {
@@ -87,7 +83,7 @@ func openCatalogue(dir string, readOnly bool) (*sql.DB, error) {
 		q.Add("_pragma", "journal_mode(WAL)")
 		q.Add("_pragma", "synchronous(NORMAL)")
 	}
-	path := filepath.Join(dir, catalogueName)
+	path := filepath.Join(dir, fileName)
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String())
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)

@@ -1,4 +1,6 @@
-package evidence
+// Package directory keeps the evidence directory: its trace files, masked on their way to the
+// disk, and the lock of the culprit that runs with it.
+package directory
 
 import (
 	"fmt"
@@ -14,19 +16,21 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/redact"
+	"culprit/internal/strace"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
-// A Directory makes trace files in one directory. Safe for concurrent use.
+// A Directory is an open directory of evidence. Safe for concurrent use.
 type Directory struct {
 	root *os.Root
-	mask atomic.Pointer[redact.Patterns] // for the lines of traces
+	lock *os.File // nil: it is not ours
+	mask atomic.Pointer[redact.Patterns]
 }
 
-// OpenDirectory opens dir for trace files, and makes it, readable by us only, if
-// it is not there. It refuses one in which somebody else could put links or files
-// in our way. The caller closes it.
-func OpenDirectory(dir string) (*Directory, error) {
+// Open opens dir, and makes it, readable by us only, if it is not there. It refuses one in
+// which somebody else could put links or files in our way. The caller closes it.
+func Open(dir string) (*Directory, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the evidence directory: %w", err)
 	}
@@ -50,8 +54,16 @@ func OpenDirectory(dir string) (*Directory, error) {
 	return &Directory{root: root}, nil
 }
 
-// Close closes the directory. Files made in it stay open.
-func (d *Directory) Close() error { return d.root.Close() }
+// Close closes the directory and gives back its lock. Files made in it stay open.
+func (d *Directory) Close() error {
+	if d.lock != nil {
+		defer d.lock.Close()
+	}
+	return d.root.Close()
+}
+
+// Root is the directory itself, to read, rename and remove files in it.
+func (d *Directory) Root() *os.Root { return d.root }
 
 // Path is the directory's absolute path.
 func (d *Directory) Path() string {
@@ -61,39 +73,41 @@ func (d *Directory) Path() string {
 	return d.root.Name()
 }
 
-// tracesDir is where a Store keeps the trace files, a directory for each capture.
-const tracesDir = "traces"
+// Traces is where the files of captures are, below the evidence directory: a directory for
+// each capture, named by its id.
+const Traces = "traces"
 
-// create makes the file of a trace below sub, mode 0600, and sets File.Path. It
-// follows no link and never opens a file that is there already: the name is
-// "PID-name-ID.strace", and the name is the process's to choose.
-func (d *Directory) create(sub string, t *event.Trace) (*os.File, error) {
-	name := fmt.Sprintf("%d-%s-%s.strace", t.Process.PID, text.FileName(d.mask.Load().Text(t.Process.Name)), t.Event.ID)
-	if sub != "" {
-		if err := d.root.MkdirAll(sub, 0o700); err != nil {
-			return nil, fmt.Errorf("make the directory of a capture: %w", err)
-		}
-		name = filepath.Join(sub, name)
+// Packets is the file of a capture's packets, beside its traces.
+const Packets = "packets.pcapng"
+
+// Create makes the file of a trace in the directory itself, mode 0600, and sets its File.Path.
+// What is written to it is masked. It follows no link and never opens a file that is there
+// already: the name is "PID-name-ID.strace", and the name is the process's to choose.
+func (d *Directory) Create(t *event.Trace) (io.WriteCloser, error) { return d.create("", t) }
+
+// CreateInCapture makes the file of a trace as Create does, in the directory of its capture.
+func (d *Directory) CreateInCapture(t *event.Trace) (io.WriteCloser, error) {
+	dir := filepath.Join(Traces, t.Culprit.Capture.ID)
+	if err := d.root.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory of a capture: %w", err)
 	}
+	return d.create(dir, t)
+}
+
+func (d *Directory) create(dir string, t *event.Trace) (io.WriteCloser, error) {
+	mask := d.mask.Load()
+	name := fmt.Sprintf("%d-%s-%s.strace", t.Process.PID, text.FileName(mask.Text(t.Process.Name)), t.Event.ID)
+	name = filepath.Join(dir, name)
 	f, err := d.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("make a trace file: %w", err)
 	}
 	t.File.Path = filepath.Join(d.Path(), name)
-	return f, nil
+	return maskLines(f, mask), nil
 }
 
-// Create makes the file of a trace in the directory itself.
-func (d *Directory) Create(t *event.Trace) (io.WriteCloser, error) {
-	f, err := d.create("", t)
-	if err != nil {
-		return nil, err
-	}
-	return maskLines(f, d.mask.Load()), nil
-}
-
-// parseName reads the names that create makes.
-func parseName(name string) (pid int, id ulid.ULID, ok bool) {
+// ParseName reads the names that Create makes.
+func ParseName(name string) (pid int, id ulid.ULID, ok bool) {
 	base, ok := strings.CutSuffix(name, ".strace")
 	if !ok || len(base) <= ulid.EncodedSize {
 		return 0, id, false
@@ -104,8 +118,23 @@ func parseName(name string) (pid int, id ulid.ULID, ok bool) {
 	return pid, id, err1 == nil && err2 == nil
 }
 
-// plain makes sure that a file is not there, or is an ordinary one of ours.
-func (d *Directory) plain(name string) error {
+// MarkPartial adds to a trace file that it is not complete, and returns its size.
+func (d *Directory) MarkPartial(path string, because *event.Ended) (int64, error) {
+	name, err := filepath.Rel(d.Path(), path)
+	if err != nil {
+		return 0, err
+	}
+	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	f.Write(strace.AppendPartial(nil, words.TraceEnded(because)))
+	return f.Seek(0, 2)
+}
+
+// Plain makes sure that a file is not there, or is an ordinary one of ours.
+func (d *Directory) Plain(name string) error {
 	info, err := d.root.Lstat(name)
 	if err != nil {
 		return nil

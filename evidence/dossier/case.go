@@ -1,31 +1,16 @@
-package evidence
+// Package dossier makes what a person is given of a capture: its report, its packets, and all
+// of it in one file.
+package dossier
 
 import (
-	"fmt"
 	"iter"
-	"strings"
 	"time"
 
+	"culprit/evidence/catalogue"
 	"culprit/evidence/dossier/report"
-	"culprit/evidence/proof"
-	"culprit/evidence/tracefile"
 	"culprit/internal/event"
-	"culprit/internal/text"
 	"culprit/internal/words"
 )
-
-// How many lines of the same thread an excerpt shows before and after a proven one.
-const linesAround = 12
-
-// Excerpt reads the lines of a trace that explain a proof.
-func Excerpt(path string, p event.ProofDetail) (proof.Story, error) {
-	f, err := tracefile.Open(path)
-	if err != nil {
-		return proof.Story{}, err
-	}
-	defer f.Close()
-	return proof.Excerpt(f, p.TID, p.Line, linesAround, linesAround)
-}
 
 // Bounds of what is read for a report. What is more is counted.
 const (
@@ -39,7 +24,7 @@ const (
 )
 
 // Case reads all that a report tells of a capture.
-func (r *Reader) Case(c event.Capture) (*report.Case, error) {
+func Case(r *catalogue.Reader, c event.Capture) (*report.Case, error) {
 	rc := &report.Case{
 		Capture: c, Excerpts: map[string]report.Excerpt{}, Unproven: map[string]string{},
 		Made: time.Now(), Strace: c.Culprit.Strace, Config: c.Culprit.Config,
@@ -50,12 +35,12 @@ func (r *Reader) Case(c event.Capture) (*report.Case, error) {
 	if c.Host != nil {
 		rc.Host, rc.Kernel = c.Host.Hostname, c.Host.OS.Kernel
 	}
-	of := Filter{Capture: c.Event.ID}
+	of := catalogue.Filter{Capture: c.Event.ID}
 	var err error
 	if rc.Hits, rc.HitsLeftOut, err = some(r.Hits(of), caseHits); err != nil {
 		return nil, err
 	}
-	if rc.Forwards, err = r.forwards(&c); err != nil {
+	if rc.Forwards, err = forwards(r, &c); err != nil {
 		return nil, err
 	}
 	if rc.Traces, rc.TracesLeftOut, err = some(r.Traces(of), caseTraces); err != nil {
@@ -67,10 +52,10 @@ func (r *Reader) Case(c event.Capture) (*report.Case, error) {
 	if rc.Proofs, rc.ProofsLeftOut, err = some(r.Proofs(of), caseProofs); err != nil {
 		return nil, err
 	}
-	if rc.Losses, err = r.lossesOf(&c); err != nil {
+	if rc.Losses, err = lossesOf(r, &c); err != nil {
 		return nil, err
 	}
-	until := r.provenUntil(rc.Made)
+	until := provenUntil(r, rc.Made)
 	for i := range rc.Hits[:min(len(rc.Hits), caseUnproven)] {
 		h := &rc.Hits[i]
 		if why := unproven(h, rc.Traces, rc.Programs, until); why != "" {
@@ -93,9 +78,9 @@ func (r *Reader) Case(c event.Capture) (*report.Case, error) {
 
 // lossesOf are the losses that were noticed while a capture lived. A user who floods the
 // machine for weeks makes one a second.
-func (r *Reader) lossesOf(c *event.Capture) (all []event.Loss, err error) {
+func lossesOf(r *catalogue.Reader, c *event.Capture) (all []event.Loss, err error) {
 	var more []event.Loss
-	for l, err := range r.Losses(Filter{Since: c.Timestamp}) {
+	for l, err := range r.Losses(catalogue.Filter{Since: c.Timestamp}) {
 		switch {
 		case err != nil:
 			return nil, err
@@ -103,25 +88,25 @@ func (r *Reader) lossesOf(c *event.Capture) (all []event.Loss, err error) {
 		case len(all) < caseLosses:
 			all = append(all, l)
 		default:
-			if more = append(more, l); len(more) > 2*maxLosses {
-				more = sum(more)
+			if more = append(more, l); len(more) > caseLosses {
+				more = catalogue.SumLosses(more)
 			}
 		}
 	}
-	return append(all, sum(more)...), nil
+	return append(all, catalogue.SumLosses(more)...), nil
 }
 
 // forwards are the hits by which local resolvers sent on what a capture's hits asked.
-func (r *Reader) forwards(c *event.Capture) (all []event.Hit, err error) {
-	of := Filter{Since: c.Timestamp.Add(-time.Second), alone: true}
+func forwards(r *catalogue.Reader, c *event.Capture) (all []event.Hit, err error) {
+	var until time.Time
 	if c.Event.End != nil {
-		of.until = c.Event.End.Add(time.Minute)
+		until = c.Event.End.Add(time.Minute)
 	}
-	for h, err := range r.Hits(of) {
+	for h, err := range r.Forwards(c.Timestamp.Add(-time.Second), until) {
 		if err != nil {
 			return nil, err
 		}
-		if h.Culprit.ForwardedFrom != nil && len(all) < caseForwards {
+		if len(all) < caseForwards {
 			all = append(all, h)
 		}
 	}
@@ -141,32 +126,4 @@ func some[T any](seq iter.Seq2[T, error], most int) (all []T, rest int, err erro
 		}
 	}
 	return all, rest, nil
-}
-
-func excerpt(p event.Proof) report.Excerpt {
-	story, err := Excerpt(p.File.Path, p.Culprit)
-	if err != nil {
-		return report.Excerpt{Missing: err.Error()}
-	}
-	e := report.Excerpt{Note: ForkedBy(story)}
-	for _, l := range story.Lines {
-		if l.Cut > 0 {
-			l.Text += fmt.Sprintf("… (%s more)", text.Size(l.Cut))
-		}
-		e.Lines = append(e.Lines, report.Line{Number: l.Number, Text: l.Text, Proof: l.Proof, Gap: l.Gap})
-	}
-	return e
-}
-
-// ForkedBy says for people how a story's thread came to be: "thread 815, forked by 812
-// at line 20", or "" if the trace does not show it.
-func ForkedBy(s proof.Story) string {
-	var b strings.Builder
-	for i, f := range s.Forks {
-		if i == 0 {
-			fmt.Fprintf(&b, "thread %d", f.TID)
-		}
-		fmt.Fprintf(&b, ", forked by %d at line %d", f.Parent, f.Line)
-	}
-	return b.String()
 }

@@ -1,4 +1,4 @@
-package evidence
+package dossier
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"culprit/evidence/catalogue"
+	"culprit/evidence/directory"
 	"culprit/evidence/dossier/bundle"
 	"culprit/evidence/dossier/report"
 	"culprit/evidence/tracefile"
@@ -21,9 +23,9 @@ import (
 // packets, its report, and every document of it as JSON Lines. It returns the SHA-256
 // of the bundle's manifest, and the traces whose files are gone. The same evidence
 // makes the same bytes, once no daemon runs that may still prove hits of it.
-func (r *Reader) Export(w io.Writer, c *event.Capture) (digest string, gone []string, err error) {
+func Export(r *catalogue.Reader, w io.Writer, c *event.Capture) (digest string, gone []string, err error) {
 	var files []bundle.File
-	for t, err := range r.Traces(Filter{Capture: c.Event.ID}) {
+	for t, err := range r.Traces(catalogue.Filter{Capture: c.Event.ID}) {
 		if err != nil {
 			return "", nil, err
 		}
@@ -46,17 +48,17 @@ func (r *Reader) Export(w io.Writer, c *event.Capture) (digest string, gone []st
 		files = append(files, bundle.Bytes(name, b.Bytes()))
 		return nil
 	}
-	rc, err := r.Case(*c)
+	rc, err := Case(r, *c)
 	if err != nil {
 		return "", nil, err
 	}
 	if rc.Made = c.Timestamp; c.Event.End != nil {
 		rc.Made = *c.Event.End // not now: the same evidence makes the same bytes
 	}
-	of := Filter{Capture: c.Event.ID}
+	of := catalogue.Filter{Capture: c.Event.ID}
 	err = errors.Join(
-		made("packets.pcapng", func(w io.Writer) error {
-			_, err := r.Packets(w, c)
+		made(directory.Packets, func(w io.Writer) error {
+			_, err := Packets(r, w, c)
 			return err
 		}),
 		made("report.html", func(w io.Writer) error { return report.HTML(w, rc) }),

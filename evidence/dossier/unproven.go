@@ -1,11 +1,10 @@
-package evidence
+package dossier
 
 import (
 	"fmt"
-	"iter"
-	"math"
 	"time"
 
+	"culprit/evidence/catalogue"
 	"culprit/internal/event"
 	"culprit/internal/text"
 	"culprit/internal/words"
@@ -13,22 +12,17 @@ import (
 
 // Unproven says why no line of a trace is known to have sent a hit's packet: "" if
 // one is.
-func (r *Reader) Unproven(h *event.Hit) (string, error) {
+func Unproven(r *catalogue.Reader, h *event.Hit) (string, error) {
 	if h.Culprit.Proof != nil || h.Culprit.Capture == nil {
 		return unproven(h, nil, nil, time.Time{}), nil
 	}
-	of := Filter{Capture: h.Culprit.Capture.ID}
-	traces, err := collect(r.Traces(of))
+	of := catalogue.Filter{Capture: h.Culprit.Capture.ID}
+	traces, err := catalogue.All(r.Traces(of))
 	if err != nil {
 		return "", err
 	}
-	programs, err := collect(r.Programs(of))
-	return unproven(h, traces, programs, r.provenUntil(time.Now())), err
-}
-
-func collect[T any](seq iter.Seq2[T, error]) ([]T, error) {
-	all, _, err := some(seq, math.MaxInt)
-	return all, err
+	programs, err := catalogue.All(r.Programs(of))
+	return unproven(h, traces, programs, provenUntil(r, time.Now())), err
 }
 
 // proofTakes is how long a proof can take: a hit waits for the line that fits best.
@@ -37,11 +31,9 @@ const proofTakes = 3 * time.Second
 // provenUntil is the moment up to which a daemon may be proving hits: now, or the zero Time
 // if none runs with this evidence. Then nobody reads the traces, and what is not proven
 // stays so: the same evidence says the same, whatever the clock says.
-func (r *Reader) provenUntil(now time.Time) time.Time {
-	if r.outside {
-		if pid, err := Holder(r.dir); err == nil && pid == 0 {
-			return time.Time{}
-		}
+func provenUntil(r *catalogue.Reader, now time.Time) time.Time {
+	if !r.DaemonRuns() {
+		return time.Time{}
 	}
 	return now
 }

@@ -1,46 +1,45 @@
-package evidence
+package prover
 
 import (
 	"fmt"
 	"io"
 	"time"
 
+	"culprit/evidence/catalogue"
 	"culprit/evidence/proof"
 	"culprit/evidence/tracefile"
 	"culprit/internal/event"
 )
 
-// Proving says what [Store.Prove] did.
-type Proving struct {
+// Checked says what [Again] did.
+type Checked struct {
 	Captures, Traces, Hits int
 	Found                  int // proofs that were not known
 	Unread                 []error
 }
 
-// Prove looks once more for the lines that sent the packets of hits, in the traces of
+// Again looks once more for the lines that sent the packets of hits, in the traces of
 // one capture, or of all if capture is "". What is proven already stays. Traces that
 // cannot be read are told in Unread.
-func (s *Store) Prove(capture string) (Proving, error) {
-	var done Proving
-	s.proving = true
-	r := &Reader{db: s.db, dir: s.dir.Path()}
-	captures, err := collect(r.Captures(Filter{Capture: capture}))
+func Again(r *catalogue.Reader, capture string, out Output) (Checked, error) {
+	var done Checked
+	captures, err := catalogue.All(r.Captures(catalogue.Filter{Capture: capture}))
 	if err != nil {
 		return done, err
 	}
 	for _, c := range captures {
-		if err := s.proveCapture(r, c.Event.ID, &done); err != nil {
+		if err := done.capture(r, c.Event.ID, out); err != nil {
 			return done, err
 		}
-		s.queue <- packetsDue{c}
+		out.Settled(c)
 		done.Captures++
 	}
 	return done, nil
 }
 
-func (s *Store) proveCapture(r *Reader, capture string, done *Proving) error {
+func (done *Checked) capture(r *catalogue.Reader, capture string, out Output) error {
 	var hits []*event.Hit // not proven, by time
-	for h, err := range r.Hits(Filter{Capture: capture}) {
+	for h, err := range r.Hits(catalogue.Filter{Capture: capture}) {
 		if err != nil {
 			return err
 		}
@@ -49,13 +48,13 @@ func (s *Store) proveCapture(r *Reader, capture string, done *Proving) error {
 			hits = append(hits, &h)
 		}
 	}
-	traces, err := collect(r.Traces(Filter{Capture: capture})) // the writer wants the one connection
+	traces, err := catalogue.All(r.Traces(catalogue.Filter{Capture: capture}))
 	if err != nil {
 		return err
 	}
 	for _, t := range traces {
 		done.Traces++
-		proven, err := s.proveTrace(t, hits)
+		proven, err := compareTrace(t, hits, out)
 		if err != nil {
 			done.Unread = append(done.Unread, fmt.Errorf("read trace %s: %w", t.Event.ID, err))
 		}
@@ -71,9 +70,9 @@ func (s *Store) proveCapture(r *Reader, capture string, done *Proving) error {
 	return nil
 }
 
-// proveTrace compares a trace with hits and records which it proves. The hits are
+// compareTrace compares a trace with hits and records which it proves. The hits are
 // fed beside the lines, by time: a matcher remembers neither for long.
-func (s *Store) proveTrace(t event.Trace, hits []*event.Hit) (proven map[string]bool, err error) {
+func compareTrace(t event.Trace, hits []*event.Hit, out Output) (proven map[string]bool, err error) {
 	proven = map[string]bool{}
 	f, err := tracefile.Open(t.File.Path)
 	if err != nil {
@@ -84,7 +83,7 @@ func (s *Store) proveTrace(t event.Trace, hits []*event.Hit) (proven map[string]
 	record := func(matches []proof.Match) {
 		for _, m := range matches {
 			proven[m.Hit.Event.ID] = true
-			s.offer(newProof(t, m))
+			out.Proof(newProof(t, m))
 		}
 	}
 	until := func(at time.Time) {

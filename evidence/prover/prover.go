@@ -1,9 +1,9 @@
-package evidence
+// Package prover finds the lines of traces that sent the packets of hits, while the traces
+// are written or afterwards.
+package prover
 
 import (
-	"io"
 	"log/slog"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -11,30 +11,42 @@ import (
 
 	"culprit/evidence/proof"
 	"culprit/internal/event"
-	"culprit/internal/proc"
-	"culprit/internal/redact"
 )
 
-// prover finds, while traces are written, the lines that sent the packets of hits.
+// A Prover finds, while traces are written, the lines that sent the packets of hits.
 // Its goroutine owns all that it knows. Nobody waits until it has compared anything:
 // what it does not get done, in a flood that somebody may have made for that, is
-// counted, and can be done by [Store.Prove].
-type prover struct {
-	facts  chan any // of captures, traces and programs: few, and quickly taken
-	news   chan any // hits and sends, or lost
-	lost   atomic.Uint64
-	counts proverCounts
-	done   chan struct{}
-	record func(any) // must not wait
-	log    *slog.Logger
-	limit  *rate.Limiter // of log lines about proofs
+// counted, and can be done by [Again].
+type Prover struct {
+	mail      *mailbox
+	out       Output
+	processes Processes
+	log       *slog.Logger
+	limit     *rate.Limiter // of log lines about proofs
+	done      chan struct{}
 
-	captures map[string]*proving // by id, those that live
-	users    proc.Users
+	captures map[string]*comparison // by id, of those that live
+
+	proofs, probable, uncompared atomic.Uint64
 }
 
-// proving is what the prover knows of a capture.
-type proving struct {
+// An Output takes what a Prover finds. Its methods must not wait.
+type Output interface {
+	// Proof takes a proof; or a better one with the same id.
+	Proof(event.Proof)
+	Lost(event.Loss)
+	// Settled takes a capture that ended and of which nothing more will be proven.
+	Settled(event.Capture)
+}
+
+// Processes looks at the processes of the machine.
+type Processes interface {
+	// Process describes the process that a thread is the first of, if it is one.
+	Process(tid int) (event.Process, bool)
+}
+
+// comparison is what the prover knows of a capture.
+type comparison struct {
 	matcher *proof.Matcher
 	traces  map[string]event.Trace
 	ended   []endedTrace // of them, the oldest first
@@ -60,72 +72,78 @@ const (
 	maxOfThread = 16
 )
 
-// sent is a line of a trace that sends something. Other news are *event.Hit,
-// event.Trace, event.Program and event.Capture.
-type sent struct {
-	of   *event.Trace // as it was made
-	send proof.Send
-}
+// proofsLogged is how many proofs are logged a second.
+const proofsLogged = 20
 
-func newProver(record func(any), log *slog.Logger) *prover {
-	p := &prover{
-		facts: make(chan any, 1024), news: make(chan any, 4096), done: make(chan struct{}), record: record, log: log,
-		limit:    rate.NewLimiter(proofsLogged, proofsLogged),
-		captures: map[string]*proving{},
+// New begins to prove. The caller closes the Prover.
+func New(out Output, processes Processes, log *slog.Logger) *Prover {
+	p := &Prover{
+		mail: newMailbox(), out: out, processes: processes, log: log, limit: rate.NewLimiter(proofsLogged, proofsLogged),
+		done: make(chan struct{}), captures: map[string]*comparison{},
 	}
 	go p.run()
 	return p
 }
 
-// offer passes on a hit or a send, if there is time for it.
-func (p *prover) offer(n any) {
-	select {
-	case p.news <- n:
-	default:
-		p.lost.Add(1)
+// Hit tells of a hit. It is compared if it has a capture.
+func (p *Prover) Hit(h *event.Hit) {
+	if h.Culprit.Capture != nil {
+		p.mail.compare(hitNews{h})
 	}
 }
 
-// close waits until all news are taken. Nothing may be told then.
-func (p *prover) close() {
-	close(p.news)
+// Capture tells of a new or changed capture.
+func (p *Prover) Capture(c event.Capture) {
+	if c.Culprit.State == event.StateEnded {
+		p.mail.end(endedNews{c})
+	}
+}
+
+// Trace tells of a new or changed trace.
+func (p *Prover) Trace(t event.Trace) { p.mail.fact(traceNews{t}) }
+
+// Program tells of a program.
+func (p *Prover) Program(program event.Program) { p.mail.fact(programNews{program}) }
+
+// Counts are how many proofs were found, with certainty and not, and how many hits and
+// system calls were not compared with each other.
+func (p *Prover) Counts() (proofs, probable, uncompared uint64) {
+	return p.proofs.Load(), p.probable.Load(), p.uncompared.Load()
+}
+
+// Close waits until all that was told is compared. Nothing may be told then.
+func (p *Prover) Close() {
+	p.mail.close()
 	<-p.done
 }
 
-// proofsLogged is how many proofs are logged a second.
-const proofsLogged = 20
+// settleEvery is how often hits are looked at that wait for the send that fits best.
+const settleEvery = 250 * time.Millisecond
 
-func (p *prover) run() {
+func (p *Prover) run() {
 	defer close(p.done)
 	timer := time.NewTimer(settleEvery)
 	timer.Stop()
 	waiting := false
 	for {
-		var n any
-		open := true
 		select {
-		case n = <-p.facts:
-		case n, open = <-p.news:
+		case <-p.mail.wake:
 		case now := <-timer.C:
 			waiting = false
-			for _, c := range p.captures {
-				p.found(c, c.matcher.Tick(now))
-				for len(c.ended) > 0 && now.Sub(c.ended[0].at) > forgetAfter {
-					delete(c.traces, c.ended[0].id)
-					c.ended = c.ended[1:]
-				}
-			}
+			p.settle(now)
 			p.tellLost()
 		}
-		if !open {
-			p.catchUp(p.facts)
+		all, last := p.mail.take()
+		for _, n := range all {
+			n.tell(p)
+		}
+		if last {
 			p.tellLost()
 			for _, c := range p.captures {
 				p.found(c, c.matcher.Close())
 			}
 			return
 		}
-		p.take(n)
 		if len(p.captures) > 0 && !waiting {
 			waiting = true
 			timer.Reset(settleEvery)
@@ -133,51 +151,39 @@ func (p *prover) run() {
 	}
 }
 
-func (p *prover) take(n any) {
-	switch n := n.(type) {
-	case *event.Hit:
-		c := p.capture(n.Culprit.Capture.ID)
-		p.found(c, c.matcher.Hit(n))
-	case event.Trace:
-		c := p.capture(n.Culprit.Capture.ID)
-		c.traces[n.Event.ID] = n
-		if n.Culprit.State == event.StateEnded {
-			c.ended = append(c.ended, endedTrace{n.Event.ID, time.Now()})
+// settle decides what has waited long enough, and forgets traces that ended.
+func (p *Prover) settle(now time.Time) {
+	for _, c := range p.captures {
+		p.found(c, c.matcher.Tick(now))
+		for len(c.ended) > 0 && now.Sub(c.ended[0].at) > forgetAfter {
+			delete(c.traces, c.ended[0].id)
+			c.ended = c.ended[1:]
 		}
-	case event.Program:
-		p.named(p.captures[n.Culprit.Capture.ID], n)
-	case event.Capture:
-		if n.Culprit.State == event.StateEnded {
-			p.catchUp(p.news)
-			p.ended(n)
-		}
-	case sent:
-		c, id := p.capture(n.of.Culprit.Capture.ID), n.of.Event.ID
-		if _, known := c.traces[id]; !known {
-			c.traces[id] = *n.of
-		}
-		p.found(c, c.matcher.Send(id, n.send))
 	}
 }
 
-func (p *prover) capture(id string) *proving {
+func (p *Prover) capture(id string) *comparison {
 	c := p.captures[id]
 	if c == nil {
-		c = &proving{matcher: proof.NewMatcher(), traces: map[string]event.Trace{}, programs: map[int]event.Program{}, unnamed: map[int][]event.Proof{}}
+		c = &comparison{matcher: proof.NewMatcher(), traces: map[string]event.Trace{}, programs: map[int]event.Program{}, unnamed: map[int][]event.Proof{}}
 		p.captures[id] = c
 	}
 	return c
 }
 
 // found records proofs.
-func (p *prover) found(c *proving, matches []proof.Match) {
+func (p *Prover) found(c *comparison, matches []proof.Match) {
 	for _, m := range matches {
 		pr := newProof(c.traces[m.Trace], m)
-		p.counts.found(m.Probable)
-		if tid := pr.Culprit.TID; tid != pr.Process.PID && !name(&pr, c.programs[tid]) && !p.describe(&pr) && len(c.unnamed) < maxNamed && len(c.unnamed[tid]) < maxOfThread {
+		if m.Probable {
+			p.probable.Add(1)
+		} else {
+			p.proofs.Add(1)
+		}
+		if tid := pr.Culprit.TID; tid != pr.Process.PID && !setProgram(&pr, c.programs[tid]) && !p.describe(&pr) && len(c.unnamed) < maxNamed && len(c.unnamed[tid]) < maxOfThread {
 			c.unnamed[tid] = append(c.unnamed[tid], pr)
 		}
-		p.record(pr)
+		p.out.Proof(pr)
 		if !p.limit.Allow() {
 			continue
 		}
@@ -189,86 +195,9 @@ func (p *prover) found(c *proving, matches []proof.Match) {
 	}
 }
 
-// describe looks whether the thread of a proof is a process of its own, which strace
-// followed from its parent, and still there.
-func (p *prover) describe(pr *event.Proof) bool {
-	status, err := proc.Default.Status(pr.Culprit.TID)
-	if err != nil || status.TGID != pr.Culprit.TID {
-		return false
-	}
-	its, err := proc.Default.Describe(pr.Culprit.TID, &p.users)
-	if err != nil || its.Start.After(pr.Timestamp.Add(tick)) {
-		return false
-	}
-	pr.Process = its
-	return true
-}
-
-// name makes a program the process of a proof, unless it is another one with the same
-// PID.
-func name(pr *event.Proof, program event.Program) bool {
-	if program.Process.PID != pr.Culprit.TID || program.Process.Start.After(pr.Timestamp.Add(tick)) ||
-		program.Event.End != nil && program.Event.End.Before(pr.Timestamp) {
-		return false
-	}
-	of := pr.Process
-	pr.Process = program.Process
-	if parent := pr.Process.Parent; parent == nil || parent.PID == of.PID {
-		pr.Process.Parent = &of // it knows its parents, too
-	}
-	return true
-}
-
-// newProof makes the document of a proof. Its process is that of the trace.
-func newProof(t event.Trace, m proof.Match) event.Proof {
-	pr := event.Proof{
-		Timestamp: m.Send.Time,
-		Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionProof},
-		Rule:      m.Hit.Rule, User: t.User, Process: t.Process, File: t.File,
-		Culprit: event.ProofDetail{
-			Capture: t.Culprit.Capture, Hit: event.Reference{ID: m.Hit.Event.ID}, Trace: event.Reference{ID: t.Event.ID},
-			Probable: m.Probable, TID: m.Send.TID, Syscall: m.Send.Syscall, Line: m.Send.Line, Offset: m.Send.Offset,
-		},
-	}
-	return pr
-}
-
-// named takes in a program, and adds to proofs that it is their process.
-func (p *prover) named(c *proving, program event.Program) {
-	if c == nil {
-		return
-	}
-	pid := program.Process.PID
-	if len(c.programs) >= maxNamed {
-		clear(c.programs)
-	}
-	c.programs[pid] = program
-	for _, pr := range c.unnamed[pid] {
-		if name(&pr, program) {
-			p.record(pr)
-		}
-	}
-	delete(c.unnamed, pid)
-}
-
-// catchUp takes what was told until now.
-func (p *prover) catchUp(told <-chan any) {
-	for {
-		select {
-		case n, open := <-told:
-			if !open {
-				return
-			}
-			p.take(n)
-		default:
-			return
-		}
-	}
-}
-
-// ended forgets a capture, of which nothing more can be proven.
-func (p *prover) ended(c event.Capture) {
-	defer p.record(packetsDue{c})
+// end forgets a capture, of which nothing more can be proven.
+func (p *Prover) end(c event.Capture) {
+	defer p.out.Settled(c)
 	of := p.captures[c.Event.ID]
 	if of == nil {
 		return
@@ -276,49 +205,13 @@ func (p *prover) ended(c event.Capture) {
 	p.found(of, of.matcher.Close())
 	delete(p.captures, c.Event.ID)
 	lost := of.matcher.Lost()
-	p.lost.Add(uint64(lost.Sends + lost.Hits))
+	p.mail.lose(uint64(lost.Sends + lost.Hits))
 }
 
 // tellLost records what was not compared.
-func (p *prover) tellLost() {
-	if n := p.lost.Swap(0); n > 0 {
-		p.counts.uncompared.Add(n)
-		p.record(event.NewLoss(event.LossUncompared, "", n))
+func (p *Prover) tellLost() {
+	if n := p.mail.takeLost(); n > 0 {
+		p.uncompared.Add(n)
+		p.out.Lost(event.NewLoss(event.LossUncompared, "", n))
 	}
-}
-
-// settleEvery is how often hits are looked at that wait for the send that fits best.
-const settleEvery = 250 * time.Millisecond
-
-// tick is how exactly the start of a process is known.
-const tick = 10 * time.Millisecond
-
-// A provedFile is the file of a trace whose lines are compared with packets as they
-// come, before anything in them is masked.
-type provedFile struct {
-	io.WriteCloser
-	scanner *proof.Scanner
-	closed  func(proof.ScannerLost)
-}
-
-// prove returns a file for the trace that writes to the given one, masked.
-func (p *prover) prove(t *event.Trace, file *os.File, mask *redact.Patterns) io.WriteCloser {
-	of := *t
-	return &provedFile{
-		WriteCloser: maskLines(file, mask),
-		scanner:     proof.NewScanner(func(s proof.Send) { p.offer(sent{&of, s}) }),
-		closed:      func(lost proof.ScannerLost) { p.lost.Add(uint64(lost.LongLines + lost.Unfinished)) },
-	}
-}
-
-func (f *provedFile) Write(b []byte) (int, error) {
-	n, err := f.WriteCloser.Write(b)
-	f.scanner.Write(b[:n])
-	return n, err
-}
-
-func (f *provedFile) Close() error {
-	f.scanner.Close()
-	f.closed(f.scanner.Lost())
-	return f.WriteCloser.Close()
 }

@@ -1,4 +1,6 @@
-package evidence
+// Package retention keeps an evidence directory within its bounds: a plan, which is pure, and
+// the sweep that carries it out.
+package retention
 
 import (
 	"cmp"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"culprit/evidence/directory"
 	"culprit/internal/event"
 )
 
@@ -31,7 +34,7 @@ type Removal struct {
 }
 
 // packets reports whether it is the packets of a capture.
-func (r Removal) packets() bool { return path.Base(r.Name) == packetsName }
+func (r Removal) packets() bool { return path.Base(r.Name) == directory.Packets }
 
 // stored is a trace, or the packets of a capture, on the disk.
 type stored struct {
@@ -65,7 +68,7 @@ func (b Bounds) oldest(now time.Time) time.Time {
 // hunted that fills the disk.
 func plan(b Bounds, now time.Time, u usage, traces []stored) []Removal {
 	var candidates []stored
-	total := min(u.catalogue, b.MaxBytes/2) // what is more is shrink's to remove: no trace pays for it
+	total := min(u.catalogue, b.MaxBytes/2) // what is more is the catalogue's to remove: no trace pays for it
 	for _, t := range traces {
 		total += t.size
 		if !t.open && !t.running {

@@ -1,36 +1,39 @@
-package evidence
+package retention
 
 import (
-	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/oklog/ulid/v2"
-	"golang.org/x/sys/unix"
 
+	"culprit/evidence/catalogue"
+	"culprit/evidence/directory"
 	"culprit/evidence/tracefile"
-	"culprit/internal/event"
 )
 
-// unfinishedStates is the condition for captures and traces that are running.
-const unfinishedStates = "state IN ('" + event.StateRunning + "', '" + event.StateDraining + "')"
+// evidence is what there is: files, and what the catalogue says of them.
+type evidence struct {
+	dir       *directory.Directory
+	catalogue *catalogue.Reader
+}
 
 // scan lists the traces and packets on the disk. What is there counts, not what the
 // catalogue says; but only the catalogue knows what is still written to.
-func (k *Keeper) scan() ([]stored, error) {
-	running, err := idsOf(k.db, "SELECT id FROM captures WHERE "+unfinishedStates)
+func (e evidence) scan() ([]stored, error) {
+	running, err := e.catalogue.RunningCaptures()
 	if err != nil {
 		return nil, err
 	}
-	proven, err := proven(k.db)
+	proven, err := e.catalogue.Proven()
 	if err != nil {
 		return nil, err
 	}
-	captures, err := fs.ReadDir(k.dir.root.FS(), tracesDir)
+	captures, err := fs.ReadDir(e.dir.Root().FS(), directory.Traces)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("look for traces: %w", err)
 	}
@@ -39,7 +42,7 @@ func (k *Keeper) scan() ([]stored, error) {
 		if !c.IsDir() {
 			continue
 		}
-		traces, err := k.scanCapture(c.Name())
+		traces, err := e.scanCapture(c.Name())
 		if err != nil {
 			return nil, err
 		}
@@ -53,9 +56,9 @@ func (k *Keeper) scan() ([]stored, error) {
 }
 
 // scanCapture lists the traces of one capture, and its packets.
-func (k *Keeper) scanCapture(capture string) (traces []stored, err error) {
-	dir := path.Join(tracesDir, capture)
-	files, err := fs.ReadDir(k.dir.root.FS(), dir) // sorted: the forms of a trace are neighbours
+func (e evidence) scanCapture(capture string) (traces []stored, err error) {
+	dir := path.Join(directory.Traces, capture)
+	files, err := fs.ReadDir(e.dir.Root().FS(), dir) // sorted: the forms of a trace are neighbours
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // beside a daemon, which has just removed it
 	}
@@ -66,10 +69,10 @@ func (k *Keeper) scanCapture(capture string) (traces []stored, err error) {
 	for _, f := range files {
 		name, unfinished := strings.CutSuffix(f.Name(), tracefile.Unfinished)
 		name, compressed := strings.CutSuffix(name, tracefile.Suffix)
-		_, id, ok := parseName(name)
-		packets := strings.TrimSuffix(name, ".tmp") == packetsName
+		_, id, ok := directory.ParseName(name)
+		packets := strings.TrimSuffix(name, ".tmp") == directory.Packets
 		if packets {
-			name = packetsName
+			name = directory.Packets
 			id, err = ulid.ParseStrict(capture)
 			ok = err == nil
 		}
@@ -89,7 +92,7 @@ func (k *Keeper) scanCapture(capture string) (traces []stored, err error) {
 		case !compressed && !packets: // what is compressed is closed
 			t.plain = true
 			if closed == nil {
-				if closed, err = idsOf(k.db, "SELECT id FROM traces WHERE capture = ? AND NOT "+unfinishedStates, capture); err != nil {
+				if closed, err = e.catalogue.ClosedTraces(capture); err != nil {
 					return nil, err
 				}
 			}
@@ -102,52 +105,54 @@ func (k *Keeper) scanCapture(capture string) (traces []stored, err error) {
 // onDisk is how many bytes a file takes on the disk.
 func onDisk(info fs.FileInfo) int64 { return info.Sys().(*syscall.Stat_t).Blocks * 512 }
 
-// proven are the ids of the traces and captures that have a proof.
-func proven(db *sql.DB) (map[string]bool, error) {
-	return idsOf(db, "SELECT trace FROM proofs UNION SELECT capture FROM proofs")
+// look plans, and does nothing.
+func (e evidence) look(b Bounds, traces []stored, now time.Time) (r Report, err error) {
+	var u usage
+	if u.free, err = e.dir.Free(); err != nil {
+		return r, err
+	}
+	if u.catalogue, err = e.catalogue.Size(); err != nil {
+		return r, err
+	}
+	r.Free, r.Bytes = u.free, u.catalogue
+	for _, t := range traces {
+		r.Bytes += t.size
+	}
+	r.Removed = plan(b, now, u, traces)
+	return r, nil
 }
 
-// idsOf returns the ids that a query yields.
-func idsOf(db *sql.DB, query string, args ...any) (map[string]bool, error) {
-	ids := map[string]bool{}
-	for id, err := range rows(db, query, args, func(id *string, scan func(...any) error) error { return scan(id) }) {
-		if err != nil {
-			return nil, err
+// Preview says what a sweep of the evidence in dir would do. Traces that it would compress
+// count with the size that they have now, so it may name more than a sweep removes.
+func Preview(dir string, b Bounds) (Report, error) {
+	r, err := catalogue.OpenReader(dir)
+	if err != nil {
+		return Report{}, err
+	}
+	defer r.Close()
+	d, err := directory.Open(dir)
+	if err != nil {
+		return Report{}, err
+	}
+	defer d.Close()
+	return evidence{d, r}.preview(b)
+}
+
+func (e evidence) preview(b Bounds) (Report, error) {
+	now := time.Now()
+	traces, err := e.scan()
+	if err != nil {
+		return Report{}, err
+	}
+	r, err := e.look(b, traces, now)
+	if err != nil {
+		return r, err
+	}
+	for _, t := range traces {
+		if b.Compress && t.plain && !t.open && !t.running {
+			r.Compressed++
 		}
-		ids[id] = true
 	}
-	return ids, nil
-}
-
-// usage measures what the traces are not.
-func (k *Keeper) usage() (u usage, err error) {
-	if u.free, err = k.free(); err != nil {
-		return u, err
-	}
-	u.catalogue, err = catalogueSize(k.db)
-	return u, err
-}
-
-// free is how many bytes are free on the file system of the evidence.
-func (k *Keeper) free() (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(k.dir.Path(), &st); err != nil {
-		return 0, fmt.Errorf("ask for the free disk of %s: %w", k.dir.Path(), err)
-	}
-	return int64(st.Bavail) * st.Bsize, nil
-}
-
-// catalogueSize is how many bytes the catalogue uses, without the events that wait to be
-// sent out, which have a bound of their own. Its file may be larger: it does not shrink,
-// but what is free in it is used again.
-func catalogueSize(db *sql.DB) (size int64, err error) {
-	const query = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
-	if err := db.QueryRow(query).Scan(&size); err != nil {
-		return 0, fmt.Errorf("ask for the size of the catalogue: %w", err)
-	}
-	var waiting, events int64
-	if err := db.QueryRow(waitingSize).Scan(&waiting, &events); err != nil {
-		return 0, fmt.Errorf("ask for the size of the events that wait: %w", err)
-	}
-	return max(0, size-events), nil
+	r.Expired, err = e.catalogue.Expirable(b.oldest(now))
+	return r, err
 }

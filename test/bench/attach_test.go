@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"culprit/evidence"
+	"culprit/evidence/catalogue"
 )
 
 // asUser makes a command that runs as a UID.
@@ -98,7 +98,7 @@ func BenchmarkAttach(b *testing.B) {
 // process having been found, and from being found to being traced.
 func reportWays(b *testing.B, dir string) {
 	b.Helper()
-	r, err := evidence.OpenReader(dir)
+	r, err := catalogue.OpenReader(dir)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func reportWays(b *testing.B, dir string) {
 	read, started, found := map[string]time.Time{}, map[string]time.Time{}, map[string]time.Time{}
 	var origin, search []time.Duration
 	var attach []float64
-	for h, err := range r.Hits(evidence.Filter{}) {
+	for h, err := range r.Hits(catalogue.Filter{}) {
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -114,14 +114,14 @@ func reportWays(b *testing.B, dir string) {
 			read[h.Culprit.Capture.ID] = h.Timestamp
 		}
 	}
-	for c, err := range r.Captures(evidence.Filter{}) {
+	for c, err := range r.Captures(catalogue.Filter{}) {
 		if err != nil {
 			b.Fatal(err)
 		}
 		started[c.Event.ID] = c.Timestamp
 		origin = append(origin, c.Timestamp.Sub(read[c.Event.ID]))
 	}
-	for t, err := range r.Traces(evidence.Filter{}) {
+	for t, err := range r.Traces(catalogue.Filter{}) {
 		if err != nil {
 			b.Fatal(err)
 		}

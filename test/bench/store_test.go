@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"culprit/evidence"
+	"culprit/evidence/catalogue"
 	"culprit/evidence/outlet"
 	"culprit/internal/event"
 )
@@ -69,12 +70,12 @@ func BenchmarkStore(b *testing.B) {
 
 func countHits(b *testing.B, dir string) (n int) {
 	b.Helper()
-	r, err := evidence.OpenReader(dir)
+	r, err := catalogue.OpenReader(dir)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer r.Close()
-	for _, err := range r.Hits(evidence.Filter{}) {
+	for _, err := range r.Hits(catalogue.Filter{}) {
 		if err != nil {
 			b.Fatal(err)
 		}

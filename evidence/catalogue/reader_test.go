@@ -1,0 +1,164 @@
+package catalogue
+
+import (
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"culprit/evidence/directory"
+	"culprit/evidence/internal/fixture"
+	"culprit/internal/event"
+)
+
+// open opens the catalogue in dir, with its lock, until the test ends or the returned
+// function is called.
+func open(t testing.TB, dir string, outbox *Outbox) (c *Catalogue, left Left, done func()) {
+	t.Helper()
+	d, err := directory.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	if c, left, err = Open(d, outbox, fixture.Log); err != nil {
+		t.Fatal(err)
+	}
+	done = func() {
+		t.Helper()
+		if err := errors.Join(c.Close(), d.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	return c, left, done
+}
+
+func reader(t testing.TB, dir string) *Reader {
+	t.Helper()
+	r, err := OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+// write writes hits in one transaction, so that their order is that of the batch.
+func write(t testing.TB, c *Catalogue, hits ...*event.Hit) {
+	t.Helper()
+	b := NewBatch()
+	for _, h := range hits {
+		b.Hit(h)
+	}
+	if err := c.Write(b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFilters(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c, _, done := open(t, dir, nil)
+	var ids []string
+	for i := range 6 {
+		h := fixture.Hit([]string{"7", "8"}[i%2], []string{"a", "b", "c"}[i%3])
+		if i == 5 {
+			h.User, h.Culprit.Capture = nil, nil
+		}
+		ids = append(ids, h.Event.ID)
+		write(t, c, h)
+	}
+	done()
+	r := reader(t, dir)
+	seven := uint32(7)
+	for name, tt := range map[string]struct {
+		f    Filter
+		want []int
+	}{
+		"all":          {Filter{}, []int{0, 1, 2, 3, 4, 5}},
+		"user":         {Filter{UID: &seven}, []int{0, 2, 4}},
+		"rule":         {Filter{Rule: "c"}, []int{2, 5}},
+		"user + rule":  {Filter{UID: &seven, Rule: "c"}, []int{2}},
+		"capture":      {Filter{Capture: "C"}, []int{0, 1, 2, 3, 4}},
+		"last":         {Filter{Last: 2}, []int{4, 5}},
+		"since":        {Filter{Since: time.Now().Add(-time.Minute)}, []int{0, 1, 2, 3, 4, 5}},
+		"since future": {Filter{Since: time.Now().Add(time.Minute)}, nil},
+		"injection":    {Filter{Rule: "a' OR '1'='1"}, nil},
+	} {
+		var got, want []string
+		for _, h := range fixture.All(t, r.Hits(tt.f)) {
+			got = append(got, h.Event.ID)
+		}
+		for _, i := range tt.want {
+			want = append(want, ids[i])
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}
+
+func TestNothingThere(t *testing.T) {
+	t.Parallel()
+	if _, err := OpenReader(t.TempDir()); err == nil || !strings.Contains(err.Error(), "has culprit run") {
+		t.Errorf("got %v", err)
+	}
+	dir := t.TempDir()
+	os.WriteFile(filepath.Join(dir, fileName), []byte("this is no data base at all, not even nearly"), 0o600)
+	if _, err := OpenReader(dir); err == nil || !strings.Contains(err.Error(), fileName) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The process that the proof names wins over the one that held the socket, which is
+// not hidden.
+func TestDisagreement(t *testing.T) {
+	t.Parallel()
+	h := fixture.Hit("7", "a")
+	h.Process, h.Culprit.Origin = &event.Process{PID: 50}, event.Origin{Grade: event.GradeSocket}
+	if err := addProof(h, `{"process": {"pid": 60}, "culprit": {"line": 3}}`); err != nil {
+		t.Fatal(err)
+	}
+	if o := h.Culprit.Origin; h.Process.PID != 60 || o.Grade != event.GradeProof || len(o.Processes) != 1 || o.Processes[0].PID != 50 || *o.Reason != (event.Unattributed{Code: event.UnattributedHolder, Detail: "50"}) {
+		t.Errorf("process %+v, origin %+v", h.Process, o)
+	}
+	h.Culprit.Origin, h.Process = event.Origin{Grade: event.GradeSocket}, &event.Process{PID: 50}
+	if err := addProof(h, `{"process": {"pid": 60}, "culprit": {"line": 3, "probable": true}}`); err != nil || h.Process.PID != 50 || h.Culprit.Origin.Grade != event.GradeSocket {
+		t.Errorf("a probable proof changes the origin: %+v, %v", h.Culprit.Origin, err)
+	}
+}
+
+// A catalogue of the first version is brought up to date, and nothing is lost.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	os.Chmod(dir, 0o700)
+	db, err := sql.Open("sqlite", filepath.Join(dir, fileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := fixture.Hit("7", "a")
+	_, err = db.Exec(schema+"PRAGMA user_version = 1; INSERT INTO hits VALUES (?, 'a', 7, 'C', 1, ?, x'45')", h.Event.ID, document(h))
+	if err == nil {
+		err = db.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenReader(dir); err == nil || !strings.Contains(err.Error(), "culprit run") {
+		t.Errorf("a reader of the old version: %v", err)
+	}
+	for range 2 {
+		_, _, done := open(t, dir, nil)
+		done()
+	}
+	if hits := fixture.All(t, reader(t, dir).Hits(Filter{})); len(hits) != 1 || hits[0].Event.ID != h.Event.ID {
+		t.Errorf("the hits are %+v", hits)
+	}
+}

@@ -1,0 +1,53 @@
+package dossier
+
+import (
+	"fmt"
+	"strings"
+
+	"culprit/evidence/dossier/report"
+	"culprit/evidence/proof"
+	"culprit/evidence/tracefile"
+	"culprit/internal/event"
+	"culprit/internal/text"
+)
+
+// How many lines of the same thread an excerpt shows before and after a proven one.
+const linesAround = 12
+
+// Excerpt reads the lines of a trace that explain a proof.
+func Excerpt(path string, p event.ProofDetail) (proof.Story, error) {
+	f, err := tracefile.Open(path)
+	if err != nil {
+		return proof.Story{}, err
+	}
+	defer f.Close()
+	return proof.Excerpt(f, p.TID, p.Line, linesAround, linesAround)
+}
+
+func excerpt(p event.Proof) report.Excerpt {
+	story, err := Excerpt(p.File.Path, p.Culprit)
+	if err != nil {
+		return report.Excerpt{Missing: err.Error()}
+	}
+	e := report.Excerpt{Note: ForkedBy(story)}
+	for _, l := range story.Lines {
+		if l.Cut > 0 {
+			l.Text += fmt.Sprintf("… (%s more)", text.Size(l.Cut))
+		}
+		e.Lines = append(e.Lines, report.Line{Number: l.Number, Text: l.Text, Proof: l.Proof, Gap: l.Gap})
+	}
+	return e
+}
+
+// ForkedBy says for people how a story's thread came to be: "thread 815, forked by 812
+// at line 20", or "" if the trace does not show it.
+func ForkedBy(s proof.Story) string {
+	var b strings.Builder
+	for i, f := range s.Forks {
+		if i == 0 {
+			fmt.Fprintf(&b, "thread %d", f.TID)
+		}
+		fmt.Fprintf(&b, ", forked by %d at line %d", f.Parent, f.Line)
+	}
+	return b.String()
+}

@@ -1,0 +1,83 @@
+package prover
+
+import (
+	"time"
+
+	"culprit/evidence/proof"
+	"culprit/internal/event"
+	"culprit/internal/proc"
+)
+
+// tick is how exactly the start of a process is known.
+const tick = 10 * time.Millisecond
+
+// describe looks whether the thread of a proof is a process of its own, which strace
+// followed from its parent, and still there.
+func (p *Prover) describe(pr *event.Proof) bool {
+	its, ok := p.processes.Process(pr.Culprit.TID)
+	if !ok || its.Start.After(pr.Timestamp.Add(tick)) {
+		return false
+	}
+	pr.Process = its
+	return true
+}
+
+// setProgram makes a program the process of a proof, unless it is another one with the same
+// PID.
+func setProgram(pr *event.Proof, program event.Program) bool {
+	if program.Process.PID != pr.Culprit.TID || program.Process.Start.After(pr.Timestamp.Add(tick)) ||
+		program.Event.End != nil && program.Event.End.Before(pr.Timestamp) {
+		return false
+	}
+	of := pr.Process
+	pr.Process = program.Process
+	if parent := pr.Process.Parent; parent == nil || parent.PID == of.PID {
+		pr.Process.Parent = &of // it knows its parents, too
+	}
+	return true
+}
+
+// newProof makes the document of a proof. Its process is that of the trace.
+func newProof(t event.Trace, m proof.Match) event.Proof {
+	pr := event.Proof{
+		Timestamp: m.Send.Time,
+		Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionProof},
+		Rule:      m.Hit.Rule, User: t.User, Process: t.Process, File: t.File,
+		Culprit: event.ProofDetail{
+			Capture: t.Culprit.Capture, Hit: event.Reference{ID: m.Hit.Event.ID}, Trace: event.Reference{ID: t.Event.ID},
+			Probable: m.Probable, TID: m.Send.TID, Syscall: m.Send.Syscall, Line: m.Send.Line, Offset: m.Send.Offset,
+		},
+	}
+	return pr
+}
+
+// name takes in a program, and adds to proofs that it is their process.
+func (p *Prover) name(c *comparison, program event.Program) {
+	if c == nil {
+		return
+	}
+	pid := program.Process.PID
+	if len(c.programs) >= maxNamed {
+		clear(c.programs)
+	}
+	c.programs[pid] = program
+	for _, pr := range c.unnamed[pid] {
+		if setProgram(&pr, program) {
+			p.out.Proof(pr)
+		}
+	}
+	delete(c.unnamed, pid)
+}
+
+// Proc is the Processes of this machine, by /proc. It belongs to one Prover.
+type Proc struct{ users proc.Users }
+
+// Process describes the process that a thread is the first of, if it is one.
+func (m *Proc) Process(tid int) (event.Process, bool) {
+	status, err := proc.Default.Status(tid)
+	if err != nil || status.TGID != tid {
+		return event.Process{}, false
+	}
+	its, err := proc.Default.Describe(tid, &m.users)
+	return its, err == nil
+}
