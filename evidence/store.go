@@ -48,16 +48,21 @@ func SendTo(o outlet.Outlet) Option {
 	return func(s *Store) { s.outlet, s.outbox = o, catalogue.NewOutbox(o.Taken()) }
 }
 
+// Masking masks what the patterns match from the beginning, see [Store.Redact].
+func Masking(p *redact.Patterns) Option {
+	return func(s *Store) { s.dir.Redact(p) }
+}
+
 // Open makes or opens the evidence directory and its catalogue. What a daemon
 // that was killed left running is marked as lost. One Store at a time can have a
 // directory. The caller closes it.
 func Open(dir string, log *slog.Logger, options ...Option) (_ *Store, err error) {
 	s := &Store{log: log, mail: newMailbox(), written: make(chan struct{})}
-	for _, o := range options {
-		o(s)
-	}
 	if s.dir, err = directory.Open(dir); err != nil {
 		return nil, err
+	}
+	for _, o := range options {
+		o(s)
 	}
 	defer func() {
 		if err != nil {

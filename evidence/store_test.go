@@ -99,7 +99,7 @@ func TestRoundTrip(t *testing.T) {
 		"":                               "is not an id",
 	} {
 		found, err := r.Find(id)
-		got := fmt.Sprintf("%T %v", found, err)
+		got := fmt.Sprintf("%T %v", found.Document(), err)
 		if !strings.Contains(got, want) {
 			t.Errorf("Find(%q) = %s, want %s", id, got, want)
 		}

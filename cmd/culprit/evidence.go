@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 
@@ -11,8 +10,6 @@ import (
 	"culprit/evidence/catalogue"
 	"culprit/internal/config"
 	"culprit/internal/event"
-	"culprit/internal/text"
-	"culprit/internal/words"
 )
 
 // evidenceFlags say where the evidence is: every command that reads it has them.
@@ -75,34 +72,10 @@ func (f *evidenceFlags) openCapture(id string) (*catalogue.Reader, *event.Captur
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := captureOf(r, id)
+	c, err := r.CaptureOf(id)
 	if err != nil {
 		r.Close()
 		return nil, nil, err
 	}
 	return r, c, nil
-}
-
-// captureOf finds the capture that an id names, or that a hit or trace belongs to.
-func captureOf(r *catalogue.Reader, id string) (*event.Capture, error) {
-	found, err := r.Find(id)
-	if err != nil {
-		return nil, err
-	}
-	switch v := found.(type) {
-	case *event.Capture:
-		return v, nil
-	case *event.Trace:
-		id = v.Culprit.Capture.ID
-	case *event.Hit:
-		if v.Culprit.Capture == nil {
-			return nil, fmt.Errorf("hit %s has no capture: %s", v.Event.ID, text.Escape(words.NoCapture(v.Culprit.NoCapture)))
-		}
-		id = v.Culprit.Capture.ID
-	}
-	found, err = r.Find(id)
-	if c, ok := found.(*event.Capture); ok && err == nil {
-		return c, nil
-	}
-	return nil, fmt.Errorf("the capture %s is not in the catalogue any more", id)
 }

@@ -18,7 +18,6 @@ import (
 
 	"culprit/evidence/catalogue"
 	"culprit/internal/config"
-	"culprit/internal/event"
 	"culprit/internal/text"
 	"culprit/internal/words"
 )
@@ -79,8 +78,8 @@ func (f *listFlags) resolve(r *catalogue.Reader) error {
 	if err != nil {
 		return err
 	}
-	c, ok := found.(*event.Capture)
-	if !ok {
+	c := found.Capture
+	if c == nil {
 		return fmt.Errorf("%s is no capture: take one from `culprit captures`", f.filter.Capture)
 	}
 	f.filter.Capture = c.Event.ID

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -42,13 +41,13 @@ itself: stop the daemon first, or name a copy with --evidence.`,
 			defer r.Close()
 			capture := ""
 			if len(args) == 1 {
-				c, err := captureOf(r, args[0])
+				c, err := r.CaptureOf(args[0])
 				if err != nil {
 					return err
 				}
 				capture = c.Event.ID
 			}
-			s, err := evidence.Open(dir, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn})))
+			s, err := evidence.Open(dir, messages(cmd.ErrOrStderr()))
 			if err != nil {
 				return err
 			}

@@ -32,17 +32,16 @@ func newShow() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return printJSON(cmd.OutOrStdout(), func(yield func(any, error) bool) { yield(found, nil) })
+				return printJSON(cmd.OutOrStdout(), func(yield func(any, error) bool) { yield(found.Document(), nil) })
 			}
 			s := shower{cmd.OutOrStdout(), r}
-			switch v := found.(type) {
-			case *event.Hit:
-				return s.hit(v)
-			case *event.Capture:
-				return s.capture(v)
-			default:
-				return s.trace(found.(*event.Trace))
+			switch {
+			case found.Hit != nil:
+				return s.hit(found.Hit)
+			case found.Capture != nil:
+				return s.capture(found.Capture)
 			}
+			return s.trace(found.Trace)
 		},
 	}
 	f.add(cmd)

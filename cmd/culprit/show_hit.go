@@ -112,8 +112,8 @@ func (s shower) excerpt(p *event.ProofDetail) error {
 	if err != nil {
 		return err
 	}
-	t, ok := found.(*event.Trace)
-	if !ok {
+	t := found.Trace
+	if t == nil {
 		return fmt.Errorf("show a proof: %s is no trace", p.Trace.ID)
 	}
 	if t.Culprit.Removed != nil {

@@ -23,7 +23,7 @@ func (s shower) trace(t *event.Trace) error {
 	if t.Container != nil {
 		s.line("container", "%s", t.Container.ID)
 	}
-	s.line("found by", "%s; strace was on it %.1f ms later", foundBy(d.FoundBy), d.AttachMS)
+	s.line("found by", "%s; strace was on it %.1f ms later", words.FoundBy(d.FoundBy), d.AttachMS)
 	s.line("life", "%s", d.Life())
 	s.line("started", "%s", text.Time(t.Timestamp))
 	if t.Event.End != nil {
@@ -49,23 +49,8 @@ func (s shower) trace(t *event.Trace) error {
 		return nil
 	}
 	found, err := s.r.Find(d.Hit.ID)
-	if h, ok := found.(*event.Hit); ok && err == nil {
+	if h := found.Hit; h != nil && err == nil {
 		s.title("the packet that triggered it: rule %s, %s, %s %s > %s, asks %s", h.Rule.Name, text.Time(h.Timestamp), h.Network.Transport, h.Source, h.Destination, h.Asks())
 	}
 	return nil
-}
-
-func foundBy(how string) string {
-	words := map[string]string{
-		event.FoundGate: "gate (held in its execve)",
-		event.FoundScan: "scan of /proc",
-		event.FoundFork: "fork (proc connector)",
-		event.FoundExec: "execve (proc connector)",
-		event.FoundUID:  "change of UID (proc connector)",
-		event.FoundPoll: "polling /proc",
-	}
-	if w, ok := words[how]; ok {
-		return w
-	}
-	return how
 }

@@ -6,15 +6,39 @@ import (
 	"iter"
 	"strings"
 
+	"culprit/internal/event"
+	"culprit/internal/text"
+	"culprit/internal/words"
+
 	"github.com/oklog/ulid/v2"
 )
 
-// Find returns the one hit, capture or trace, as *[event.Hit], *[event.Capture] or
-// *[event.Trace], whose id is, begins with, or ends with the given text.
-func (r *Reader) Find(id string) (any, error) {
+// Found is what has an id: one of these, the others are nil.
+type Found struct {
+	Hit     *event.Hit
+	Capture *event.Capture
+	Trace   *event.Trace
+}
+
+// Document is what was found, to be encoded as JSON; nil if nothing was.
+func (f Found) Document() any {
+	switch {
+	case f.Hit != nil:
+		return f.Hit
+	case f.Capture != nil:
+		return f.Capture
+	case f.Trace != nil:
+		return f.Trace
+	}
+	return nil
+}
+
+// Find returns the one hit, capture or trace whose id is, begins with, or ends with the
+// given text.
+func (r *Reader) Find(id string) (f Found, err error) {
 	id = strings.ToUpper(strings.TrimSpace(id))
 	if id == "" || strings.Trim(id, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") != "" {
-		return nil, fmt.Errorf("%q is not an id: take one from `culprit hits`, `captures` or `traces`", id)
+		return f, fmt.Errorf("%q is not an id: take one from `culprit hits`, `captures` or `traces`", id)
 	}
 	found, err := r.named("id >= ?1 AND id < ?2", id, id+"~")
 	if err == nil && len(found) == 0 && len(id) < ulid.EncodedSize {
@@ -22,23 +46,46 @@ func (r *Reader) Find(id string) (any, error) {
 		found, err = r.named("id LIKE ?1", "%"+id)
 	}
 	if err != nil {
-		return nil, err
+		return f, err
 	}
 	switch len(found) {
 	case 0:
-		return nil, fmt.Errorf("no hit, capture or trace has the id %s", id)
+		return f, fmt.Errorf("no hit, capture or trace has the id %s", id)
 	case 1:
 	default:
-		return nil, fmt.Errorf("more than one thing has an id with %s: give more of it", id)
+		return f, fmt.Errorf("more than one thing has an id with %s: give more of it", id)
 	}
 	switch m := found[0]; m.table {
 	case "hits":
-		return first(r.Hits(Filter{id: m.id}))
+		f.Hit, err = first(r.Hits(Filter{id: m.id}))
 	case "captures":
-		return first(r.Captures(Filter{id: m.id}))
+		f.Capture, err = first(r.Captures(Filter{id: m.id}))
 	default:
-		return first(r.Traces(Filter{id: m.id}))
+		f.Trace, err = first(r.Traces(Filter{id: m.id}))
 	}
+	return f, err
+}
+
+// CaptureOf returns the capture that an id names, or that the hit or trace with the id
+// belongs to.
+func (r *Reader) CaptureOf(id string) (*event.Capture, error) {
+	f, err := r.Find(id)
+	switch {
+	case err != nil:
+		return nil, err
+	case f.Capture != nil:
+		return f.Capture, nil
+	case f.Trace != nil:
+		id = f.Trace.Culprit.Capture.ID
+	case f.Hit.Culprit.Capture == nil:
+		return nil, fmt.Errorf("hit %s has no capture: %s", f.Hit.Event.ID, text.Escape(words.NoCapture(f.Hit.Culprit.NoCapture)))
+	default:
+		id = f.Hit.Culprit.Capture.ID
+	}
+	if f, err := r.Find(id); err == nil && f.Capture != nil {
+		return f.Capture, nil
+	}
+	return nil, fmt.Errorf("the capture %s is not in the catalogue any more", id)
 }
 
 // known names a document.

@@ -255,7 +255,7 @@ func TestSweepRemoves(t *testing.T) {
 		t.Errorf("%d traces of the old capture, want 2", n)
 	}
 	found, err := rd.Find(oldest[1].Event.ID)
-	if tr, ok := found.(*event.Trace); !ok || *tr.Culprit.Removed != (event.Removed{Code: event.RemovedMaxBytes}) {
+	if tr := found.Trace; tr == nil || *tr.Culprit.Removed != (event.Removed{Code: event.RemovedMaxBytes}) {
 		t.Errorf("the removed trace is %+v, %v", found, err)
 	}
 	wantLost := map[string]uint64{

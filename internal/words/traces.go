@@ -24,3 +24,22 @@ func TraceState(t *event.Trace) string {
 	}
 	return t.Culprit.State
 }
+
+// FoundBy says how the process of a trace was found.
+func FoundBy(how string) string {
+	switch how {
+	case event.FoundGate:
+		return "gate (held in its execve)"
+	case event.FoundScan:
+		return "scan of /proc"
+	case event.FoundFork:
+		return "fork (proc connector)"
+	case event.FoundExec:
+		return "execve (proc connector)"
+	case event.FoundUID:
+		return "change of UID (proc connector)"
+	case event.FoundPoll:
+		return "polling /proc"
+	}
+	return how
+}
