@@ -32,9 +32,21 @@ func aCapture() *campaign {
 	return newCampaign(event.User{ID: "64201"}, config.ScopeUser, ladder, 5*time.Second, epoch)
 }
 
+// stops is a strace that keeps why it was told to let go.
+type stops chan event.Ended
+
+func (s stops) Detach(why event.Ended) {
+	select {
+	case s <- why:
+	default:
+	}
+}
+
+func (t *trace) stops() stops { return t.strace.(stops) }
+
 // addTrace adds a trace whose strace runs.
 func addTrace(c *campaign, pid int) *trace {
-	t := &trace{campaign: c, id: proc.ID{PID: pid}, tracer: &tracer{stop: make(chan event.Ended, 1)}}
+	t := &trace{campaign: c, id: proc.ID{PID: pid}, strace: make(stops, 1)}
 	c.traces[t.id] = t
 	return t
 }
@@ -71,8 +83,8 @@ func TestTimeIsUp(t *testing.T) {
 		detached bool
 	}{{9, event.StateRunning, false}, {10, event.StateDraining, false}, {14, event.StateDraining, false}, {15, event.StateDraining, true}} {
 		c.update(at(step.now))
-		if c.doc.Culprit.State != step.state || (len(tr.tracer.stop) == 1) != step.detached {
-			t.Errorf("after %d s: %s, detached %v; want %+v", step.now, c.doc.Culprit.State, len(tr.tracer.stop) == 1, step)
+		if c.doc.Culprit.State != step.state || (len(tr.stops()) == 1) != step.detached {
+			t.Errorf("after %d s: %s, detached %v; want %+v", step.now, c.doc.Culprit.State, len(tr.stops()) == 1, step)
 		}
 	}
 	if next := c.next(at(9)); !next.Equal(at(10)) {
@@ -103,7 +115,7 @@ func TestHitRevives(t *testing.T) {
 	}
 	late := addTrace(c, 2)
 	c.update(at(31))
-	if len(late.tracer.stop) != 1 {
+	if len(late.stops()) != 1 {
 		t.Error("a strace of the second life was not told to let go")
 	}
 }
@@ -153,7 +165,7 @@ func TestClose(t *testing.T) {
 	c := aCapture()
 	tr := addTrace(c, 1)
 	c.close(event.EndedStopped, at(1))
-	if c.doc.Culprit.State != event.StateDraining || <-tr.tracer.stop != (event.Ended{Code: event.EndedStopped}) {
+	if c.doc.Culprit.State != event.StateDraining || <-tr.stops() != (event.Ended{Code: event.EndedStopped}) {
 		t.Errorf("capture %+v", c.doc.Culprit)
 	}
 	delete(c.traces, tr.id)

@@ -7,8 +7,7 @@
 package capture
 
 import (
-	"io"
-
+	"culprit/capture/tracer"
 	"culprit/internal/event"
 )
 
@@ -24,14 +23,5 @@ type Recorder interface {
 	// Program is told of each process that lived under a captured UID, at its end or
 	// at the end of the capture.
 	Program(event.Program)
-	TraceFiles
-}
-
-// TraceFiles is where the files of traces are made.
-type TraceFiles interface {
-	// Room returns an error if there is no room for another trace.
-	Room() error
-	// Create makes the file of a trace, readable by us only, and sets File.Path. What
-	// is written to it must not wait for anything but the disk.
-	Create(*event.Trace) (io.WriteCloser, error)
+	tracer.Files
 }

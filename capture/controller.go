@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"culprit/capture/finder"
+	"culprit/capture/tracer"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/proc"
@@ -27,7 +28,7 @@ type Controller struct {
 	fs       proc.FS
 	users    *proc.Users
 	finder   *finder.Finder
-	spawner  spawner
+	spawner  tracer.Spawner
 	gate     keeper
 
 	inbox chan message
@@ -49,7 +50,7 @@ func New(cfg *config.Config, program strace.Program, recorder Recorder, meter Me
 	}
 	c := &Controller{
 		cfg: cfg.Capture, guard: new(atomic.Pointer[guard]), strace: program, recorder: recorder, meter: meter, log: log,
-		fs: proc.Default, users: new(proc.Users), spawner: newSpawner(),
+		fs: proc.Default, users: new(proc.Users), spawner: tracer.NewSpawner(),
 		inbox: make(chan message, 1024), done: make(chan struct{}),
 		campaigns: map[uint32]*campaign{}, lookups: lookups{},
 	}
@@ -81,7 +82,7 @@ func (c *Controller) Run(ctx context.Context) {
 	spawnerCtx, stopSpawner := context.WithCancel(context.WithoutCancel(ctx))
 	var helpers sync.WaitGroup
 	helpers.Go(func() { c.finder.Run(ctx) })
-	helpers.Go(func() { c.spawner.run(spawnerCtx) })
+	helpers.Go(func() { c.spawner.Run(spawnerCtx) })
 	helpers.Go(func() { c.gate.Run(ctx, c.gateOutput()) })
 	defer func() {
 		close(c.done)

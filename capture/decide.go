@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"culprit/capture/finder"
+	"culprit/capture/tracer"
 	"culprit/internal/event"
 	"culprit/internal/proc"
 	"culprit/internal/words"
@@ -103,9 +104,12 @@ func (c *Controller) trace(cam *campaign, f found) {
 	cam.budget.started++
 	c.running++
 	t := newTrace(cam, f, command(c.strace, cam.budget.current(), f.ID.PID))
-	t.tracer = c.newTracer(t)
 	cam.traces[f.ID] = t
-	c.tracers.Go(func() { t.tracer.run(traceOutput{t, c.send}) })
+	run := tracer.New(
+		tracer.Tools{Strace: c.strace.Path, Files: c.recorder, Spawner: c.spawner, Guard: c.guardInForce(), FS: c.fs, Users: c.users},
+		tracer.Job{ID: f.ID, Trace: t.doc, Hit: t.hit, Held: f.hold != 0, Bound: int64(c.cfg.TraceBytes)})
+	t.strace = run
+	c.tracers.Go(func() { run.Run(traceOutput{t, c.send}) })
 }
 
 func newTrace(cam *campaign, f found, command []string) *trace {
@@ -148,14 +152,5 @@ func (c *Controller) letGo(holds ...uint64) {
 		if hold != 0 {
 			c.gate.Go(hold)
 		}
-	}
-}
-
-// newTracer makes the tracer of a trace, with what it needs of us.
-func (c *Controller) newTracer(t *trace) *tracer {
-	return &tracer{
-		tools: tools{c.strace.Path, c.recorder, c.spawner, c.guardInForce(), c.fs, c.users},
-		id:    t.id, hit: t.hit, trace: t.doc, held: len(t.holds.attach) > 0, bound: int64(c.cfg.TraceBytes),
-		stop: make(chan event.Ended, 1),
 	}
 }

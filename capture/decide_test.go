@@ -9,6 +9,7 @@ import (
 
 	"culprit/capture/finder"
 	"culprit/capture/gate"
+	"culprit/capture/tracer"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/proc"
@@ -41,7 +42,7 @@ func stage(hold uint64) staged {
 	c.campaigns[64201] = s.cam
 	c.running = 1
 	s.trace = newTrace(s.cam, s.found(event.FoundGate, "/bin/sh", hold, 0), nil)
-	s.trace.tracer = c.newTracer(s.trace)
+	s.trace.strace = make(stops, 1)
 	s.cam.traces[s.trace.id] = s.trace
 	s.cam.programs.wanted[s.trace.id] = true
 	s.cam.budget.started = 1
@@ -57,11 +58,11 @@ func (s staged) found(how, executable string, hold uint64, after int) found {
 }
 
 func (s staged) attach(after int) {
-	traceAttached{s.trace, attachment{s.start.Add(time.Duration(after) * time.Millisecond), stagedStrace}}.handle(s.c)
+	traceAttached{s.trace, tracer.Attachment{At: s.start.Add(time.Duration(after) * time.Millisecond), Strace: stagedStrace}}.handle(s.c)
 }
 
 func (s staged) end() {
-	traceEnded{s.trace, ending{because: event.Ended{Code: event.EndedStrace}}}.handle(s.c)
+	traceEnded{s.trace, tracer.Ending{Because: event.Ended{Code: event.EndedStrace}}}.handle(s.c)
 }
 
 func (s staged) check(t *testing.T, when string, state state, gone ...uint64) {
@@ -117,7 +118,7 @@ func TestForbiddenWaits(t *testing.T) {
 		f.Forbidden = &event.Untraced{Code: event.UntracedNeverExecutables, Detail: "/bin/secret"}
 		f.handle(s.c)
 		s.check(t, "forbidden", want, gone...)
-		if why := <-s.trace.tracer.stop; why.Code != event.EndedNeverExecutables {
+		if why := <-s.trace.stops(); why.Code != event.EndedNeverExecutables {
 			t.Errorf("told to let go: %v", why)
 		}
 		if !isOn {
@@ -152,7 +153,7 @@ func TestForbiddenChild(t *testing.T) {
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
 	s := stage(1)
-	traceEnded{s.trace, ending{refused: &event.Missed{PID: 7, Reason: event.Untraced{Code: event.UntracedSilent}}}}.handle(s.c)
+	traceEnded{s.trace, tracer.Ending{Refused: &event.Missed{PID: 7, Reason: event.Untraced{Code: event.UntracedSilent}}}}.handle(s.c)
 	s.check(t, "refused", stateGivenUp, 1)
 	if s.cam.budget.started != 0 || s.cam.programs.wanted[s.trace.id] || s.cam.doc.Culprit.Missed[event.UntracedSilent] != 1 {
 		t.Errorf("capture %+v", s.cam.doc.Culprit)
@@ -181,9 +182,9 @@ func TestDescribed(t *testing.T) {
 		if tt.news != "" {
 			s.found(event.FoundExec, tt.news, 0, 2).handle(s.c)
 		}
-		traceDescribed{s.trace, description{
-			at:      s.start.Add(time.Duration(tt.sawAfter) * time.Millisecond),
-			process: event.Process{PID: 7, Executable: tt.saw, WorkingDirectory: "/"},
+		traceDescribed{s.trace, tracer.Description{
+			At:      s.start.Add(time.Duration(tt.sawAfter) * time.Millisecond),
+			Process: event.Process{PID: 7, Executable: tt.saw, WorkingDirectory: "/"},
 		}}.handle(s.c)
 		if p := s.trace.doc.Process; p.Executable != tt.want || p.WorkingDirectory != "/" || !s.trace.isKnown() {
 			t.Errorf("%s: %+v, want %s", tt.name, p, tt.want)

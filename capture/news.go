@@ -4,6 +4,7 @@ import (
 	"log/slog"
 
 	"culprit/capture/finder"
+	"culprit/capture/tracer"
 	"culprit/internal/event"
 	"culprit/internal/words"
 )
@@ -75,19 +76,19 @@ type traceOutput struct {
 	send  func(message)
 }
 
-func (o traceOutput) attached(a attachment)   { o.send(traceAttached{o.trace, a}) }
-func (o traceOutput) described(d description) { o.send(traceDescribed{o.trace, d}) }
-func (o traceOutput) ended(e ending)          { o.send(traceEnded{o.trace, e}) }
+func (o traceOutput) Attached(a tracer.Attachment)   { o.send(traceAttached{o.trace, a}) }
+func (o traceOutput) Described(d tracer.Description) { o.send(traceDescribed{o.trace, d}) }
+func (o traceOutput) Ended(e tracer.Ending)          { o.send(traceEnded{o.trace, e}) }
 
 // traceAttached tells that strace is on the process of a trace.
 type traceAttached struct {
 	trace *trace
-	attachment
+	tracer.Attachment
 }
 
 func (m traceAttached) handle(c *Controller) {
 	t, cam := m.trace, m.trace.campaign
-	c.letGo(t.attached(m.attachment)...)
+	c.letGo(t.attached(m.Attachment)...)
 	t.checkStart(c.cfg.GateDeadline)
 	c.measure(t)
 	cam.doc.Culprit.Traces++
@@ -99,11 +100,11 @@ func (m traceAttached) handle(c *Controller) {
 // traceDescribed tells what the process of a trace is.
 type traceDescribed struct {
 	trace *trace
-	description
+	tracer.Description
 }
 
 func (m traceDescribed) handle(c *Controller) {
-	m.trace.describe(m.description)
+	m.trace.describe(m.Description)
 	c.announce(m.trace)
 }
 
@@ -119,7 +120,7 @@ func (c *Controller) announce(t *trace) {
 // traceEnded tells that the strace of a trace has ended.
 type traceEnded struct {
 	trace *trace
-	ending
+	tracer.Ending
 }
 
 func (m traceEnded) handle(c *Controller) {
@@ -129,22 +130,22 @@ func (m traceEnded) handle(c *Controller) {
 	cam.dirty = true
 	c.letGo(t.holds.attach...)
 	c.letGo(t.holds.end...)
-	if t.again || m.refused != nil {
+	if t.again || m.Refused != nil {
 		delete(cam.programs.wanted, t.id) // it may be found anew
 	}
-	if m.refused != nil {
+	if m.Refused != nil {
 		t.on(onFail)
 		cam.budget.started-- // another process may have its place
-		c.meter.AttachFailed(m.refused.Reason.Code)
-		c.miss(cam, t.id, *m.refused)
+		c.meter.AttachFailed(m.Refused.Reason.Code)
+		c.miss(cam, t.id, *m.Refused)
 	} else {
 		t.on(onEnd)
-		t.ended(m.ending)
-		if m.program != nil {
-			cam.programs.became(t.id, *m.program)
+		t.ended(m.Ending)
+		if m.Program != nil {
+			cam.programs.became(t.id, *m.Program)
 		}
 		c.recorder.Trace(t.doc)
-		c.log.Debug("trace ended", cam.logAttrs(), slog.Int("pid", t.id.PID), slog.String("because", words.TraceEnded(&m.because)))
+		c.log.Debug("trace ended", cam.logAttrs(), slog.Int("pid", t.id.PID), slog.String("because", words.TraceEnded(&m.Because)))
 	}
 	if t.again {
 		cam.search.scans++

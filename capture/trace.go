@@ -3,6 +3,7 @@ package capture
 import (
 	"time"
 
+	"culprit/capture/tracer"
 	"culprit/internal/event"
 	"culprit/internal/proc"
 )
@@ -11,7 +12,7 @@ import (
 type trace struct {
 	campaign *campaign
 	id       proc.ID
-	tracer   *tracer
+	strace   detacher   // once it was started
 	hit      *event.Hit // that it belongs to; nil by hand
 	doc      event.Trace
 
@@ -23,6 +24,9 @@ type trace struct {
 	holds      holds
 	again      bool // strace has to let go because of a child: look for the process afterwards
 }
+
+// detacher is a strace that can be told to let go, a [tracer.Tracer]. That never waits.
+type detacher interface{ Detach(why event.Ended) }
 
 // sighting is when and how the program in a trace's document was seen.
 type sighting struct {
@@ -43,7 +47,7 @@ func (t *trace) on(o occurrence) { t.state = t.state.after(o) }
 // detach tells strace to let go, unless it was told before.
 func (t *trace) detach(why event.Ended) {
 	if t.state == stateAttaching || t.state == stateAttached {
-		t.tracer.detach(why)
+		t.strace.Detach(why)
 		t.on(onDetach)
 	}
 }
@@ -59,13 +63,13 @@ func (t *trace) hold(number uint64, at time.Time) (waits bool) {
 }
 
 // attached notes that strace is on the process, and returns the holds that waited for it.
-func (t *trace) attached(a attachment) (holds []uint64) {
+func (t *trace) attached(a tracer.Attachment) (holds []uint64) {
 	t.on(onAttach)
-	t.attachedAt = a.at
+	t.attachedAt = a.At
 	d := &t.doc.Culprit
-	d.Strace = a.strace
-	d.AttachMS = milliseconds(a.at.Sub(t.foundAt))
-	d.AgeMS = max(0, milliseconds(a.at.Sub(t.doc.Process.Start)))
+	d.Strace = a.Strace
+	d.AttachMS = milliseconds(a.At.Sub(t.foundAt))
+	d.AgeMS = max(0, milliseconds(a.At.Sub(t.doc.Process.Start)))
 	holds, t.holds.attach = t.holds.attach, nil
 	return holds
 }
@@ -93,11 +97,11 @@ func (t *trace) becomes(f found) bool {
 }
 
 // describe notes what the tracer saw of the process.
-func (t *trace) describe(d description) {
+func (t *trace) describe(d tracer.Description) {
 	was := t.doc.Process
-	t.doc.Process, t.doc.Container, t.doc.File = d.process, d.container, d.file
+	t.doc.Process, t.doc.Container, t.doc.File = d.Process, d.Container, d.File
 	// It has become another program since, or is about to.
-	if t.program.at.After(d.at) || t.program.coming && d.process.Executable != was.Executable {
+	if t.program.at.After(d.At) || t.program.coming && d.Process.Executable != was.Executable {
 		t.doc.Process.Name, t.doc.Process.Executable, t.doc.Process.CommandLine = was.Name, was.Executable, was.CommandLine
 	}
 	t.described = true
@@ -107,15 +111,17 @@ func (t *trace) describe(d description) {
 func (t *trace) isKnown() bool { return t.state.isOn() && t.described }
 
 // ended notes how strace has ended, after it was on the process.
-func (t *trace) ended(e ending) {
+func (t *trace) ended(e tracer.Ending) {
 	d := &t.doc.Culprit
-	d.State, d.EndedBecause, d.Lost, d.Truncated = event.StateEnded, &e.because, e.lost, e.lost > 0
-	t.doc.Process.ExitCode = e.exitCode
-	if p := e.program; p != nil {
+	d.State, d.EndedBecause, d.Lost, d.Truncated = event.StateEnded, &e.Because, e.Lost, e.Lost > 0
+	t.doc.Process.ExitCode = e.ExitCode
+	if p := e.Program; p != nil {
 		// Its execve is in the trace, and so is all that the program did.
 		d.FromStart = true
 		p.Set(&t.doc.Process)
 	}
-	t.doc.File.Size = e.size
-	t.doc.Event.Finish(e.at)
+	t.doc.File.Size = e.Size
+	t.doc.Event.Finish(e.At)
 }
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

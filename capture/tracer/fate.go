@@ -1,4 +1,4 @@
-package capture
+package tracer
 
 import (
 	"culprit/internal/proc"

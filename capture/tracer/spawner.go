@@ -1,4 +1,4 @@
-package capture
+package tracer
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// spawner starts straces so that they die with the daemon, however it dies, and
+// Spawner starts straces so that they die with the daemon, however it dies, and
 // not sooner. When a strace dies, the kernel detaches and resumes what it traced.
 //
 // Two things see to it. A parent-death signal is there from the first instruction,
@@ -21,7 +21,7 @@ import (
 // all are started on one thread that lives as long as the daemon. And it does not
 // reach the children on which strace tries out ptrace when it starts, which would
 // be left behind: those are reached by a lifeline.
-type spawner struct {
+type Spawner struct {
 	starts chan start
 }
 
@@ -35,10 +35,12 @@ type started struct {
 	err      error
 }
 
-func newSpawner() spawner { return spawner{starts: make(chan start)} }
+// NewSpawner makes a spawner.
+func NewSpawner() Spawner { return Spawner{starts: make(chan start)} }
 
-// run starts commands until the context ends.
-func (s spawner) run(ctx context.Context) {
+// Run starts straces until the context ends. Those that run end in good order only while
+// it runs.
+func (s Spawner) Run(ctx context.Context) {
 	runtime.LockOSThread()
 	for {
 		select {
@@ -53,8 +55,8 @@ func (s spawner) run(ctx context.Context) {
 
 // start starts a command, in a process group of its own, so that no Ctrl-C of a
 // terminal reaches it. Closing the lifeline kills what is left of the group. Only
-// while run runs may it be called.
-func (s spawner) start(cmd *exec.Cmd) (lifeline io.Closer, err error) {
+// while Run runs may it be called.
+func (s Spawner) start(cmd *exec.Cmd) (lifeline io.Closer, err error) {
 	req := start{cmd: cmd, done: make(chan started, 1)}
 	s.starts <- req
 	r := <-req.done
