@@ -6,8 +6,10 @@ import (
 
 	"culprit/capture/finder"
 	"culprit/capture/tracer"
+	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/proc"
+	"culprit/internal/strace"
 	"culprit/internal/words"
 )
 
@@ -153,4 +155,9 @@ func (c *Controller) letGo(holds ...uint64) {
 			c.gate.Go(hold)
 		}
 	}
+}
+
+// command is strace with its arguments for one process, at a level.
+func command(p strace.Program, l config.Level, pid int) []string {
+	return p.Command(strace.Options{Strings: l.Strings, Syscalls: l.Syscalls, Stacks: l.Stacks}, pid)
 }

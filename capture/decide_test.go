@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -207,5 +208,15 @@ func TestHitIsNotChanged(t *testing.T) {
 		if told := m.hits[len(m.hits)-1].Culprit; (told.Capture != nil) != (user != nil) || (told.NoCapture != nil) != (user == nil) {
 			t.Errorf("recorded: %+v", told)
 		}
+	}
+}
+
+func TestCommand(t *testing.T) {
+	t.Parallel()
+	p := strace.Program{Path: "/usr/bin/strace", Stacks: "libunwind"}
+	got := strings.Join(command(p, config.Level{Strings: 65535, Syscalls: "%network", Stacks: true}, 812), " ")
+	const want = "strace -f -ttt -T -yy -v -s 65535 -e trace=%network -k -o /proc/self/fd/3 -p 812"
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
