@@ -192,7 +192,13 @@ func floodOfUsers(t *testing.T, d *harness.Daemon) {
 		t.Fatalf("it ended with %d: %s", p.Wait(), p.Output)
 	}
 	harness.Eventually(t, "the hits that have no capture say why", func() error {
-		if n := strings.Count(d.Host.Culprit("hits", "--json", "--evidence", d.Evidence, "-n", "600").Must(t), "500 captures were running"); n < 100 {
+		n := 0
+		for _, h := range d.Hits("-n", "600") {
+			if strings.HasPrefix(words.NoCapture(h.Culprit.NoCapture), "500 captures were running") {
+				n++
+			}
+		}
+		if n < 100 {
 			return fmt.Errorf("%d do", n)
 		}
 		return nil
