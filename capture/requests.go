@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"culprit/internal/config"
+	"culprit/internal/event"
 )
 
 // What the rest of the program asks of the controller, besides to take hits.
@@ -54,7 +55,8 @@ func (m reload) handle(c *Controller) {
 // so many in all, for so long. Strings is strace's -s. It fails where a guard
 // forbids it. [Controller.Run] must be running.
 func (c *Controller) Trace(uid uint32, processes int, window time.Duration, strings int) error {
-	o := order{uid, processes, window, strings, make(chan error, 1)}
+	// The user is looked up here: that can take long (man 5 nsswitch.conf), and Run must not wait.
+	o := order{uid, c.users.User(uid), processes, window, strings, make(chan error, 1)}
 	c.send(o)
 	select {
 	case err := <-o.answer:
@@ -67,6 +69,7 @@ func (c *Controller) Trace(uid uint32, processes int, window time.Duration, stri
 // order is a capture that somebody wants by hand.
 type order struct {
 	uid       uint32
+	user      event.User
 	processes int
 	window    time.Duration
 	strings   int
@@ -89,7 +92,7 @@ func (c *Controller) order(o order, now time.Time) error {
 		return fmt.Errorf("trace user %d: guard.process_scope_users names the user: use strace -f -p PID on one of its processes", o.uid)
 	}
 	levels := []config.Level{{Processes: o.processes, Window: o.window, Strings: o.strings}}
-	cam := newCampaign(c.users.User(o.uid), config.ScopeUser, levels, 0, now)
+	cam := newCampaign(o.user, config.ScopeUser, levels, 0, now)
 	cam.search.scans++
 	cam.dirty = true
 	c.campaigns[o.uid] = cam
