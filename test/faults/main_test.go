@@ -1,3 +1,5 @@
+// Package faults shows what happens when something goes wrong. The faults, and the test of
+// each, are listed in docs/reliability.md.
 package faults
 
 import (

@@ -1,5 +1,3 @@
-// Package faults shows what happens when something goes wrong. The faults, and the test of
-// each, are listed in docs/reliability.md.
 package faults
 
 import (
