@@ -24,6 +24,57 @@ func sendLine(tid int, payload []byte) string {
 	return fmt.Sprintf("%d %d.000000 sendto(3<UDP:[127.0.0.1:4000->127.0.0.1:53]>, \"%s\", %d, 0, NULL, 0) = %d <0.00001>\n", tid, fixture.SentAt.Unix(), &s, len(payload), len(payload))
 }
 
+// lookup is what the hits of TestProofs are of: a child of a traced shell, which is known
+// only when it has ended.
+const lookup = 1<<23 + 1
+
+// recordLookup records a capture with a trace and two hits, the first of which a line of the
+// trace sent, in an order.
+func recordLookup(t *testing.T, dir, order string) (tr event.Trace, hit *event.Hit, text string) {
+	t.Helper()
+	s := open(t, dir)
+	c := fixture.Capture(event.StateRunning)
+	s.Capture(c)
+	tr = event.Trace{
+		Timestamp: fixture.SentAt.Add(-time.Second), Event: event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionTrace},
+		User: event.User{ID: "7"}, Rule: &event.Rule{Name: "a"}, Process: event.Process{PID: 1 << 23, Name: "sh", CommandLine: "sh -c x"},
+		Culprit: event.TraceDetail{Capture: event.Reference{ID: c.Event.ID}, State: event.StateRunning},
+	}
+	hit = fixture.SentHit(c.Event.ID, fixture.Query(1))
+	other := fixture.SentHit(c.Event.ID, fixture.Query(2))
+	f, err := s.Create(&tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = "# header\n" + fmt.Sprintf("%d %d.000000 close(3) = 0 <0.1>\n", lookup, fixture.SentAt.Unix()) + sendLine(lookup, fixture.Query(1))
+	if order == "the hit first" {
+		s.Hit(hit)
+	}
+	if order != "only afterwards" {
+		fmt.Fprint(f, text)
+	}
+	if order != "the hit first" {
+		s.Hit(hit)
+	}
+	s.Hit(other)
+	f.Close()
+	s.Trace(tr)
+	end := fixture.SentAt.Add(time.Second)
+	s.Program(event.Program{
+		Event:   event.Meta{ID: event.NewID(), End: &end},
+		Process: event.Process{PID: lookup, CommandLine: "lookup", Start: fixture.SentAt.Add(-time.Second), Parent: &event.Process{PID: tr.Process.PID}},
+		Culprit: event.ProgramDetail{Capture: tr.Culprit.Capture},
+	})
+	tr.Culprit.State = event.StateEnded
+	s.Trace(tr)
+	c.Culprit.State = event.StateEnded
+	s.Capture(c)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return tr, hit, text
+}
+
 // A trace is compared with the packets while it is written, whichever comes first,
 // and once more when asked for.
 func TestProofs(t *testing.T) {
@@ -33,54 +84,14 @@ func TestProofs(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			os.Chmod(dir, 0o700)
-			s := open(t, dir)
-			c := fixture.Capture(event.StateRunning)
-			s.Capture(c)
-			tr := event.Trace{
-				Timestamp: fixture.SentAt.Add(-time.Second), Event: event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionTrace},
-				User: event.User{ID: "7"}, Rule: &event.Rule{Name: "a"}, Process: event.Process{PID: 1 << 23, Name: "sh", CommandLine: "sh -c x"},
-				Culprit: event.TraceDetail{Capture: event.Reference{ID: c.Event.ID}, State: event.StateRunning},
-			}
-			// The sender is a child that is known only when it has ended.
-			const child = 1<<23 + 1
-			hit, other := fixture.SentHit(c.Event.ID, fixture.Query(1)), fixture.SentHit(c.Event.ID, fixture.Query(2))
-			f, err := s.Create(&tr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text := "# header\n" + fmt.Sprintf("%d %d.000000 close(3) = 0 <0.1>\n", child, fixture.SentAt.Unix()) + sendLine(child, fixture.Query(1))
-			if order == "the hit first" {
-				s.Hit(hit)
-			}
-			if order != "only afterwards" {
-				fmt.Fprint(f, text)
-			}
-			if order != "the hit first" {
-				s.Hit(hit)
-			}
-			s.Hit(other)
-			f.Close()
-			s.Trace(tr)
-			end := fixture.SentAt.Add(time.Second)
-			s.Program(event.Program{
-				Event:   event.Meta{ID: event.NewID(), End: &end},
-				Process: event.Process{PID: child, CommandLine: "lookup", Start: fixture.SentAt.Add(-time.Second), Parent: &event.Process{PID: tr.Process.PID}},
-				Culprit: event.ProgramDetail{Capture: tr.Culprit.Capture},
-			})
-			tr.Culprit.State = event.StateEnded
-			s.Trace(tr)
-			c.Culprit.State = event.StateEnded
-			s.Capture(c)
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
+			tr, hit, text := recordLookup(t, dir, order)
 			want := "lookup"
 			if order == "only afterwards" {
 				want = tr.Process.CommandLine // programs are not asked
 				if err := os.WriteFile(tr.File.Path, []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				s = open(t, dir)
+				s := open(t, dir)
 				if done, err := s.Prove(""); err != nil || done.Found != 1 || done.Hits != 2 || done.Traces != 1 || len(done.Unread) != 0 {
 					t.Errorf("prove: %+v, %v", done, err)
 				}
@@ -91,7 +102,7 @@ func TestProofs(t *testing.T) {
 			r := reader(t, dir)
 			hits := fixture.All(t, r.Hits(catalogue.Filter{}))
 			p := hits[0].Culprit.Proof
-			if p == nil || p.Probable || p.Line != 3 || p.TID != child || p.Syscall != "sendto" || p.Trace.ID != tr.Event.ID || !strings.HasPrefix(text[p.Offset:], fmt.Sprint(child, " ")) {
+			if p == nil || p.Probable || p.Line != 3 || p.TID != lookup || p.Syscall != "sendto" || p.Trace.ID != tr.Event.ID || !strings.HasPrefix(text[p.Offset:], fmt.Sprint(lookup, " ")) {
 				t.Fatalf("the proof is %+v", p)
 			}
 			if o := hits[0].Culprit.Origin; o.Grade != event.GradeProof || len(o.Processes) != 0 || hits[0].Process == nil || hits[0].Process.CommandLine != want {
@@ -109,7 +120,7 @@ func TestProofs(t *testing.T) {
 			if ps := traces[0].Culprit.Proofs; len(ps) != 1 || ps[0].Hit.ID != hit.Event.ID {
 				t.Errorf("the trace's proofs are %+v", ps)
 			}
-			if info, err := os.Stat(filepath.Join(dir, "traces", c.Event.ID, directory.Packets)); err != nil || info.Mode() != 0o600 || info.Size() < 200 {
+			if info, err := os.Stat(filepath.Join(dir, "traces", tr.Culprit.Capture.ID, directory.Packets)); err != nil || info.Mode() != 0o600 || info.Size() < 200 {
 				t.Errorf("the packets: %v, %v", info, err)
 			}
 		})

@@ -139,6 +139,14 @@ func sweep(t testing.TB, s *Sweeper) Report {
 	return r
 }
 
+// removals says what was removed and why.
+func removals(r Report) (all []string) {
+	for _, v := range r.Removed {
+		all = append(all, v.ID+" "+string(v.Why))
+	}
+	return all
+}
+
 func (h history) lost() map[string]uint64 {
 	h.t.Helper()
 	count := map[string]uint64{}
@@ -220,12 +228,8 @@ func TestSweepRemoves(t *testing.T) {
 		t.Errorf("it would remove %v", preview.Expired)
 	}
 	r := sweep(t, k)
-	var got []string
-	for _, v := range r.Removed {
-		got = append(got, v.ID+" "+string(v.Why))
-	}
 	want := []string{ancient.Event.ID + " keep", ancients[0].Event.ID + " keep", oldest[1].Event.ID + " max_bytes"}
-	if d := cmp.Diff(want, got); d != "" {
+	if d := cmp.Diff(want, removals(r)); d != "" {
 		t.Error(d)
 	}
 	if d := cmp.Diff(preview.Removed, r.Removed); d != "" {
