@@ -113,7 +113,7 @@ func TestUsedUp(t *testing.T) {
 	if c.hit(aHit(), nil, at(30)); c.window.deadline != deadline {
 		t.Error("a hit puts off the end of a capture that can trace no more")
 	}
-	if !c.hasEnded() || words.CaptureEnded(c.doc.Culprit.EndedBecause) != "its 4 processes were used up" {
+	if !c.hasEnded() || words.CaptureEnded(c.doc.Culprit.EndedBecause) != "its limit of 4 processes was reached" {
 		t.Errorf("used up at the highest level: %+v", c.doc.Culprit)
 	}
 }

@@ -162,7 +162,7 @@ func TestTraceByHand(t *testing.T) {
 		sleeper(t, uid, `exec /usr/bin/python3 -c "import time; time.sleep(0.5); exit(7)"`)
 	}
 	m.eventually(t, "the capture ends when two have ended", func() bool { return m.only().Culprit.State == event.StateEnded })
-	if len(m.traces) != 2 || words.CaptureEnded(m.only().Culprit.EndedBecause) != "its 2 processes were used up" {
+	if len(m.traces) != 2 || words.CaptureEnded(m.only().Culprit.EndedBecause) != "its limit of 2 processes was reached" {
 		t.Errorf("capture %+v with %d traces", m.only().Culprit, len(m.traces))
 	}
 	for _, tr := range m.traces {

@@ -167,7 +167,7 @@ func (o *gateOutput) Marked(trouble string) {
 		o.log.Debug("the gate is in place")
 		return
 	}
-	o.log.Warn("the gate does not cover every file system: programs from these are traced from shortly after their start", slog.String("not_covered", trouble))
+	o.log.Warn("the gate does not cover every file system: programs elsewhere are traced from shortly after their start", slog.String("not_covered", trouble))
 }
 
 // Counted passes on what is not noted with a trace: who was not held.

@@ -40,7 +40,7 @@ func findStrace(ctx context.Context, c *config.Config, log *slog.Logger) (strace
 		return program, err
 	}
 	if program.Stacks == "" && c.Capture.WantsStacks() {
-		log.Warn("this strace was built without stack traces (-k): capture.levels with stacks go without", "strace", program.Version())
+		log.Warn("this strace was built without stack traces (-k): levels with stacks: true will have none", "strace", program.Version())
 	}
 	for i, l := range c.Capture.Levels {
 		if l.Syscalls == "" {

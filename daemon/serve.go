@@ -21,7 +21,7 @@ func (d *daemon) serve(ctx context.Context, unread <-chan struct{}) {
 	var beats <-chan time.Time // for systemd's watchdog (man 3 sd_watchdog_enabled)
 	interval, err := sd.SdWatchdogEnabled(false)
 	if err != nil {
-		d.log.Warn("systemd's watchdog is not served", "error", err)
+		d.log.Warn("cannot serve systemd's watchdog", "error", err)
 	}
 	if interval > 0 {
 		ticker := time.NewTicker(interval / 3)
@@ -63,7 +63,7 @@ func (d *daemon) hangup(ctx context.Context) {
 	err := d.reload(ctx)
 	d.counts.Reloaded(err == nil)
 	if err != nil {
-		d.log.Error("the configuration was not reloaded, the one in force stays", "error", err)
+		d.log.Error("the configuration was not reloaded: the old one stays in force", "error", err)
 	} else {
 		d.log.Info("reloaded", "config", d.config.Path, "rules", len(d.config.Rules))
 	}

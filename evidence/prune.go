@@ -27,7 +27,7 @@ func Prune(ctx context.Context, dir string, b retention.Bounds, dryRun bool, log
 	if pid, err := directory.Holder(dir); err != nil {
 		return none, err
 	} else if pid != 0 {
-		return none, fmt.Errorf("a culprit (PID %d) runs with %s: it removes what is too much itself, within minutes; look at that with --dry-run, or stop it first", pid, dir)
+		return none, fmt.Errorf("culprit (PID %d) is running with %s and removes what is over the limits within minutes: use --dry-run, or stop it first", pid, dir)
 	}
 	s, err := Open(dir, log)
 	if err != nil {

@@ -38,7 +38,7 @@ func (s *Store) write() {
 		err := s.catalogue.Write(next.Batch)
 		if err != nil {
 			if kept == nil {
-				s.log.Error("the catalogue cannot be written: hits are counted, and what is lost is told once it can be", "error", err)
+				s.log.Error("the catalogue cannot be written: hits are only counted; losses are recorded once it can be written again", "error", err)
 			}
 			s.failures.Add(1)
 			kept = next.kept()
@@ -54,6 +54,6 @@ func (s *Store) write() {
 		}
 	}
 	if kept != nil {
-		s.log.Error("culprit ends, and this could not be recorded", "count", kept.Dropped()+uint64(kept.Size()+len(kept.settled)))
+		s.log.Error("culprit stops, and could not record some of what it found", "count", kept.Dropped()+uint64(kept.Size()+len(kept.settled)))
 	}
 }

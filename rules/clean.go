@@ -22,14 +22,14 @@ func clean(chain string, log *slog.Logger, find finder) (removed int, err error)
 			if family == "ipv4" {
 				return 0, err
 			}
-			log.Warn("IPv6 is not looked at", "error", err)
+			log.Warn("cannot look at IPv6", "error", err)
 			continue
 		}
 		for i, t := range tools {
 			// That the other flavour is installed, or ip6tables, does not mean
 			// that the kernel can do it; then nothing of ours is there.
 			if err := looks(place{t, tables[0], chain}); unusable(err) && (i > 0 || family == "ipv6") {
-				log.Warn("part of the firewall is not looked at", "family", family, "backend", t.backend, "error", err)
+				log.Warn("cannot look at part of the firewall", "family", family, "backend", t.backend, "error", err)
 				continue
 			}
 			for _, table := range tables {

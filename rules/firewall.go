@@ -61,7 +61,7 @@ func (f *Firewall) doWithout(family string, err error) error {
 	case len(ofFamily(f.rules, "ipv4")) == 0:
 		return fmt.Errorf("all rules are for ipv6 only: %w", err)
 	}
-	f.log.Warn("IPv6 is not watched, IPv4 is", "error", err)
+	f.log.Warn("IPv6 is not watched, only IPv4", "error", err)
 	return nil
 }
 
@@ -158,7 +158,7 @@ func (f *Firewall) removeOwn(p place) error {
 		return nil
 	}
 	if removed {
-		f.log.Info("removed a left-over chain", "family", p.family, "table", p.table, "chain", p.chain)
+		f.log.Info("removed a leftover chain", "family", p.family, "table", p.table, "chain", p.chain)
 	}
 	return err
 }

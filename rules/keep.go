@@ -52,7 +52,7 @@ func (f *Firewall) Keep(ctx context.Context, healed func(Gap), failed func()) {
 			failed()
 			if err.Error() != said { // once, until something else is wrong
 				said = err.Error()
-				f.log.Error("the firewall rules are not what they should be, and cannot be installed: packets are missed", "error", err)
+				f.log.Error("the firewall rules are not all in place and cannot be repaired: packets are missed", "error", err)
 			}
 			continue
 		}

@@ -218,7 +218,7 @@ func bindError(group int, err error) error {
 	if r, err := nfloggroup.Find(group); err == nil && r != nil {
 		who = r.String()
 	}
-	return fmt.Errorf("bind NFLOG group %d: it is read by %s: stop that one, or choose another nflog.group", group, who)
+	return fmt.Errorf("bind NFLOG group %d: it already has a reader, %s: stop that one, or choose another nflog.group", group, who)
 }
 
 // quiet drops go-nflog's own messages: what they say reaches readError too.

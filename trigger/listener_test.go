@@ -176,7 +176,7 @@ func TestGroupTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.Do(func() { _, err = Listen(c, slog.New(slog.DiscardHandler)) })
-	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("group 5353: it is read by trigger.test, PID %d", os.Getpid())) || !strings.Contains(err.Error(), "nflog.group") {
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("group 5353: it already has a reader, trigger.test, PID %d", os.Getpid())) || !strings.Contains(err.Error(), "nflog.group") {
 		t.Errorf("got %v", err)
 	}
 }

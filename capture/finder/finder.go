@@ -115,7 +115,7 @@ func (f *Finder) scan(wanted func(uint32) bool, overrun bool) {
 	done := Scan{Alive: map[int]bool{}, Began: time.Now(), Overrun: overrun}
 	pids, err := f.fs.PIDs()
 	if err != nil {
-		f.log.Error("processes cannot be listed", "error", err)
+		f.log.Error("cannot list processes", "error", err)
 		return
 	}
 	slices.Sort(pids)

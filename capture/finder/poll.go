@@ -19,7 +19,7 @@ func (f *Finder) poll(s *source) {
 	scan := Scan{Alive: map[int]bool{}, Began: time.Now()}
 	pids, err := f.fs.PIDs()
 	if err != nil {
-		f.log.Error("processes cannot be listed", "error", err)
+		f.log.Error("cannot list processes", "error", err)
 		return
 	}
 	s.polled++

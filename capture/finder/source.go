@@ -37,7 +37,7 @@ func (f *Finder) listen() *source {
 	}
 	conn, err := connector.Open()
 	if err != nil {
-		f.log.Warn("no proc connector: polling /proc, processes that live less than "+pollEvery.String()+" are missed", "error", err)
+		f.log.Warn("no proc connector: polling /proc; missing processes that live less than "+pollEvery.String()+" are missed", "error", err)
 		f.polling = true
 		return newPoller()
 	}
@@ -64,7 +64,7 @@ func (s *source) receive(log *slog.Logger) {
 		case errors.Is(err, os.ErrClosed):
 			return
 		default:
-			log.Error("the proc connector fails: polling /proc from now on", "error", err)
+			log.Error("the proc connector failed: polling /proc from now on", "error", err)
 			s.conn.Close()
 			return
 		}

@@ -101,9 +101,9 @@ its SHA-256 does, which export printed: compare it with the one printed here.`,
 				fmt.Fprintf(out, "and %d problems more\n", r.More)
 			}
 			if !r.OK() {
-				return fmt.Errorf("%s is not as it was made: %s", args[0], text.Plural(len(r.Problems)+r.More, "problem"))
+				return fmt.Errorf("%s is not intact: %s", args[0], text.Plural(len(r.Problems)+r.More, "problem"))
 			}
-			fmt.Fprintf(out, "all is as the manifest says: %s, %s\n", text.Plural(r.Good, "file"), text.Size(r.Bytes))
+			fmt.Fprintf(out, "intact, as the manifest says: %s, %s\n", text.Plural(r.Good, "file"), text.Size(r.Bytes))
 			return nil
 		},
 	}

@@ -61,7 +61,7 @@ func (m *Metrics) Serve(ctx context.Context, l net.Listener, log *slog.Logger, l
 	}()
 	err := server.Serve(netutil.LimitListener(l, maxConnections))
 	if !errors.Is(err, http.ErrServerClosed) {
-		log.Error("the metrics cannot be read any more: restart culprit when it has nothing to do", "error", err)
+		log.Error("the metrics cannot be read any more: restart culprit when it is idle", "error", err)
 		<-ctx.Done()
 	}
 	<-stopped

@@ -77,7 +77,7 @@ func Open(d *directory.Directory, outbox *Outbox, log *slog.Logger) (c *Catalogu
 		if moveErr != nil {
 			return nil, left, errors.Join(err, moveErr)
 		}
-		log.Error("the catalogue was damaged: it is kept aside, and a new one begins", "aside", aside, "error", err)
+		log.Error("the catalogue was damaged: it was set aside, and a new one begins", "aside", aside, "error", err)
 		if left, err = c.open(); err == nil {
 			left.Losses = append(left.Losses, damaged(aside, cause))
 		}

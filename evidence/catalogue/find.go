@@ -53,7 +53,7 @@ func (r *Reader) Find(id string) (f Found, err error) {
 		return f, fmt.Errorf("no hit, capture or trace has the id %s", id)
 	case 1:
 	default:
-		return f, fmt.Errorf("more than one thing has an id with %s: give more of it", id)
+		return f, fmt.Errorf("more than one id begins or ends with %s: give more of it", id)
 	}
 	switch m := found[0]; m.table {
 	case "hits":
@@ -110,5 +110,5 @@ func first[T any](seq iter.Seq2[T, error]) (*T, error) {
 	for v, err := range seq {
 		return &v, err
 	}
-	return nil, errors.New("it has just gone from the catalogue")
+	return nil, errors.New("it was just removed from the catalogue")
 }

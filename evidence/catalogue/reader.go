@@ -31,7 +31,7 @@ func OpenReader(dir string) (*Reader, error) {
 		if errors.Is(err, os.ErrPermission) {
 			return nil, fmt.Errorf("open the evidence in %s: %w: run as root", dir, err)
 		}
-		return nil, fmt.Errorf("open the evidence in %s: no catalogue is there: has culprit run with it? name another directory with --evidence or a configuration with -c", dir)
+		return nil, fmt.Errorf("open the evidence in %s: there is no catalogue: has culprit run with it? name another directory with --evidence, or a configuration with -c", dir)
 	}
 	db, err := connect(dir, true)
 	if err != nil {

@@ -95,7 +95,7 @@ func (c *Catalogue) renew(cause error) (aside string, err error) {
 		return "", errors.Join(cause, fmt.Errorf("begin a new catalogue: %w", err))
 	}
 	c.renewed = time.Now()
-	c.log.Error("the catalogue was damaged or replaced: what is in its place is kept aside, and a new one begins", "aside", filepath.Join(c.dir.Path(), moved), "error", cause)
+	c.log.Error("the catalogue was damaged or replaced: what is there now was set aside, and a new one begins", "aside", filepath.Join(c.dir.Path(), moved), "error", cause)
 	return aside, nil
 }
 

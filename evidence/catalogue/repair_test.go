@@ -121,7 +121,7 @@ func TestRenewOnFullDisk(t *testing.T) {
 	if err != nil || len(aside) != 1 {
 		t.Fatalf("kept aside are %v (%v), want one", aside, err)
 	}
-	if l := fixture.LossTexts(t, reader(t, dir).Losses(Filter{})); l != "1 the catalogue was damaged, its hits and captures are in "+filepath.Base(aside[0])+"\n" {
+	if l := fixture.LossTexts(t, reader(t, dir).Losses(Filter{})); l != "1 the catalogue was damaged: its hits and captures are in "+filepath.Base(aside[0])+"\n" {
 		t.Errorf("the losses are %q", l)
 	}
 	kept, err := sql.Open("sqlite", "file:"+aside[0]+"?mode=ro")

@@ -102,9 +102,9 @@ func connect(dir string, readOnly bool) (*sql.DB, error) {
 	case version == 0:
 		err = fmt.Errorf("it is empty: culprit has not run yet")
 	case version < schemaVersion:
-		err = fmt.Errorf("it has the version %d of an older culprit: `culprit run` with this one brings it to version %d", version, schemaVersion)
+		err = fmt.Errorf("it has version %d, of an older culprit: `culprit run` of this version upgrades it to %d", version, schemaVersion)
 	case version > schemaVersion:
-		err = fmt.Errorf("it has the version %d of a newer culprit, this one knows version %d", version, schemaVersion)
+		err = fmt.Errorf("it has version %d, of a newer culprit; this one knows version %d", version, schemaVersion)
 	}
 	if err != nil {
 		db.Close()

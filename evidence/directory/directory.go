@@ -41,7 +41,7 @@ func Open(dir string) (*Directory, error) {
 	owner := info.Sys().(*syscall.Stat_t).Uid
 	switch {
 	case info.Mode()&os.ModeSymlink != 0:
-		return nil, fmt.Errorf("%s is a symbolic link: name the directory itself", dir)
+		return nil, fmt.Errorf("%s is a symbolic link: name the real directory", dir)
 	case int(owner) != os.Geteuid():
 		return nil, fmt.Errorf("%s belongs to the user %d: chown it, or name another directory", dir, owner)
 	case info.Mode().Perm()&0o022 != 0:

@@ -30,7 +30,7 @@ func (d *Directory) Lock() error {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			pid, _ := Holder(d.Path())
-			return fmt.Errorf("lock the evidence directory %s: another culprit runs with it (PID %d): stop that one, or give this one another evidence.dir", d.Path(), pid)
+			return fmt.Errorf("lock the evidence directory %s: another culprit is using it (PID %d): stop that one, or give this one another evidence.dir", d.Path(), pid)
 		}
 		return fmt.Errorf("lock the evidence directory: %w", err)
 	}

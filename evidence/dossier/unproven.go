@@ -43,13 +43,13 @@ func provenUntil(r *catalogue.Reader, now time.Time) time.Time {
 func unproven(h *event.Hit, traces []event.Trace, programs []event.Program, until time.Time) string {
 	switch {
 	case h.Culprit.Proof != nil && h.Culprit.Proof.Probable:
-		return "the trace or the packet holds only a part of the bytes, see capture.levels strings and nflog.snaplen"
+		return "the trace or the packet holds only part of the bytes, see capture.levels strings and nflog.snaplen"
 	case h.Culprit.Proof != nil:
 		return ""
 	case h.Culprit.Capture == nil:
 		return words.NoCapture(h.Culprit.NoCapture)
 	case until.Sub(h.Timestamp).Abs() < proofTakes: // the clock may have been set back since
-		return "not yet: the packet is so young that the traces are still being read"
+		return "not yet: the packet is so new that the traces are still being read"
 	}
 	running := 0
 	for i := range traces {
@@ -67,7 +67,7 @@ func unproven(h *event.Hit, traces []event.Trace, programs []event.Program, unti
 	case running == 0:
 		return "no process was traced yet when the packet was sent"
 	}
-	return fmt.Sprintf("its process was not traced, or too late: none of the %s that ran then has these bytes", text.Plural(running, "trace"))
+	return fmt.Sprintf("its process was not traced, or too late: these bytes are not in what was traced then (%s)", text.Plural(running, "trace"))
 }
 
 // notTraced says why a process that held the socket has no trace of its own.
@@ -96,13 +96,13 @@ func whyNot(t *event.Trace, sent time.Time) string {
 	switch {
 	case !at.Before(sent):
 		if t.User.ID == "0" {
-			return fmt.Sprintf("strace was on process %d %s after it sent the packet: root is captured by process, each from its first hit on", t.Process.PID, at.Sub(sent).Round(time.Millisecond))
+			return fmt.Sprintf("strace attached to process %d %s after it sent the packet: root is captured by process, each from its first hit on", t.Process.PID, at.Sub(sent).Round(time.Millisecond))
 		}
-		return fmt.Sprintf("strace was on process %d %s after it sent the packet", t.Process.PID, at.Sub(sent).Round(time.Millisecond))
+		return fmt.Sprintf("strace attached to process %d %s after it sent the packet", t.Process.PID, at.Sub(sent).Round(time.Millisecond))
 	case t.Event.End != nil && t.Event.End.Before(sent):
 		return fmt.Sprintf("the trace of process %d had ended by then: %s", t.Process.PID, words.TraceEnded(t.Culprit.EndedBecause))
 	case t.Culprit.Lost > 0:
 		return fmt.Sprintf("the trace of process %d has lost %d bytes", t.Process.PID, t.Culprit.Lost)
 	}
-	return fmt.Sprintf("process %d was traced, but no line of its trace has these bytes: some calls do not show them (io_uring), or another process has the socket, too", t.Process.PID)
+	return fmt.Sprintf("process %d was traced, but no line of its trace has these bytes: some calls do not show them (io_uring), or another process has the socket as well", t.Process.PID)
 }

@@ -90,7 +90,7 @@ func repair(f *os.File) (uint64, error) {
 		ok = bytes.HasPrefix(tail, []byte(`{"ecs":`)) // the beginning of the first
 	}
 	if !ok {
-		return 0, errors.New("it has no event of culprit at its end: name another file, or move this one away")
+		return 0, errors.New("it does not end with an event of culprit: name another file, or move this one away")
 	}
 	if cut := len(tail) - len(whole); cut > 0 {
 		return last, f.Truncate(size - int64(cut))

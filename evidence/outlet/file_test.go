@@ -150,9 +150,9 @@ func TestFileRefuses(t *testing.T) {
 		make func(path string) error
 		says string
 	}{
-		"passwd":   {func(p string) error { return os.WriteFile(p, []byte("root:x:0:0\n"), 0o600) }, "no event"},
-		"no line":  {func(p string) error { return os.WriteFile(p, []byte("something"), 0o600) }, "no event"},
-		"big":      {func(p string) error { return os.WriteFile(p, make([]byte, tailSize+1), 0o600) }, "no event"},
+		"passwd":   {func(p string) error { return os.WriteFile(p, []byte("root:x:0:0\n"), 0o600) }, "does not end with an event"},
+		"no line":  {func(p string) error { return os.WriteFile(p, []byte("something"), 0o600) }, "does not end with an event"},
+		"big":      {func(p string) error { return os.WriteFile(p, make([]byte, tailSize+1), 0o600) }, "does not end with an event"},
 		"open":     {func(p string) error { return os.WriteFile(p, nil, 0o622) }, "others could write"},
 		"link":     {func(p string) error { return os.Symlink("/etc/passwd", p) }, "too many levels"},
 		"fifo":     {func(p string) error { return unix.Mkfifo(p, 0o600) }, "ordinary file"},

@@ -82,7 +82,7 @@ func (s *Sender) run(ctx context.Context) {
 			return
 		case err != nil:
 			if !s.failing {
-				s.log.Error("events are not sent out: they wait", "error", err)
+				s.log.Error("events cannot be sent out: they wait", "error", err)
 			}
 			s.failing = true
 			s.sent = max(s.removed, s.outlet.Taken())
@@ -161,7 +161,7 @@ func (s *Sender) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), readsLonger)
 	defer cancel()
 	if err := s.outlet.Close(ctx); err != nil {
-		s.log.Error("events may not have got out", "error", err)
+		s.log.Error("events may not have been sent", "error", err)
 	}
 	s.remove()
 	if n := s.box.Waiting(); n > 0 {

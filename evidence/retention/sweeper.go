@@ -75,7 +75,7 @@ func (s *Sweeper) Run(ctx context.Context) {
 			s.told(r, err)
 		}
 		if err != nil && gone == nil && ctx.Err() == nil {
-			s.log.Error("the evidence could not be kept within its bounds", "error", err)
+			s.log.Error("cannot keep the evidence within its limits", "error", err)
 		}
 		if n := len(r.Removed); n > 0 {
 			s.log.Warn("old traces were removed", "count", n, "last_because", words.Removed(event.Removed{Code: r.Removed[n-1].Why}))

@@ -77,7 +77,7 @@ func (o *Opener) Open(name string) (*Trace, error) {
 	}
 	if f, err = open(name + Suffix); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("open the trace %s: %w, nor is it compressed", name, fs.ErrNotExist)
+			return nil, fmt.Errorf("open the trace %s or its compressed form: %w", name, fs.ErrNotExist)
 		}
 		return nil, err
 	}

@@ -6,13 +6,13 @@ import "culprit/internal/event"
 func Loss(d event.LossDetail) string {
 	switch d.Code {
 	case event.LossFirewall:
-		return "packets of up to " + d.Detail + " without our firewall rules: others changed the firewall"
+		return "packets missed for up to " + d.Detail + " without our firewall rules: others changed the firewall"
 	case event.LossKilled:
 		return Killed(d.Detail)
 	case event.LossReplaced:
 		return d.Detail + " while culprit ran, with its hits and captures"
 	case event.LossDamaged:
-		return "the catalogue was damaged, its hits and captures are in " + d.Detail
+		return "the catalogue was damaged: its hits and captures are in " + d.Detail
 	case event.LossTraceFiles, event.LossPacketFiles:
 		return with(losses[d.Code], Removed(event.Removed{Code: event.RemovedCode(d.Detail)}))
 	case event.LossOldRows:
@@ -26,7 +26,7 @@ func Loss(d event.LossDetail) string {
 // Killed says that an earlier culprit did not end in good order. The last sign of it was at
 // that time.
 func Killed(last string) string {
-	return "culprit was killed, or the machine went down: nothing was watched from then until now; the last sign of it was at " + last
+	return "culprit was killed, or the machine went down: nothing was watched until this start; the last sign of life was at " + last
 }
 
 var losses = map[event.LossCode]string{
@@ -36,13 +36,13 @@ var losses = map[event.LossCode]string{
 	event.LossRate:           "hits dropped: nflog.rate was reached",
 	event.LossUnverified:     "packets without a DNS question in the rule's domain",
 	event.LossForeign:        "packets of unknown rules: somebody else logs to our nflog.group",
-	event.LossUncompared:     "hits and system calls not compared with each other: too long, or too many at once; culprit prove can",
+	event.LossUncompared:     "hits and system calls not compared: they were too long, or too many at once; culprit prove can compare them",
 	event.LossUnrecorded:     "hits, proofs and programs not recorded: the catalogue could not be written, or not fast enough",
 	event.LossUnrecordedEnds: "captures and traces not recorded: the catalogue could not be written for too long",
 	event.LossUnrecordedCaps: "packet files not recorded: the catalogue could not be written for too long",
-	event.LossUnsent:         "events not sent out: more than 128 MiB waited, or their catalogue was given up",
+	event.LossUnsent:         "events not sent out: more than 128 MiB waited, or their catalogue was set aside",
 	event.LossTraceFiles:     "trace files removed",
 	event.LossPacketFiles:    "packet files removed",
-	event.LossRepeatProofs:   "proofs and their hits removed from the catalogue, not the first of their traces: it was larger than half of evidence.max_bytes",
+	event.LossRepeatProofs:   "later proofs of a trace, and their hits, removed from the catalogue: it was larger than half of evidence.max_bytes",
 	event.LossOther:          "other losses",
 }

@@ -5,6 +5,7 @@ package words
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"culprit/internal/event"
 	"culprit/internal/text"
@@ -30,6 +31,16 @@ func say[C ~string](words map[C]string, r event.Reason[C]) string {
 	return with(what, r.Detail)
 }
 
+// count says how many things there are. The number is a detail: one that cannot be read
+// is said as it is.
+func count(number, thing string) string {
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return thing + " " + number
+	}
+	return text.Plural(n, thing)
+}
+
 // Untraced says why a process was not traced.
 func Untraced(r event.Untraced) string {
 	if r.Detail == "" {
@@ -37,13 +48,15 @@ func Untraced(r event.Untraced) string {
 	}
 	switch r.Code {
 	case event.UntracedLevel:
-		return "level " + r.Detail + " processes"
+		if level, number, found := strings.Cut(r.Detail, " allows "); found {
+			return "level " + level + " allows " + count(number, "process")
+		}
 	case event.UntracedConcurrent:
-		return "capture.concurrent allows " + r.Detail + " straces at once"
+		return "capture.concurrent allows " + count(r.Detail, "strace") + " at once"
 	case event.UntracedNeverExecutables:
 		return "guard.never_executables names " + r.Detail
 	case event.UntracedForeign:
-		return "traced by " + r.Detail + " already"
+		return "already traced by " + r.Detail
 	case event.UntracedEnded, event.UntracedStopped:
 		r.Detail = CaptureEnded(&event.Ended{Code: event.EndedCode(r.Detail)})
 	}
@@ -52,20 +65,20 @@ func Untraced(r event.Untraced) string {
 
 var untraced = map[event.UntracedCode]string{
 	event.UntracedLevel:            "the level allows no more processes",
-	event.UntracedConcurrent:       "no strace was free, see capture.concurrent",
-	event.UntracedEnded:            "the capture took no more",
-	event.UntracedGone:             "gone before strace was on it",
+	event.UntracedConcurrent:       "no strace was free: capture.concurrent was reached",
+	event.UntracedEnded:            "the capture took no more processes",
+	event.UntracedGone:             "it ended before strace attached",
 	event.UntracedInit:             "PID 1 is never traced",
 	event.UntracedKernelThread:     "a kernel thread",
-	event.UntracedOurs:             "culprit itself, or a child of it",
+	event.UntracedOurs:             "culprit itself, or one of its children",
 	event.UntracedNeverUsers:       "guard.never_users names the user",
 	event.UntracedNeverExecutables: "guard.never_executables names the program",
-	event.UntracedForeign:          "traced by another process already",
-	event.UntracedRefused:          "refused: it was just ending, or is traced by somebody else, or a security module forbids it",
-	event.UntracedNoFile:           "no trace file",
+	event.UntracedForeign:          "already traced by another process",
+	event.UntracedRefused:          "refused by the kernel: the process was ending, has another tracer, or a security module forbids it",
+	event.UntracedNoFile:           "no trace file could be created",
 	event.UntracedNotStarted:       "strace could not be started",
-	event.UntracedStopped:          "strace was stopped before it was on the process",
-	event.UntracedSilent:           "strace ended without a word",
+	event.UntracedStopped:          "strace was stopped before it attached",
+	event.UntracedSilent:           "strace ended without a message",
 	event.UntracedOther:            "strace could not attach",
 }
 
@@ -75,10 +88,7 @@ func CaptureEnded(r *event.Ended) string {
 	case r == nil:
 		return ""
 	case r.Code == event.EndedProcesses && r.Detail != "":
-		if n, err := strconv.Atoi(r.Detail); err == nil && n != 1 {
-			return "its " + text.Plural(n, "process") + " were used up"
-		}
-		return "its one process was used up"
+		return "its limit of " + count(r.Detail, "process") + " was reached"
 	}
 	return say(ended, *r)
 }
@@ -110,14 +120,14 @@ var detached = map[event.EndedCode]bool{
 
 var ended = map[event.EndedCode]string{
 	event.EndedTime:          "its time was up",
-	event.EndedProcesses:     "its processes were used up",
+	event.EndedProcesses:     "its process limit was reached",
 	event.EndedStopped:       "culprit was stopped",
 	event.EndedKilled:        "culprit was killed",
 	event.EndedTraceBytes:    "capture.trace_bytes was reached",
 	event.EndedNeverUsers:    untraced[event.UntracedNeverUsers],
 	event.EndedNewProcess:    "another process has its PID now",
 	event.EndedNotWritten:    "the trace file could not be written",
-	event.EndedStraceStopped: "strace was stopped by a signal, and then killed so that the process goes on",
+	event.EndedStraceStopped: "a signal stopped strace; culprit killed it so that the process goes on",
 	event.EndedStrace:        "strace ended",
 	event.EndedDamaged:       "its catalogue was damaged",
 }
@@ -129,11 +139,11 @@ func NoCapture(r *event.NoCapture) string {
 	}
 	switch r.Code {
 	case event.NoCaptureTooMany:
-		return r.Detail + " captures were running, which is as many as there can be"
+		return r.Detail + " captures were running, the most there can be"
 	case event.NoCaptureForwarded:
-		return "sent by a local resolver, " + r.Detail + ", for the program of another hit"
+		return "sent by the local resolver " + r.Detail + " for the program of another hit"
 	case event.NoCaptureResolver:
-		return "sent by a local resolver, " + r.Detail + "; of the program that asked it no packet was seen: it may ask through a UNIX socket (nss-resolve, nscd)"
+		return "sent by the local resolver " + r.Detail + "; no packet of the program that asked it was seen: it may ask through a UNIX socket (nss-resolve, nscd)"
 	}
 	return say(noCapture, *r)
 }
@@ -142,7 +152,7 @@ var noCapture = map[event.NoCaptureCode]string{
 	event.NoCaptureStopping:   "culprit is stopping",
 	event.NoCaptureNoUID:      "the kernel gave no UID",
 	event.NoCaptureNeverUsers: untraced[event.UntracedNeverUsers],
-	event.NoCaptureNoProcess:  "only the process itself would be captured, and it is not known, or not to be traced",
+	event.NoCaptureNoProcess:  "only the sending process would be captured, but it is not known or must not be traced",
 }
 
 // Unattributed says why the sender of a packet is not known for sure.
@@ -171,7 +181,7 @@ var unattributed = map[event.UnattributedCode]string{
 	event.UnattributedProtocol: "not UDP or TCP",
 	event.UnattributedFragment: "a fragment without ports",
 	event.UnattributedClosed:   "the socket was closed already",
-	event.UnattributedFailed:   "the kernel could not be asked for the socket",
+	event.UnattributedFailed:   "asking the kernel for the socket failed",
 }
 
 // Removed says why a file of the evidence was removed.

@@ -23,19 +23,21 @@ func TestReasons(t *testing.T) {
 	}
 	for got, want := range map[string]string{
 		Untraced(event.Untraced{Code: event.UntracedLevel, Detail: "1 allows 5"}):        "level 1 allows 5 processes",
-		Untraced(event.Untraced{Code: event.UntracedForeign, Detail: "process 7 (gdb)"}): "traced by process 7 (gdb) already",
-		Untraced(event.Untraced{Code: event.UntracedEnded, Detail: "time"}):              "the capture took no more: its time was up",
+		Untraced(event.Untraced{Code: event.UntracedLevel, Detail: "1 allows 1"}):        "level 1 allows 1 process",
+		Untraced(event.Untraced{Code: event.UntracedConcurrent, Detail: "1"}):            "capture.concurrent allows 1 strace at once",
+		Untraced(event.Untraced{Code: event.UntracedForeign, Detail: "process 7 (gdb)"}): "already traced by process 7 (gdb)",
+		Untraced(event.Untraced{Code: event.UntracedEnded, Detail: "time"}):              "the capture took no more processes: its time was up",
 		Untraced(event.Untraced{Code: event.Unknown, Detail: "of an old culprit"}):       "of an old culprit",
 		Untraced(event.Untraced{Code: "from_the_future", Detail: "x"}):                   "from_the_future: x",
 		CaptureEnded(nil): "",
-		CaptureEnded(&event.Ended{Code: event.EndedProcesses, Detail: "1"}):        "its one process was used up",
-		TraceEnded(&event.Ended{Code: event.EndedProcesses, Detail: "5"}):          "detached: its 5 processes were used up",
+		CaptureEnded(&event.Ended{Code: event.EndedProcesses, Detail: "1"}):        "its limit of 1 process was reached",
+		TraceEnded(&event.Ended{Code: event.EndedProcesses, Detail: "5"}):          "detached: its limit of 5 processes was reached",
 		TraceEnded(&event.Ended{Code: event.EndedExited, Detail: "3"}):             "the process ended with status 3",
 		TraceEnded(&event.Ended{Code: event.EndedOtherGuard, Detail: "pid_1"}):     "detached: PID 1 is never traced",
 		TraceEnded(&event.Ended{Code: event.EndedKilled}):                          "culprit was killed",
 		TraceEnded(&event.Ended{Code: event.EndedNotWritten, Detail: "disk full"}): "the trace file could not be written: disk full",
 		NoCapture(nil): "",
-		NoCapture(&event.NoCapture{Code: event.NoCaptureForwarded, Detail: "unbound"}):                        "sent by a local resolver, unbound, for the program of another hit",
+		NoCapture(&event.NoCapture{Code: event.NoCaptureForwarded, Detail: "unbound"}):                        "sent by the local resolver unbound for the program of another hit",
 		Loss(event.LossDetail{Code: event.LossOldRows, Detail: "hits"}):                                       "hits removed from the catalogue: older than evidence.keep",
 		Loss(event.LossDetail{Code: event.LossTraceFiles, Detail: "keep"}):                                    "trace files removed: it was older than evidence.keep",
 		Unattributed(&event.Origin{Reason: &event.Unattributed{Code: "nobody", Detail: "9"}, Unlisted: true}): "nobody holds the socket any more (inode 9); the user's other processes were listed for another packet just before",
@@ -56,7 +58,7 @@ func TestMissed(t *testing.T) {
 		{Reason: event.Untraced{Code: event.UntracedForeign, Detail: "process 8 (gdb)"}},
 	}}
 	for code, want := range map[event.UntracedCode]string{
-		event.UntracedConcurrent: "capture.concurrent allows 2 straces at once", event.UntracedForeign: "traced by another process already", event.UntracedGone: "gone before strace was on it",
+		event.UntracedConcurrent: "capture.concurrent allows 2 straces at once", event.UntracedForeign: "already traced by another process", event.UntracedGone: "it ended before strace attached",
 	} {
 		if got := Missed(d, code); got != want {
 			t.Errorf("%s: %q, want %q", code, got, want)

@@ -53,7 +53,7 @@ func TestTraceCommand(t *testing.T) {
 	for _, want := range []string{
 		"tracing user " + fmt.Sprint(uid), "3 processes", "10m0s", out,
 		fmt.Sprintf("process %d sh -c read -r x; exit 3: the process ended with status 3", present.PID),
-		"3 traces in " + out + " (ended because its 3 processes were used up)",
+		"3 traces in " + out + " (ended because its limit of 3 processes was reached)",
 		"grep -r",
 	} {
 		if !strings.Contains(said, want) {

@@ -105,7 +105,7 @@ func bundle(t *testing.T, h *harness.Host, d *harness.Daemon, capture string) {
 		if bundles[i], err = os.ReadFile(file); err != nil {
 			t.Fatal(err)
 		}
-		if said := h.Culprit("verify", file).Must(t); !strings.Contains(said, "all is as the manifest says") || !strings.Contains(said, capture) {
+		if said := h.Culprit("verify", file).Must(t); !strings.Contains(said, "intact, as the manifest says") || !strings.Contains(said, capture) {
 			t.Errorf("verify says\n%s", said)
 		}
 	}

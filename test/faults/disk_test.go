@@ -28,7 +28,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	// What is traced lives on.
 	h.StartAs(uid, harness.Programs.OffenderC, "-n", "lives.badzone.test").Wait()
-	d.AwaitLog("the catalogue cannot be written: hits are counted, and what is lost is told once it can be")
+	d.AwaitLog("the catalogue cannot be written: hits are only counted; losses are recorded once it can be written again")
 	if d.Ended() {
 		t.Fatal("the daemon has ended")
 	}

@@ -14,7 +14,7 @@ import (
 
 // cannotWrite is said once for as long as nothing can be recorded, writesAgain when it can.
 const (
-	cannotWrite = "the catalogue cannot be written: hits are counted, and what is lost is told once it can be"
+	cannotWrite = "the catalogue cannot be written: hits are only counted; losses are recorded once it can be written again"
 	writesAgain = "the catalogue can be written again"
 )
 
@@ -84,7 +84,7 @@ func TestReadOnly(t *testing.T) {
 	d.Signal(15)
 	d.Wait() // it cannot note that it ended in good order
 	d.Gone()
-	if !d.Logged("culprit ends, and this could not be recorded") {
+	if !d.Logged("culprit stops, and could not record some of what it found") {
 		t.Error("it does not say that something was lost")
 	}
 	h.Unharmed(uid)

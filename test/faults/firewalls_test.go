@@ -89,7 +89,7 @@ func withFirewalls(t *testing.T, h *harness.Host) {
 	})
 }
 
-var gapLine = regexp.MustCompile(`packets of up to (\S+) without our firewall rules`)
+var gapLine = regexp.MustCompile(`packets missed for up to (\S+) without our firewall rules`)
 
 // A meddling is what somebody does to the firewall.
 type meddling struct {

@@ -26,7 +26,7 @@ func TestStraceFails(t *testing.T) {
 	}{
 		{"killed", syscall.SIGKILL, "strace was killed (killed)"},
 		// It holds up its processes until that is noticed.
-		{"stopped", syscall.SIGSTOP, "detached: strace was stopped by a signal, and then killed so that the process goes on"},
+		{"stopped", syscall.SIGSTOP, "detached: a signal stopped strace; culprit killed it so that the process goes on"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

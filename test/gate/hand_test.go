@@ -88,7 +88,7 @@ func TestGateLastProgram(t *testing.T) {
 			p.Signal(syscall.SIGINT)
 			p.Wait()
 		}
-		if said := p.Output.String(); !strings.Contains(said, "its one process was used up") || !strings.Contains(said, fmt.Sprintf("process %d ", runs[0].PID)) {
+		if said := p.Output.String(); !strings.Contains(said, "its limit of 1 process was reached") || !strings.Contains(said, fmt.Sprintf("process %d ", runs[0].PID)) {
 			t.Fatalf("round %d: the program %+v was not traced:\n%s", round, runs[0], said)
 		}
 	}

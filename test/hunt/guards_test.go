@@ -108,7 +108,7 @@ func TestTracedByOthers(t *testing.T) {
 	harness.Traced(t, debugged)
 	s.Ask("x.badzone.test")
 	harness.Traced(t, s.Process)
-	reason := fmt.Sprintf("traced by process %d (strace) already", other.PID)
+	reason := fmt.Sprintf("already traced by process %d (strace)", other.PID)
 	d.Capture(uid, "has missed the process", func(c event.Capture) bool {
 		return c.Culprit.Missed[event.UntracedForeign] == 1 && words.Untraced(c.Culprit.Examples[0].Reason) == reason
 	})

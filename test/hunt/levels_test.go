@@ -134,7 +134,7 @@ func TestProcessesUsedUp(t *testing.T) {
 	s.Stdin.Close()
 	other.Stdin.Close()
 	c := d.Capture(uid, "has ended", func(c event.Capture) bool { return c.Culprit.State == event.StateEnded })
-	if c.Culprit.Traces != 2 || words.CaptureEnded(c.Culprit.EndedBecause) != "its 2 processes were used up" {
+	if c.Culprit.Traces != 2 || words.CaptureEnded(c.Culprit.EndedBecause) != "its limit of 2 processes was reached" {
 		t.Errorf("the capture ended as %+v", c.Culprit)
 	}
 	if _, tracer := harness.Status(late.PID); tracer != 0 || d.TracedPIDs()[late.PID] {

@@ -59,7 +59,7 @@ func reload(t *testing.T, d *harness.Daemon, text, says string) {
 	})
 }
 
-const refused = "the configuration was not reloaded, the one in force stays"
+const refused = "the configuration was not reloaded: the old one stays in force"
 
 // A changed configuration is put into force while captures run; one with mistakes is
 // refused, and nothing changes.

@@ -89,7 +89,7 @@ func checkName(name string) error {
 	case len(name) > maxName:
 		return errors.New("its name is too long")
 	case !fs.ValidPath(name) || name == "." || strings.IndexFunc(name, odd) >= 0:
-		return errors.New("its name is none that culprit gives")
+		return errors.New("culprit gives no file that name")
 	}
 	return nil
 }

@@ -146,17 +146,17 @@ func TestRefusals(t *testing.T) {
 		m     Manifest
 		files []File
 	}{
-		"there are two of it":        {about, of("a", "b", "a")},
-		"the manifest has that name": {about, of(manifestName)},
-		"..: its name is none":       {about, of("..")},
-		"../a: its name is none":     {about, of("../a")},
-		"/a: its name is none":       {about, of("/a")},
-		`a\n: its name is none`:      {about, of("a\n")},
-		"a b: its name is none":      {about, of("a b")},
-		": its name is none":         {about, of("")},
-		"its name is too long":       {about, of(strings.Repeat("a", 161))},
-		"id \"../x\" is none":        {other, nil},
-		"110001 files are more":      {about, make([]File, maxFiles+1)},
+		"there are two with that name":          {about, of("a", "b", "a")},
+		"the manifest has that name":            {about, of(manifestName)},
+		"..: culprit gives no file that name":   {about, of("..")},
+		"../a: culprit gives no file that name": {about, of("../a")},
+		"/a: culprit gives no file that name":   {about, of("/a")},
+		`a\n: culprit gives no file that name`:  {about, of("a\n")},
+		"a b: culprit gives no file that name":  {about, of("a b")},
+		": culprit gives no file that name":     {about, of("")},
+		"its name is too long":                  {about, of(strings.Repeat("a", 161))},
+		"id \"../x\" is none":                   {other, nil},
+		"110001 files are more":                 {about, make([]File, maxFiles+1)},
 	} {
 		if _, err := Write(io.Discard, c.m, c.files); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)

@@ -170,7 +170,7 @@ func nothing(r io.Reader) error {
 		return err
 	}
 	if len(b) == most || len(bytes.Trim(b, "\x00")) > 0 {
-		return errors.New("something follows its end")
+		return errors.New("more data follows its end")
 	}
 	return nil
 }
@@ -227,7 +227,7 @@ func (v *verifier) wrong(h *tar.Header, dir, name string) string {
 		}
 	}
 	if h.Typeflag != tar.TypeReg {
-		return fmt.Sprintf("it is no ordinary file: type %q", h.Typeflag)
+		return fmt.Sprintf("it is not an ordinary file: type %q", h.Typeflag)
 	}
 	for key := range h.PAXRecords {
 		// A sparse file of some bytes can unpack to exabytes.
@@ -256,12 +256,12 @@ func (v *verifier) compare() {
 	}
 	v.manifest = nil
 	if m.Format != Format {
-		v.problem(manifestName, fmt.Sprintf("it has the format %d of another culprit, this one knows %d", m.Format, Format))
+		v.problem(manifestName, fmt.Sprintf("it has format %d, of another culprit; this one knows format %d", m.Format, Format))
 		return
 	}
 	v.report.Manifest = m
 	if dir := directory(m); v.dir != dir {
-		v.problem("", fmt.Sprintf("its directory is %.100s, by the manifest it is %.100s", v.dir, dir))
+		v.problem("", fmt.Sprintf("its directory is %.100s, but the manifest says %.100s", v.dir, dir))
 	}
 	v.seen[manifestName].listed = true
 	for _, e := range m.Files {
@@ -286,7 +286,7 @@ func (v *verifier) entry(e *Entry) {
 	case d.size != e.Size:
 		v.problem(e.Path, fmt.Sprintf("it was changed: it has %d bytes instead of %d", d.size, e.Size))
 	case hex.EncodeToString(d.sum[:]) != e.Hash.SHA256:
-		v.problem(e.Path, "it was changed: its SHA-256 is another")
+		v.problem(e.Path, "it was changed: its SHA-256 differs")
 	default:
 		v.report.Good++
 	}

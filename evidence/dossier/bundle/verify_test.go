@@ -28,7 +28,7 @@ func TestTamper(t *testing.T) {
 	}{
 		"nothing":   {func(i []item) []item { return i }, 3, ""},
 		"order":     {func(i []item) []item { slices.Reverse(i); return i }, 3, ""},
-		"same size": {func(i []item) []item { i[b].content = "bbB"; return i }, 2, "b: it was changed: its SHA-256 is another"},
+		"same size": {func(i []item) []item { i[b].content = "bbB"; return i }, 2, "b: it was changed: its SHA-256 differs"},
 		"size":      {func(i []item) []item { i[b].content = "bb"; return i }, 2, "b: it was changed: it has 2 bytes instead of 3"},
 		"missing":   {func(i []item) []item { return slices.Delete(i, b, c) }, 2, "b: it is missing"},
 		"renamed": {
@@ -39,15 +39,15 @@ func TestTamper(t *testing.T) {
 		"no manifest":   {func(i []item) []item { return i[:manifest] }, 0, "manifest.json: it is missing: the bundle is not complete"},
 		"empty":         {func(i []item) []item { return nil }, 0, "manifest.json: it is missing: the bundle is not complete"},
 		"no JSON":       {func(i []item) []item { i[manifest].content = "{"; return i }, 0, "manifest.json: it cannot be read: unexpected end of JSON input"},
-		"other format":  {func(i []item) []item { i[manifest].content = `{"format":2}`; return i }, 0, "manifest.json: it has the format 2 of another culprit, this one knows 1"},
+		"other format":  {func(i []item) []item { i[manifest].content = `{"format":2}`; return i }, 0, "manifest.json: it has format 2, of another culprit; this one knows format 1"},
 		"twice":         {func(i []item) []item { return append(i, regular(dir+"/b", "bbb")) }, 2, dir + "/b: it is there twice"},
 		"two manifests": {func(i []item) []item { return append(i, i[manifest]) }, 3, dir + "/manifest.json: it is there twice"},
 		"outside":       {func(i []item) []item { return append(i, regular("../../etc/passwd", "x")) }, 3, "../../etc/passwd: it is not in the bundle's directory"},
-		"up":            {func(i []item) []item { return append(i, regular(dir+"/../x", "x")) }, 3, dir + "/../x: its name is none that culprit gives"},
+		"up":            {func(i []item) []item { return append(i, regular(dir+"/../x", "x")) }, 3, dir + "/../x: culprit gives no file that name"},
 		"absolute":      {func(i []item) []item { return append(i, regular("/etc/passwd", "x")) }, 3, "/etc/passwd: it is not in the bundle's directory"},
 		"escape": {
 			func(i []item) []item { return append(i, regular(dir+"/\x1b[2J\n\u202e", "x")) }, 3,
-			dir + `/\x1b[2J\n\u202e: its name is none that culprit gives`,
+			dir + `/\x1b[2J\n\u202e: culprit gives no file that name`,
 		},
 		"long name": {
 			func(i []item) []item { return append(i, regular(dir+"/"+strings.Repeat("n", 5000), "x")) }, 3,
@@ -56,13 +56,13 @@ func TestTamper(t *testing.T) {
 		"link": {func(i []item) []item {
 			i[b] = item{tar.Header{Typeflag: tar.TypeSymlink, Name: dir + "/b", Linkname: "/etc/passwd"}, ""}
 			return i
-		}, 2, dir + "/b: it is no ordinary file: type '2'"},
+		}, 2, dir + "/b: it is not an ordinary file: type '2'"},
 		"hard link": {func(i []item) []item {
 			return append(i, item{tar.Header{Typeflag: tar.TypeLink, Name: dir + "/d", Linkname: "/etc/passwd"}, ""})
-		}, 3, dir + "/d: it is no ordinary file: type '1'"},
+		}, 3, dir + "/d: it is not an ordinary file: type '1'"},
 		"device": {func(i []item) []item {
 			return append(i, item{tar.Header{Typeflag: tar.TypeBlock, Name: dir + "/d"}, ""})
-		}, 3, dir + "/d: it is no ordinary file: type '4'"},
+		}, 3, dir + "/d: it is not an ordinary file: type '4'"},
 		"attributes": {func(i []item) []item {
 			i[b].PAXRecords, i[b].Format = map[string]string{"SCHILY.xattr.security.capability": "x"}, tar.FormatPAX
 			return i
@@ -76,7 +76,7 @@ func TestTamper(t *testing.T) {
 				i[n].Name = strings.Replace(i[n].Name, dir, "culprit-X", 1)
 			}
 			return i
-		}, 3, ": its directory is culprit-X, by the manifest it is " + dir},
+		}, 3, ": its directory is culprit-X, but the manifest says " + dir},
 		"listed twice": {func(i []item) []item {
 			var m Manifest
 			if err := json.Unmarshal([]byte(i[manifest].content), &m); err != nil {

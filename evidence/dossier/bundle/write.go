@@ -96,7 +96,7 @@ func writeTar(w io.Writer, m Manifest, files []File) (digest string, err error) 
 		case f.Name == manifestName:
 			err = errors.New("the manifest has that name")
 		case i > 0 && files[i-1].Name == f.Name:
-			err = errors.New("there are two of it")
+			err = errors.New("there are two with that name")
 		default:
 			var e Entry
 			if e, err = p.add(f); err == nil {
