@@ -16,24 +16,24 @@ type fate struct {
 
 // line takes in a line of the trace.
 func (f *fate) line(line []byte) {
-	l, ok := strace.ParseLine(line)
-	if !ok || l.TID != f.pid {
+	tid, _, text := strace.ParseLine(line)
+	if text == nil || tid != f.pid {
 		return
 	}
-	switch l.Kind() {
+	switch text.Kind() {
 	case strace.KindCall:
-		if e, ok := l.Execve(); ok {
+		if e, ok := text.Execve(); ok {
 			f.before = f.program
 			f.program = &proc.Program{
 				Name: e.Name(), Executable: e.Executable, CommandLine: proc.JoinArgs(e.Args, proc.MaxCommandLine),
 			}
 		}
 	case strace.KindResumed:
-		if l.ExecveFailed() {
+		if text.ExecveFailed() {
 			f.program = f.before
 		}
 	case strace.KindEnd:
-		if code, ok := l.ExitStatus(); ok {
+		if code, ok := text.ExitStatus(); ok {
 			f.exitCode = &code
 		}
 	}

@@ -98,12 +98,12 @@ func (e *excerpt) read(r io.Reader, proof int64) error {
 }
 
 // line takes in a line.
-func (e *excerpt) line(text []byte, l Line) {
-	parsed, ok := strace.ParseLine(text)
-	if !ok {
+func (e *excerpt) line(line []byte, l Line) {
+	tid, _, text := strace.ParseLine(line)
+	if text == nil {
 		return
 	}
-	l.TID = parsed.TID
+	l.TID = tid
 	if l.TID == e.tid {
 		e.nth++
 		l.nth = e.nth
@@ -111,22 +111,22 @@ func (e *excerpt) line(text []byte, l Line) {
 			e.proof = e.nth
 		}
 	}
-	switch string(parsed.Name()) {
+	switch string(text.Name()) {
 	case "clone", "clone3", "fork", "vfork":
-		e.forked(Fork{TID: int(parsed.Returned()), Parent: l.TID, Line: l.Number})
+		e.forked(Fork{TID: int(text.Returned()), Parent: l.TID, Line: l.Number})
 	case "execve", "execveat":
 		_, known := e.execs[l.TID]
-		returned := parsed.Returned()
+		returned := text.Returned()
 		// An unfinished one counts, as its other line has no arguments.
-		if e.proof == 0 && parsed.Kind() == strace.KindCall && (returned == 0 || returned == strace.Unknown) &&
+		if e.proof == 0 && text.Kind() == strace.KindCall && (returned == 0 || returned == strace.Unknown) &&
 			(known || l.TID == e.tid || len(e.execs) < maxExecs) {
-			e.execs[l.TID] = l.with(text)
+			e.execs[l.TID] = l.with(line)
 		}
 	}
 	if l.TID != e.tid || e.proof > 0 && e.nth > e.proof+e.after {
 		return
 	}
-	e.near = append(e.near, l.with(text))
+	e.near = append(e.near, l.with(line))
 	if e.proof == 0 && int64(len(e.near)) > e.before {
 		e.remember(e.near[0])
 		e.near = e.near[1:]
@@ -161,16 +161,16 @@ func (l Line) with(text []byte) Line {
 
 // telling reports whether a line says what the thread is doing: programs, files that
 // are neither libraries nor directories, connections, forks. What failed does not.
-func telling(text []byte) bool {
-	l, ok := strace.ParseLine(text)
-	if !ok {
+func telling(line []byte) bool {
+	_, _, text := strace.ParseLine(line)
+	if text == nil {
 		return false
 	}
-	switch string(l.Name()) {
+	switch string(text.Name()) {
 	case "openat", "open":
-		return l.Returned() >= 0 && !slices.ContainsFunc(dull, func(part string) bool { return bytes.Contains(l.Text, []byte(part)) })
+		return text.Returned() >= 0 && !slices.ContainsFunc(dull, func(part string) bool { return bytes.Contains(text, []byte(part)) })
 	case "connect", "clone", "clone3", "fork", "vfork":
-		return l.Returned() != strace.Failed
+		return text.Returned() != strace.Failed
 	}
 	return false
 }

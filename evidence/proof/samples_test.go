@@ -75,8 +75,8 @@ func scan(t testing.TB, trace []byte, piece func() int) []Send {
 		t.Fatal(err)
 	}
 	for _, send := range sends {
-		l, _ := strace.ParseLine(trace[send.Offset:])
-		if l.TID != send.TID || send.Offset > 0 && trace[send.Offset-1] != '\n' ||
+		tid, _, _ := strace.ParseLine(trace[send.Offset:])
+		if tid != send.TID || send.Offset > 0 && trace[send.Offset-1] != '\n' ||
 			int64(bytes.Count(trace[:send.Offset], []byte("\n"))) != send.Line-1 {
 			t.Fatalf("line %d of TID %d is not at %d", send.Line, send.TID, send.Offset)
 		}

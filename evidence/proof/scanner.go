@@ -91,31 +91,31 @@ func (s *Scanner) judge() {
 // read reads a line. Of a long one the first maxLine bytes count.
 func (s *Scanner) read(line []byte) {
 	s.judged = false
-	l, ok := strace.ParseLine(line[:min(len(line), maxLine)])
-	if !ok {
+	tid, at, text := strace.ParseLine(line[:min(len(line), maxLine)])
+	if text == nil {
 		return
 	}
-	switch l.Kind() {
+	switch text.Kind() {
 	case strace.KindCall:
-		name, args := sender(l.Text)
+		name, args := sender(text)
 		if name == "" {
 			return
 		}
 		cut := s.cut()
-		p := pending{name: name, text: args, time: l.Time(), line: s.lines.Number(), offset: s.lines.Offset()}
-		if text, ok := strace.CutUnfinished(args); ok && !cut {
-			p.text = bytes.Clone(text)
-			s.begun(l.TID, p)
+		p := pending{name: name, text: args, time: at.Time(), line: s.lines.Number(), offset: s.lines.Offset()}
+		if begin, ok := strace.CutUnfinished(args); ok && !cut {
+			p.text = bytes.Clone(begin)
+			s.begun(tid, p)
 			return
 		}
 		if cut {
 			s.lost.LongLines++
 		}
-		s.emit(l.TID, p)
+		s.emit(tid, p)
 	case strace.KindResumed:
-		s.resumed(l)
+		s.resumed(tid, text)
 	case strace.KindEnd:
-		s.ended(l.TID)
+		s.ended(tid)
 	}
 }
 
@@ -146,16 +146,16 @@ func (s *Scanner) forget(tid int) (pending, bool) {
 }
 
 // resumed joins "<... sendmmsg resumed>[{msg_hdr=…" with the line where it began.
-func (s *Scanner) resumed(l strace.Line) {
-	p, ok := s.pending[l.TID]
+func (s *Scanner) resumed(tid int, text strace.Text) {
+	p, ok := s.pending[tid]
 	if !ok {
 		return
 	}
-	end, ok := l.CutResumed(p.name)
+	end, ok := text.CutResumed(p.name)
 	if !ok {
 		return
 	}
-	s.forget(l.TID)
+	s.forget(tid)
 	if s.cut() {
 		s.lost.LongLines++
 	}
@@ -163,7 +163,7 @@ func (s *Scanner) resumed(l strace.Line) {
 		p.line, p.offset = s.lines.Number(), s.lines.Offset()
 	}
 	p.text = append(p.text, end...)
-	s.emit(l.TID, p)
+	s.emit(tid, p)
 }
 
 // ended takes a call that will never return for a send.
@@ -186,12 +186,12 @@ func (s *Scanner) emit(tid int, p pending) {
 
 // matters reports whether a line that begins so may be a part of a send.
 func (s *Scanner) matters(line []byte) bool {
-	l, ok := strace.ParseLine(line)
-	if !ok {
+	tid, _, text := strace.ParseLine(line)
+	if text == nil {
 		return false
 	}
-	_, resumes := s.pending[l.TID]
-	name, _ := sender(l.Text)
+	_, resumes := s.pending[tid]
+	name, _ := sender(text)
 	return name != "" || resumes
 }
 

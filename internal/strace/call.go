@@ -29,8 +29,8 @@ func CutUnfinished(text []byte) (begin []byte, ok bool) {
 
 // CutResumed returns what follows "<... NAME resumed>"; !ok means that the line is not the
 // end of such a call.
-func (l Line) CutResumed(name string) (end []byte, ok bool) {
-	rest, ok := bytes.CutPrefix(l.Text, []byte(resumedBegin))
+func (t Text) CutResumed(name string) (end []byte, ok bool) {
+	rest, ok := bytes.CutPrefix(t, []byte(resumedBegin))
 	if !ok || len(rest) < len(name) || string(rest[:len(name)]) != name {
 		return nil, false
 	}
@@ -39,12 +39,12 @@ func (l Line) CutResumed(name string) (end []byte, ok bool) {
 
 // Name returns the name of the system call that the line begins or ends; empty for
 // signals and ends of threads.
-func (l Line) Name() []byte {
-	switch l.Kind() {
+func (t Text) Name() []byte {
+	switch t.Kind() {
 	case KindCall:
-		return l.Text[:max(0, bytes.IndexByte(l.Text[:min(len(l.Text), maxName)], '('))]
+		return t[:max(0, bytes.IndexByte(t[:min(len(t), maxName)], '('))]
 	case KindResumed:
-		after := bytes.TrimPrefix(l.Text, []byte(resumedBegin))
+		after := bytes.TrimPrefix(t, []byte(resumedBegin))
 		name, _, _ := bytes.Cut(after[:min(len(after), maxName)], []byte(resumedEnd))
 		return name
 	}
@@ -54,12 +54,12 @@ func (l Line) Name() []byte {
 // Returned is what the call returned: a number from 0, or one of the constants. It is
 // looked for from the end of the line, so the program can forge it on a line that does not
 // show a result.
-func (l Line) Returned() int64 {
-	i := bytes.LastIndex(l.Text, []byte(" "+beforeResult))
-	if i < 0 || !bytes.HasSuffix(bytes.TrimRight(l.Text[:i], " "), []byte(")")) {
+func (t Text) Returned() int64 {
+	i := bytes.LastIndex(t, []byte(" "+beforeResult))
+	if i < 0 || !bytes.HasSuffix(bytes.TrimRight(t[:i], " "), []byte(")")) {
 		return Unknown
 	}
-	return Result(l.Text[i:])
+	return Result(t[i:])
 }
 
 // Result reads what follows the bracket that closes a call's arguments, as Returned:

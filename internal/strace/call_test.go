@@ -25,7 +25,7 @@ func TestNameAndReturned(t *testing.T) {
 		{`(`, "", Unknown},
 		{`x`, "", Unknown},
 	} {
-		l := Line{Text: []byte(tt.text)}
+		l := Text(tt.text)
 		if string(l.Name()) != tt.name || l.Returned() != tt.returned {
 			t.Errorf("%s: %q returned %d; want %q, %d", tt.text, l.Name(), l.Returned(), tt.name, tt.returned)
 		}
@@ -50,7 +50,7 @@ func TestUnfinishedAndResumed(t *testing.T) {
 		{`<... clo`, "close", "", false},
 		{`close(3) = 0`, "close", "", false},
 	} {
-		end, ok := Line{Text: []byte(tt.text)}.CutResumed(tt.name)
+		end, ok := Text(tt.text).CutResumed(tt.name)
 		if ok != tt.ok || ok && string(end) != tt.end {
 			t.Errorf("%s: %q, %v", tt.text, end, ok)
 		}

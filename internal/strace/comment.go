@@ -91,11 +91,11 @@ func IsComment(line []byte) bool { return bytes.HasPrefix(line, []byte(commentMa
 func Spare(line []byte) int {
 	comment, ok := bytes.CutPrefix(line, []byte(commentMark))
 	if !ok {
-		l, ok := ParseLine(line)
-		if !ok {
+		_, _, text := ParseLine(line)
+		if text == nil {
 			return 0
 		}
-		return len(line) - len(l.Text)
+		return len(line) - len(text)
 	}
 	name, _, ok := bytes.Cut(comment, []byte(keyEnd))
 	if !ok {

@@ -18,9 +18,9 @@ func (e Exec) Name() string { return path.Base(e.Executable) }
 // Execve returns the program of an execve that does not show that it failed: it succeeded,
 // or is unfinished (see ExecveFailed). Of a line that was cut it returns as many arguments
 // as that holds.
-func (l Line) Execve() (e Exec, ok bool) {
-	text, ok := bytes.CutPrefix(l.Text, []byte("execve("))
-	if !ok || failed.Match(l.Text) {
+func (t Text) Execve() (e Exec, ok bool) {
+	text, ok := bytes.CutPrefix(t, []byte("execve("))
+	if !ok || failed.Match(t) {
 		return Exec{}, false
 	}
 	executable, text, ok := CutQuoted(text)
@@ -43,9 +43,9 @@ func (l Line) Execve() (e Exec, ok bool) {
 
 // ExecveFailed reports whether the line says that an execve failed whose begin is on
 // another line.
-func (l Line) ExecveFailed() bool {
-	_, ok := l.CutResumed("execve")
-	return ok && failed.Match(l.Text)
+func (t Text) ExecveFailed() bool {
+	_, ok := t.CutResumed("execve")
+	return ok && failed.Match(t)
 }
 
 // ellipsis follows a string that strace cut.

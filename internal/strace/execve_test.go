@@ -7,11 +7,11 @@ import (
 
 // execve is what process 812 becomes, as the line tells it.
 func execve(line []byte) (Exec, bool) {
-	l, ok := ParseLine(line)
-	if !ok || l.TID != 812 {
+	tid, _, text := ParseLine(line)
+	if text == nil || tid != 812 {
 		return Exec{}, false
 	}
-	return l.Execve()
+	return text.Execve()
 }
 
 func TestExecve(t *testing.T) {
@@ -46,8 +46,8 @@ func TestExecveFailed(t *testing.T) {
 		`812 1700000000.1 <... open resumed>) = -1 ENOENT (No such file or directory) <0.0001>`:   false,
 		`8123 1700000000.1 <... execve resumed>) = -1 ENOENT (No such file or directory)`:         false,
 	} {
-		l, ok := ParseLine([]byte(line))
-		if got := ok && l.TID == 812 && l.ExecveFailed(); got != want {
+		tid, _, text := ParseLine([]byte(line))
+		if got := text != nil && tid == 812 && text.ExecveFailed(); got != want {
 			t.Errorf("%s: %v", line, got)
 		}
 	}

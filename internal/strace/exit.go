@@ -10,8 +10,8 @@ import (
 
 // ExitStatus returns how the process ended, if the line tells that: its exit code as
 // shells count it, 128+n for signal n.
-func (l Line) ExitStatus() (code int, ok bool) {
-	what, ok := bytes.CutSuffix(l.Text, []byte(" +++"))
+func (t Text) ExitStatus() (code int, ok bool) {
+	what, ok := bytes.CutSuffix(t, []byte(" +++"))
 	if !ok {
 		return 0, false
 	}

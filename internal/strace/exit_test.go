@@ -4,11 +4,11 @@ import "testing"
 
 // exitStatus is that of process 812, as the line tells it.
 func exitStatus(line []byte) (code int, ok bool) {
-	l, ok := ParseLine(line)
-	if !ok || l.TID != 812 {
+	tid, _, text := ParseLine(line)
+	if text == nil || tid != 812 {
 		return 0, false
 	}
-	return l.ExitStatus()
+	return text.ExitStatus()
 }
 
 func TestExitStatus(t *testing.T) {

@@ -6,12 +6,37 @@ import (
 	"time"
 )
 
-// A Line is a line of strace's output, taken apart: "812   1700000000.123456 close(3) = 0".
-type Line struct {
-	TID   int
-	Stamp []byte // when it was begun: seconds and a fraction, see Time
-	Text  []byte // what happened; never empty
+// ParseLine takes a line of strace's output apart: "812   1700000000.123456 close(3) = 0".
+// text is nil if the line is not about a thread: a comment, a call stack, or a line that
+// was cut too early.
+func ParseLine(line []byte) (tid int, at Stamp, text Text) {
+	i := 0
+	for ; i < len(line) && isDigit(line[i]) && i < 10; i++ {
+		tid = tid*10 + int(line[i]-'0')
+	}
+	if i == 0 {
+		return 0, nil, nil
+	}
+	begin := i
+	for ; i < len(line) && line[i] == ' '; i++ {
+	}
+	if i == begin {
+		return 0, nil, nil
+	}
+	begin = i
+	for ; i < len(line) && (isDigit(line[i]) || line[i] == '.'); i++ {
+	}
+	if i == begin || i+1 >= len(line) || line[i] != ' ' {
+		return 0, nil, nil
+	}
+	return tid, line[begin:i], line[i+1:]
 }
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+// A Text is what a line tells, behind the TID and the time: "close(3) = 0". It is never
+// empty.
+type Text []byte
 
 // A Kind is what a line tells of.
 type Kind int
@@ -24,37 +49,9 @@ const (
 	KindEnd                 // the end of the thread: "+++ exited with 0 +++"
 )
 
-// ParseLine takes a line apart. It refuses what is not about a thread: comments, call
-// stacks, lines that were cut too early.
-func ParseLine(line []byte) (l Line, ok bool) {
-	i := 0
-	for ; i < len(line) && isDigit(line[i]) && i < 10; i++ {
-		l.TID = l.TID*10 + int(line[i]-'0')
-	}
-	if i == 0 {
-		return Line{}, false
-	}
-	begin := i
-	for ; i < len(line) && line[i] == ' '; i++ {
-	}
-	if i == begin {
-		return Line{}, false
-	}
-	begin = i
-	for ; i < len(line) && (isDigit(line[i]) || line[i] == '.'); i++ {
-	}
-	if i == begin || i+1 >= len(line) || line[i] != ' ' {
-		return Line{}, false
-	}
-	l.Stamp, l.Text = line[begin:i], line[i+1:]
-	return l, true
-}
-
-func isDigit(c byte) bool { return c >= '0' && c <= '9' }
-
 // Kind returns what the line tells of.
-func (l Line) Kind() Kind {
-	switch l.Text[0] {
+func (t Text) Kind() Kind {
+	switch t[0] {
 	case '<':
 		return KindResumed
 	case '-':
@@ -65,10 +62,13 @@ func (l Line) Kind() Kind {
 	return KindCall
 }
 
-// Time returns the moment of the line, of whose fraction nine digits count.
-func (l Line) Time() time.Time {
-	seconds, fraction, _ := bytes.Cut(l.Stamp, []byte("."))
-	s, _ := strconv.ParseInt(string(seconds[:min(len(seconds), 12)]), 10, 64)
+// A Stamp is the time that a line begins with: seconds and a fraction.
+type Stamp []byte
+
+// Time returns the moment. Nine digits of the fraction count.
+func (s Stamp) Time() time.Time {
+	seconds, fraction, _ := bytes.Cut(s, []byte("."))
+	sec, _ := strconv.ParseInt(string(seconds[:min(len(seconds), 12)]), 10, 64)
 	ns := int64(0)
 	for i := range 9 {
 		ns *= 10
@@ -76,5 +76,5 @@ func (l Line) Time() time.Time {
 			ns += int64(fraction[i] - '0')
 		}
 	}
-	return time.Unix(s, ns)
+	return time.Unix(sec, ns)
 }

@@ -30,11 +30,11 @@ func TestParseLine(t *testing.T) {
 		{"812 close(3) = 0", 0, "", 0},
 		{"8121700000000.1 close(3) = 0", 0, "", 0},
 	} {
-		l, ok := ParseLine([]byte(tt.line))
-		if ok != (tt.tid != 0) || l.TID != tt.tid || string(l.Text) != tt.text {
-			t.Errorf("%q: %d %q, %v", tt.line, l.TID, l.Text, ok)
-		} else if ok && l.Kind() != tt.kind {
-			t.Errorf("%q: kind %d, want %d", tt.line, l.Kind(), tt.kind)
+		tid, at, text := ParseLine([]byte(tt.line))
+		if (text != nil) != (tt.tid != 0) || (at != nil) != (tt.tid != 0) || tid != tt.tid || string(text) != tt.text {
+			t.Errorf("%q: %d at %s: %q", tt.line, tid, at, text)
+		} else if text != nil && text.Kind() != tt.kind {
+			t.Errorf("%q: kind %d, want %d", tt.line, text.Kind(), tt.kind)
 		}
 	}
 }
@@ -48,7 +48,7 @@ func TestTime(t *testing.T) {
 		"1700000000.1234567891": time.Unix(1700000000, 123456789),
 		".5":                    time.Unix(0, 5e8),
 	} {
-		if got := (Line{Stamp: []byte(stamp)}).Time(); !got.Equal(want) {
+		if got := Stamp(stamp).Time(); !got.Equal(want) {
 			t.Errorf("%s is %s, want %s", stamp, got, want)
 		}
 	}
