@@ -49,11 +49,11 @@ func traceLine(t *event.Trace) string {
 func daemonState(dir string) string {
 	switch pid, err := directory.Holder(dir); {
 	case err != nil:
-		return "it cannot be told whether culprit runs: " + err.Error()
+		return "cannot tell whether culprit is running: " + err.Error()
 	case pid == 0:
-		return "culprit does not run"
+		return "culprit is not running"
 	default:
-		return fmt.Sprintf("culprit runs (PID %d)", pid)
+		return fmt.Sprintf("culprit is running (PID %d)", pid)
 	}
 }
 

@@ -34,7 +34,7 @@ func frame(v *view, now time.Time, width, height int) []row {
 		}
 	}
 	rows := []row{
-		{fmt.Sprintf("%s: %s. q ends", v.dir, v.daemon), true},
+		{fmt.Sprintf("%s: %s. q quits", v.dir, v.daemon), true},
 		{fmt.Sprintf("now %s, %s, %s; since %s %s, %d proven, %d lost", text.Plural(runs, "capture"), text.Plural(straces, "strace"),
 			text.Size(bytes), v.since.Local().Format(time.TimeOnly), text.Plural(v.newHits, "hit"), v.proven, v.lost), false},
 	}

@@ -211,7 +211,7 @@ func (v *view) lookProofs(first bool, tell news) error {
 		return nil
 	}
 	if len(fresh) == keepProofs {
-		tell(time.Now(), "proof", "there may be more than follow: see `culprit show` of the capture")
+		tell(time.Now(), "proof", "there may be more than these: see `culprit show CAPTURE`")
 	}
 	v.proven += len(fresh)
 	for i := range fresh {
@@ -244,7 +244,7 @@ func (v *view) lookLosses(first bool, tell news) error {
 	for _, l := range losses {
 		if !first && !known[l.Event.ID] {
 			v.lost += l.Culprit.Count
-			tell(l.Timestamp, "loss", fmt.Sprintf("%d %s", l.Culprit.Count, words.Loss(l.Culprit)))
+			tell(l.Timestamp, "loss", words.Lost(l.Culprit))
 		}
 	}
 	return nil

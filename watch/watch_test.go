@@ -45,7 +45,7 @@ func aCapture(id, state string) event.Capture {
 }
 
 func aView() *view {
-	v := &view{dir: "/var/lib/culprit", daemon: "culprit runs (PID 7)", since: watchTime, newHits: 3, proven: 1, lost: 14}
+	v := &view{dir: "/var/lib/culprit", daemon: "culprit is running (PID 7)", since: watchTime, newHits: 3, proven: 1, lost: 14}
 	v.captures = []*watched{
 		{Capture: aCapture("01JH0000000000000000RUNNING1", event.StateRunning), straces: 2, bytes: 3 << 20},
 		{Capture: aCapture("01JH00000000000000000000ENDED", event.StateEnded)},
@@ -70,7 +70,7 @@ func texts(rows []row) string {
 
 func TestFrame(t *testing.T) {
 	t.Parallel()
-	const want = `/var/lib/culprit: culprit runs (PID 7). q ends
+	const want = `/var/lib/culprit: culprit is running (PID 7). q quits
 now 1 capture, 2 straces, 3.0 MiB; since 03:04:05 3 hits, 1 proven, 14 lost
 
 STARTED   CAPTURE   USER         LEVEL  HITS  TRACES  STRACES  SIZE     STATE
@@ -92,8 +92,8 @@ TIME      LOST  WHAT
 	if !strings.Contains(later, "01-02 03:04  00000000  web1") || !strings.Contains(later, "ended: its time was up\n") {
 		t.Errorf("in a large window, a day later:\n%s", later)
 	}
-	empty := &view{dir: "d", daemon: "culprit does not run"}
-	if got := texts(frame(empty, watchTime, 80, 24)); !strings.HasPrefix(got, "d: culprit does not run.") || strings.Count(got, "\n") != 8 {
+	empty := &view{dir: "d", daemon: "culprit is not running"}
+	if got := texts(frame(empty, watchTime, 80, 24)); !strings.HasPrefix(got, "d: culprit is not running.") || strings.Count(got, "\n") != 8 {
 		t.Errorf("with nothing there:\n%s", got)
 	}
 }
@@ -171,9 +171,9 @@ func TestWatchLines(t *testing.T) {
 			want = want[1:]
 		}
 	}
-	expect("culprit  culprit does not run")
+	expect("culprit  culprit is not running")
 	s = open()
-	expect(fmt.Sprintf("culprit  culprit runs (PID %d)", os.Getpid()))
+	expect(fmt.Sprintf("culprit  culprit is running (PID %d)", os.Getpid()))
 
 	c = aCapture(event.NewID(), event.StateRunning)
 	s.Capture(c)
@@ -208,7 +208,7 @@ func TestWatchLines(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	expect("culprit  culprit does not run")
+	expect("culprit  culprit is not running")
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
@@ -303,7 +303,7 @@ func TestLookProofs(t *testing.T) {
 	}
 	look()
 	look()
-	want := []string{"culprit culprit does not run", "proof " + hit.Event.ID + " sent by 812 php: sendto, line 214 of " + filepath.Join(dir, "traces/C/812.strace")}
+	want := []string{"culprit culprit is not running", "proof " + hit.Event.ID + " sent by 812 php: sendto, line 214 of " + filepath.Join(dir, "traces/C/812.strace")}
 	if !slices.Equal(told, want) || v.proven != 1 {
 		t.Errorf("got %q\nwant %q", told, want)
 	}

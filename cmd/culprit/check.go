@@ -14,7 +14,7 @@ func newCheck() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Check the configuration, naming every mistake",
+		Short: "Check the configuration and name every mistake",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := config.Load(path)
@@ -36,10 +36,11 @@ func newDoctor() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Say what this machine offers culprit, and what to do about what it lacks",
-		Long: `Try everything that a hunt needs, for real but without touching the firewall: rules
-are tried in a network namespace that is thrown away. Exit status 1 if something
-that is needed does not work. Without -c the defaults are used.`,
+		Short: "Say what works on this machine, and how to fix what does not",
+		Long: `Try everything that a hunt needs, for real. The firewall is not touched: rules are
+tried in a network namespace that is thrown away. Without -c, the defaults are used.
+
+The exit status is 1 if something that is needed does not work.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			defaults := config.Default()
@@ -61,7 +62,7 @@ that is needed does not work. Without -c the defaults are used.`,
 				}
 			}
 			if failed > 0 {
-				return fmt.Errorf("%s above: a hunt will not work here as it is", text.Plural(failed, "failed check"))
+				return fmt.Errorf("%s above: a hunt will not work here until that is fixed", text.Plural(failed, "failed check"))
 			}
 			return nil
 		},

@@ -17,7 +17,7 @@ type evidenceFlags struct{ config, dir string }
 
 func (f *evidenceFlags) add(cmd *cobra.Command) {
 	configFlag(cmd, &f.config, "")
-	cmd.Flags().StringVar(&f.dir, "evidence", "", "evidence `directory` (default: that of the configuration)")
+	cmd.Flags().StringVar(&f.dir, "evidence", "", "evidence `directory` (default: evidence.dir of the configuration)")
 }
 
 // open opens the evidence for reading.

@@ -19,11 +19,12 @@ func newExport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export ID",
 		Short: "Pack a capture into one file: traces, packets, report, documents",
-		Long: `Pack a capture into one .tar.zst file, for a colleague or for the archive: its traces,
-its packets (packets.pcapng), its report (HTML and text), its documents as JSON Lines, and
-a manifest with the SHA-256 of every file. The same evidence makes the same bytes.
+		Long: `Pack a capture into one .tar.zst file, for a colleague or for the archive. It holds the
+traces, the packets (packets.pcapng), the report (HTML and text), the documents as JSON
+Lines, and a manifest with the SHA-256 of every file. The same evidence makes the same
+bytes.
 
-ID is a capture, or a hit or trace of it; its first or last characters are enough.
+ID is a capture, or one of its hits or traces. Its first or last characters are enough.
 Unpack with: tar --zstd -xf FILE. Check with: culprit verify FILE.`,
 		Args: oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -46,7 +47,7 @@ Unpack with: tar --zstd -xf FILE. Check with: culprit verify FILE.`,
 				return err
 			}
 			for _, file := range gone {
-				fmt.Fprintf(cmd.ErrOrStderr(), "left out, as it was removed: %s\n", text.Escape(file))
+				fmt.Fprintf(cmd.ErrOrStderr(), "left out, because it was removed: %s\n", text.Escape(file))
 			}
 			if name != "-" {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s\nSHA-256 of its manifest: %s\n", name, digest)
@@ -63,11 +64,11 @@ func newVerify() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify FILE",
 		Short: "Check a file that export wrote",
-		Long: `Check a file that export wrote: everything its manifest lists must be there, unchanged,
-and nothing else. The exit status is 1 if it is not. - is standard input.
+		Long: `Check a file that export wrote: it must hold everything that its manifest lists,
+unchanged, and nothing else. If not, the exit status is 1. - is standard input.
 
-The manifest protects against damage and mix-ups. Against somebody who makes a new one only
-its SHA-256 does, which export printed: compare it with the one printed here.`,
+The manifest protects against damage and mix-ups. It does not protect against somebody
+who writes a new manifest: compare the SHA-256 printed here with the one export printed.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError{errors.New("verify takes one file (see `culprit verify --help`)")}
@@ -98,7 +99,7 @@ its SHA-256 does, which export printed: compare it with the one printed here.`,
 				fmt.Fprintln(out, p)
 			}
 			if r.More > 0 {
-				fmt.Fprintf(out, "and %d problems more\n", r.More)
+				fmt.Fprintf(out, "and %s\n", text.Plural(r.More, "more problem"))
 			}
 			if !r.OK() {
 				return fmt.Errorf("%s is not intact: %s", args[0], text.Plural(len(r.Problems)+r.More, "problem"))

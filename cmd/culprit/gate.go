@@ -19,8 +19,8 @@ func newGate() *cobra.Command {
 			return gate.Run(socket, c)
 		},
 	}
-	cmd.Flags().DurationVar(&c.Deadline, "deadline", 0, "longest hold")
-	cmd.Flags().BoolVar(&c.Stop, "stop", false, "stop programs behind execve")
+	cmd.Flags().DurationVar(&c.Deadline, "deadline", 0, "longest time to hold a program")
+	cmd.Flags().BoolVar(&c.Stop, "stop", false, "stop programs after execve")
 	cmd.Flags().StringArrayVar(&c.Exempt, "exempt", nil, "never ask about this file")
 	return cmd
 }

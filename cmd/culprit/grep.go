@@ -39,17 +39,17 @@ func newGrep() *cobra.Command {
 		Use:   "grep [flags] PATTERN",
 		Short: "Search all traces, compressed or not",
 		Long: `Search all traces, compressed or not, oldest first, for lines that match PATTERN, a
-regular expression of Go (https://pkg.go.dev/regexp/syntax). Each is printed as
+regular expression of Go (https://pkg.go.dev/regexp/syntax). Each match is printed as
 
     CAPTURE PID-NAME:LINE:TEXT
 
-CAPTURE is the capture's id, PID-NAME the process whose trace it is (a line of the
-trace begins with the PID of the process that it is about), LINE the line's number in
-the trace. "cut -d' ' -f1" leaves the capture, "cut -d: -f3-" the text. What is not
-printable is escaped. What culprit itself wrote at the beginning and end of a trace is
-searched with --comments only.
+CAPTURE is the id of the capture. PID-NAME is the process whose trace it is. LINE is
+the number of the line in the trace. TEXT is the line: it begins with the PID of the
+process that it is about. "cut -d' ' -f1" prints only the capture, "cut -d: -f3-" only
+the text. Unprintable characters are escaped. culprit writes comments at the beginning
+and end of a trace: --comments searches them, too.
 
-A pattern with a fixed part of some letters is found fast; one without, such as
+A pattern that contains a few fixed letters is fast. One that does not, such as
 [0-9]+, takes ten times as long or more.
 
 Exit status: 0 if a line matched, 1 if none did, 2 if there was trouble.`,
@@ -66,12 +66,12 @@ Exit status: 0 if a line matched, 1 if none did, 2 if there was trouble.`,
 	}
 	f.evidenceFlags.add(cmd)
 	fl := cmd.Flags()
-	fl.BoolVarP(&f.options.IgnoreCase, "ignore-case", "i", false, "upper and lower case are the same")
-	fl.BoolVarP(&f.options.Fixed, "fixed-strings", "F", false, "PATTERN is meant as it is, not as a regular expression")
-	fl.BoolVar(&f.options.Comments, "comments", false, "search the lines that culprit wrote into the traces, too: they begin with # and say whose trace it is")
-	fl.StringArrayVarP(&f.patterns, "regexp", "e", nil, "a `PATTERN`; may be given several times, and begin with -")
-	fl.BoolVarP(&f.files, "files-with-matches", "l", false, "print only the files in which a line matches")
-	fl.BoolVar(&f.count, "count", false, "print CAPTURE PID-NAME:COUNT for each trace in which lines match (-c is --config)")
+	fl.BoolVarP(&f.options.IgnoreCase, "ignore-case", "i", false, "ignore upper and lower case")
+	fl.BoolVarP(&f.options.Fixed, "fixed-strings", "F", false, "PATTERN is plain text, not a regular expression")
+	fl.BoolVar(&f.options.Comments, "comments", false, "also search the comments that culprit wrote into the traces: they begin with # and say whose trace it is")
+	fl.StringArrayVarP(&f.patterns, "regexp", "e", nil, "a `PATTERN`; may be repeated, and may begin with -")
+	fl.BoolVarP(&f.files, "files-with-matches", "l", false, "print only the names of files with a match")
+	fl.BoolVar(&f.count, "count", false, "print CAPTURE PID-NAME:COUNT for each trace with a match (-c is --config)")
 	fl.StringVar(&f.since, "since", "", "only traces that started at this `time` or later: 90s, 2h, 7d, 2026-01-31, \"2026-01-31 15:04\" or RFC 3339")
 	fl.StringVar(&f.user, "user", "", "only traces of this `user`, by name or UID")
 	fl.StringVar(&f.filter.Capture, "capture", "", "only the capture with this `ID`; its first or last characters are enough")

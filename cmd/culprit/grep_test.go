@@ -130,7 +130,7 @@ func TestGrepStatus(t *testing.T) {
 		"-l --count a":       "give one of",
 		"--user no-such a":   "no user",
 		"--capture ZZZZ a":   "no hit, capture or trace",
-		"--since whenever a": "is no time",
+		"--since whenever a": "is not a time",
 	} {
 		if _, _, err := grep(strings.Fields(args)...); !errors.As(err, new(usageError)) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", args, err, want)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -18,6 +17,7 @@ import (
 
 	"culprit/evidence/catalogue"
 	"culprit/internal/config"
+	"culprit/internal/event"
 	"culprit/internal/text"
 	"culprit/internal/words"
 )
@@ -36,7 +36,7 @@ const tableRows = 200
 func (f *listFlags) add(cmd *cobra.Command) {
 	f.evidenceFlags.add(cmd)
 	fl := cmd.Flags()
-	fl.StringVar(&f.since, "since", "", "only from this `time` on: 90s, 2h, 7d, 2026-01-31, \"2026-01-31 15:04\" or RFC 3339")
+	fl.StringVar(&f.since, "since", "", "only at this `time` or later: 90s, 2h, 7d, 2026-01-31, \"2026-01-31 15:04\" or RFC 3339")
 	fl.StringVar(&f.user, "user", "", "only this `user`, by name or UID")
 	fl.StringVar(&f.filter.Rule, "rule", "", "only this `rule`")
 	fl.StringVar(&f.filter.Capture, "capture", "", "only the capture with this `ID`; its first or last characters are enough")
@@ -80,7 +80,7 @@ func (f *listFlags) resolve(r *catalogue.Reader) error {
 	}
 	c := found.Capture
 	if c == nil {
-		return fmt.Errorf("%s is no capture: take one from `culprit captures`", f.filter.Capture)
+		return fmt.Errorf("%s is not a capture: take one from `culprit captures`", f.filter.Capture)
 	}
 	f.filter.Capture = c.Event.ID
 	return nil
@@ -100,7 +100,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("--since %q is no time: write 90s, 2h, 7d, 2026-01-31, \"2026-01-31 15:04\" or RFC 3339", s)
+	return time.Time{}, fmt.Errorf("--since %q is not a time: write 90s, 2h, 7d, 2026-01-31, \"2026-01-31 15:04\" or RFC 3339", s)
 }
 
 // newList makes one of the list commands.
@@ -178,15 +178,20 @@ func printTable[T any](w io.Writer, header string, rows iter.Seq2[T, error], row
 
 // warnOfLosses says below a list what is not in it.
 func warnOfLosses(w io.Writer, r *catalogue.Reader, f catalogue.Filter) error {
-	total := map[string]uint64{} // by their words
+	total := map[event.LossDetail]uint64{} // by what was lost, without a count
 	for l, err := range r.Losses(catalogue.Filter{Since: f.Since}) {
 		if err != nil {
 			return err
 		}
-		total[words.Loss(l.Culprit)] += l.Culprit.Count
+		total[event.LossDetail{Code: l.Culprit.Code, Detail: l.Culprit.Detail}] += l.Culprit.Count
 	}
-	for _, what := range slices.Sorted(maps.Keys(total)) {
-		fmt.Fprintf(w, "not in the evidence: %d %s (see `culprit losses`)\n", total[what], text.Escape(what))
+	var lost []string
+	for what, n := range total {
+		what.Count = n
+		lost = append(lost, words.Lost(what))
+	}
+	for _, what := range slices.Sorted(slices.Values(lost)) {
+		fmt.Fprintf(w, "not in the evidence: %s (see `culprit losses`)\n", text.Escape(what))
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func newHits() *cobra.Command {
 			case h.Culprit.Capture != nil:
 				capture = h.Culprit.Capture.ID
 			case from != nil:
-				capture = "none: a local resolver's, for hit " + from.ID
+				capture = "none: sent by a local resolver for hit " + from.ID
 			}
 			return []string{
 				text.Time(h.Timestamp), h.Event.ID, h.Rule.Name, h.User.String(),

@@ -128,15 +128,15 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "culprit",
 		Short: "Find the program behind suspicious network packets",
-		Long: `culprit finds the program behind suspicious network packets. A firewall rule logs
-the packets that match; each one starts straces on the processes of the user that
-sent it; packets and traces are kept together as evidence.
+		Long: `culprit finds the program behind suspicious network packets. Firewall rules log the
+packets that match. Each one starts strace on the processes of the user that sent it.
+Packets and traces are kept together as evidence.
 
-First time here:     culprit selftest; culprit doctor; culprit run -c config.example.yaml
-While it hunts:      culprit watch
-What was found:      culprit hits; culprit captures; culprit traces; culprit show ID
+Start here:          culprit doctor; culprit selftest; culprit run -c config.example.yaml
+Watch it hunt:       culprit watch
+See what it found:   culprit hits; culprit captures; culprit traces; culprit show ID
 Search the traces:   culprit grep PATTERN
-Tell others:         culprit report ID; culprit export ID
+Show it to others:   culprit report ID; culprit export ID
 Without a firewall:  culprit trace --user web1 --number 5`,
 		Version:       version,
 		SilenceUsage:  true,

@@ -97,7 +97,7 @@ func manPage(cmd *cobra.Command) string {
 		}
 	})
 	if !strings.Contains(cmd.Long, "Exit status:") { // grep has its own
-		b.WriteString(".SH EXIT STATUS\n0 all is well, 1 something did not work, 2 the arguments or the configuration are wrong and nothing was done.\n")
+		b.WriteString(".SH EXIT STATUS\n0 all is well, 1 something did not work, 2 the arguments or the configuration are wrong, and nothing was done.\n")
 	}
 	b.WriteString(".SH FILES\n.TP\n/etc/culprit/config.yaml\nthe configuration; its comments describe every key\n.TP\n/var/lib/culprit\nthe evidence\n")
 	if parent := cmd.Parent(); parent != nil {

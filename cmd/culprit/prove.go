@@ -15,11 +15,12 @@ func newProve() *cobra.Command {
 	var f evidenceFlags
 	cmd := &cobra.Command{
 		Use:   "prove [CAPTURE]",
-		Short: "Look once more for the lines of traces that sent the packets",
-		Long: `Look once more for the lines of traces that sent the packets of hits, in one capture or in
-all, compressed traces included. The daemon does so while traces are written: this is for
-evidence of an older culprit, or of a daemon that was killed. It needs the evidence for
-itself: stop the daemon first, or name a copy with --evidence.`,
+		Short: "Look again for the trace lines that sent the packets",
+		Long: `Look again for the trace lines that sent the packets, in one capture or in all,
+compressed traces included. The daemon does this while it writes traces. Use this for
+evidence of an older culprit, or of a daemon that was killed.
+
+No daemon may use the evidence meanwhile: stop it first, or name a copy with --evidence.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usageError{errors.New("prove takes one capture at most (see `culprit prove --help`)")}

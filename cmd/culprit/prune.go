@@ -24,15 +24,17 @@ func newPrune() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove old evidence now, as the daemon does every minute",
-		Long: `Bring the evidence within the bounds of the configuration: evidence.keep, max_bytes
-and min_free. Closed traces are compressed if evidence.compress says so. What is older
-than evidence.keep goes. If the evidence is still too large, or too little disk is
-free, trace files go, the oldest first: those that are no proof, then, but not for
-min_free, those that are. Their rows stay in the catalogue, and say why the file is
-gone, until they are too old themselves. Nothing of a running capture is removed.
-What was removed is listed by "culprit losses".
+		Long: `Bring the evidence within the limits of the configuration: evidence.keep, max_bytes
+and min_free.
 
-A daemon does all this itself. While one runs, only --dry-run works.`,
+Compress closed traces, if evidence.compress is set. Remove what is older than
+evidence.keep. If the evidence is still larger than max_bytes, or less than min_free
+is free on the disk, remove trace files, the oldest first. Files with a proof go last,
+and never for min_free. The catalogue keeps their rows, with the reason, until the
+rows are too old themselves. Nothing of a running capture is removed. "culprit losses"
+lists what was removed.
+
+The daemon does all this itself. While it runs, only --dry-run works.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := needRoot("culprit prune"); err != nil {
@@ -48,7 +50,7 @@ A daemon does all this itself. While one runs, only --dry-run works.`,
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be removed and compressed")
 	return cmd
 }
 
@@ -75,7 +77,7 @@ func printPruned(w io.Writer, e config.Evidence, r retention.Report, dryRun bool
 		}
 	}
 	if r.Bytes > 0 {
-		fmt.Fprintf(w, "evidence: %s of %s; %s less when that is done; free on the disk: %s, to be kept: %s\n",
+		fmt.Fprintf(w, "evidence: %s of %s (evidence.max_bytes), %s less after this; free on the disk: %s (evidence.min_free: %s)\n",
 			text.Size(r.Bytes), text.Size(int64(e.MaxBytes)), text.Size(freed), text.Size(r.Free), text.Size(int64(e.MinFree)))
 	}
 }

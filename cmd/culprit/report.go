@@ -21,12 +21,12 @@ func newReport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report ID",
 		Short: "Write what happened in a capture as one HTML file, or as text",
-		Long: `Write what happened in a capture: who sent the packets and how that is known, as one
-HTML file that loads nothing from elsewhere and can be mailed or printed.
+		Long: `Write what happened in a capture: who sent the packets, and how that is known. The
+report is one HTML file that loads nothing from elsewhere. You can mail or print it.
 
-ID is a capture, or a hit or trace of it; its first or last characters are enough. Without
---output the file is culprit-ID.html in the current directory; with --text the report goes
-to the terminal. It shows other people's data: it is made readable by you only.`,
+ID is a capture, or one of its hits or traces. Its first or last characters are enough.
+Without --output the file is culprit-ID.html in the current directory. With --text the
+report goes to the terminal. It shows other people's data: only you can read the file.`,
 		Example: `  culprit report 01JH --output case.html
   culprit report 01JH --text | less`,
 		Args: oneID,

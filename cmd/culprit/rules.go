@@ -18,9 +18,9 @@ import (
 func newRules() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
-		Short: "Print, install, remove or look at the firewall rules by hand",
-		Long: `Print, install, remove or look at the firewall rules by hand. "culprit run" installs
-and removes them itself; what a killed daemon left goes with "culprit rules remove".`,
+		Short: "Print, install, remove or show the firewall rules by hand",
+		Long: `Print, install, remove or show the firewall rules by hand. "culprit run" installs and
+removes them itself. If a daemon was killed, "culprit rules remove" removes its rules.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return usageError{errors.New("rules needs one of print, install, remove, status")}
@@ -34,7 +34,7 @@ func newRulesPrint() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "print",
-		Short: "Print the commands that would install the rules, and run none of them",
+		Short: "Print the commands that would install the rules, but run none",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := config.Load(path)
@@ -59,7 +59,7 @@ func newRulesInstall() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "install",
-		Short: "Install the rules; until culprit runs, their packets are logged to nobody",
+		Short: "Install the rules; until culprit runs, nobody reads the packets they log",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, f, err := openFirewall(path, "culprit rules install", cmd.ErrOrStderr())
@@ -77,7 +77,7 @@ func newRulesRemove() *cobra.Command {
 	var chain string
 	cmd := &cobra.Command{
 		Use:   "remove",
-		Short: "Remove our chain and the jumps to it from every table; needs no configuration",
+		Short: "Remove culprit's chain and the jumps to it from every table; needs no configuration",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := needRoot("culprit rules remove"); err != nil {
@@ -97,8 +97,8 @@ func newRulesStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the installed rules and how many packets they matched",
-		Long: `Show the installed rules and how many packets they matched. Exit status 1 if they
-are not all in place.`,
+		Long: `Show the installed rules and how many packets they matched. The exit status is 1 if
+they are not all in place.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, f, err := openFirewall(path, "culprit rules status", cmd.ErrOrStderr())

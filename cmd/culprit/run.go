@@ -11,12 +11,12 @@ func newRun() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "run",
-		Short: "Hunt: install the firewall rules, capture on each hit, until stopped",
-		Long: `Hunt until SIGINT or SIGTERM. Then the straces let go of their processes, the
-firewall rules are removed, and the exit status is 0. A second signal ends at once.
+		Short: "Hunt: install the firewall rules and capture on each hit, until stopped",
+		Long: `Hunt until SIGINT or SIGTERM. Then strace detaches from all processes, the firewall
+rules are removed, and the exit status is 0. A second signal ends culprit at once.
 
-SIGHUP reads the configuration again. Captures that run go on; one with mistakes is
-refused, and the one in force stays.`,
+SIGHUP reloads the configuration. Running captures go on. If the new configuration has
+mistakes, it is refused, and the old one stays in force.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := config.Load(path)

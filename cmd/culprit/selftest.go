@@ -19,11 +19,11 @@ func newSelftest() *cobra.Command {
 		Use:   "selftest",
 		Short: "Run a whole small hunt on this machine and say what works, and how fast",
 		Long: `Run a whole small hunt on this machine, in a network namespace of its own: culprit
-run with each backend of iptables that is here, a resolver, and programs that send
-queries. The machine's own firewall is not touched, and nothing is left behind. It
-takes less than 30 seconds. Exit status 1 if something does not work.
+run with each installed backend of iptables, a resolver, and programs that send
+queries. It does not touch the machine's own firewall, leaves nothing behind, and
+takes less than 30 seconds. The exit status is 1 if something does not work.
 
-Its output is what a bug report should contain.`,
+Put its output into a bug report.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := needRoot("culprit selftest"); err != nil {
@@ -42,7 +42,7 @@ Its output is what a bug report should contain.`,
 			case err != nil:
 				return err
 			case cmd.Context().Err() != nil:
-				return errors.New("interrupted: what is above is not all")
+				return errors.New("interrupted: the checks above are not all")
 			case n > 0:
 				return fmt.Errorf("%s above", text.Plural(n, "failed check"))
 			}

@@ -51,7 +51,7 @@ func (s shower) capture(c *event.Capture) error {
 		s.line("not traced", "%s: %s", text.Plural(d.Missed[code], "process"), words.Missed(d, code))
 		for _, m := range d.Examples {
 			if m.Reason.Code == code {
-				s.line("", "%d %s %s", m.PID, m.CommandLine, m.Reason.Detail)
+				s.line("", "%d %s%s", m.PID, m.CommandLine, missedWhy(d, m))
 			}
 		}
 	}
@@ -60,7 +60,7 @@ func (s shower) capture(c *event.Capture) error {
 			return err
 		}
 		if c.Event.End == nil || l.Timestamp.Before(c.Event.End.Add(time.Second)) {
-			s.line("lost", "%s: %d %s", text.Time(l.Timestamp), l.Culprit.Count, words.Loss(l.Culprit))
+			s.line("lost", "%s: %s", text.Time(l.Timestamp), words.Lost(l.Culprit))
 		}
 	}
 	if err := s.programs(c); err != nil {
@@ -81,6 +81,15 @@ func (s shower) capture(c *event.Capture) error {
 	return s.traces("traces", catalogue.Filter{Capture: c.Event.ID}, func(*event.Trace) bool { return true })
 }
 
+// missedWhy says why a process was not traced, if the words for all that were not traced
+// under the same code do not.
+func missedWhy(d *event.CaptureDetail, m event.Missed) string {
+	if why := words.Untraced(m.Reason); why != words.Missed(d, m.Reason.Code) {
+		return ": " + why
+	}
+	return ""
+}
+
 // programs prints what programs lived while the capture did: how many, and how
 // long, by executable and by parent.
 func (s shower) programs(c *event.Capture) error {
@@ -97,10 +106,10 @@ func (s shower) programs(c *event.Capture) error {
 	d := &c.Culprit
 	s.title("programs of the user: %d", d.Programs)
 	if d.Unseen > 0 {
-		s.line("", "%s were gone before they could be looked at", text.Plural(d.Unseen, "more process"))
+		s.line("", "%s ended before culprit could look", text.Plural(d.Unseen, "more process"))
 	}
 	if d.Unlisted > 0 {
-		s.line("", "%d of them were too many to be listed", d.Unlisted)
+		s.line("", "%d of them are not listed: too many", d.Unlisted)
 	}
 	s.profiles("EXECUTABLE", byExecutable)
 	s.profiles("PARENT", byParent)

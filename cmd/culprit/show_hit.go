@@ -16,7 +16,7 @@ func (s shower) hit(h *event.Hit) error {
 	s.title("hit %s", h.Event.ID)
 	s.line("time", "%s", text.Time(h.Timestamp))
 	s.line("rule", "%s", h.Rule.Name)
-	s.line("user", "%s (of the socket, by the kernel)", h.User.String())
+	s.line("user", "%s (from the kernel: who opened the socket)", h.User.String())
 	s.line("packet", "%s %s, %s > %s, %d bytes", h.Network.Type, h.Network.Transport, h.Source, h.Destination, h.Network.Bytes)
 	if h.Culprit.Truncated {
 		s.line("", "only the first %d bytes were logged (nflog.snaplen)", len(h.Packet))
@@ -87,7 +87,7 @@ func (s shower) captured(h *event.Hit) error {
 	if err := s.traces("traces it triggered", capture, triggered); err != nil {
 		return err
 	}
-	return s.traces("traces with its process that were running already", capture, sender)
+	return s.traces("traces of its process that were running already", capture, sender)
 }
 
 // proof says which line of a trace sent the packet, or why none is known.
@@ -100,7 +100,7 @@ func (s shower) proof(h *event.Hit) error {
 	}
 	grade := "this line sent the packet"
 	if p.Probable {
-		grade = "probable: this line agrees with all of the packet that both show"
+		grade = "probable: this line agrees with the packet in all that both show"
 	}
 	s.line("proof", "%s: line %d (%s by thread %d) of trace %s", grade, p.Line, p.Syscall, p.TID, p.Trace.ID)
 	return nil

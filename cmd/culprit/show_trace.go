@@ -23,7 +23,7 @@ func (s shower) trace(t *event.Trace) error {
 	if t.Container != nil {
 		s.line("container", "%s", t.Container.ID)
 	}
-	s.line("found by", "%s; strace was on it %.1f ms later", words.FoundBy(d.FoundBy), d.AttachMS)
+	s.line("found by", "%s; strace attached %.1f ms later", words.FoundBy(d.FoundBy), d.AttachMS)
 	s.line("life", "%s", d.Life())
 	s.line("started", "%s", text.Time(t.Timestamp))
 	if t.Event.End != nil {
@@ -31,7 +31,7 @@ func (s shower) trace(t *event.Trace) error {
 	}
 	s.line("state", "%s", words.TraceState(t))
 	if d.Truncated {
-		s.line("truncated", "%s of strace output were not kept", text.Size(d.Lost))
+		s.line("truncated", "%s of strace output was not kept", text.Size(d.Lost))
 	}
 	s.line("capture", "%s", d.Capture.ID)
 	if d.Hit != nil {

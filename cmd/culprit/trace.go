@@ -37,8 +37,8 @@ them, and wait until they have ended. The traces are files in a directory, to be
   culprit trace --user web1 --number 5
   grep -r 'connect(' culprit-trace-web1-*/
 
-Children are followed into the trace of their parent. When --for is over, and on
-Ctrl-C, the straces let go; the processes live on.`,
+A child is traced into the file of its parent. When --for is over, or on Ctrl-C,
+strace detaches and the processes live on.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return trace(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -50,8 +50,8 @@ Ctrl-C, the straces let go; the processes live on.`,
 	f.IntVar(&o.number, "number", 5, "trace at most this many processes")
 	f.DurationVar(&o.duration, "for", 10*time.Minute, "stop after this `time`")
 	f.StringVar(&o.out, "out", "", "`directory` for the trace files (default culprit-trace-USER-TIME)")
-	f.IntVar(&o.strings, "strings", 65535, "longest string printed, strace -s")
-	f.StringVarP(&o.config, "config", "c", "", "configuration `file` whose capture bounds, guards and capture.redact hold (default: the built-in ones)")
+	f.IntVar(&o.strings, "strings", 65535, "longest string to print, in bytes (strace -s)")
+	f.StringVarP(&o.config, "config", "c", "", "take limits, guards and capture.redact from this configuration `file` (default: built-in)")
 	return cmd
 }
 
@@ -60,7 +60,7 @@ func trace(ctx context.Context, o traceOptions, stdout, stderr io.Writer) error 
 		return usageError{errors.New("give one of --uid and --user")}
 	}
 	if o.number < 1 || o.duration <= 0 || o.strings < 0 {
-		return usageError{fmt.Errorf("--number, --for and --strings must be positive")}
+		return usageError{errors.New("--number and --for must be positive, --strings must not be negative")}
 	}
 	name := o.user + o.uid
 	user, err := config.ParseUser(name)
@@ -165,6 +165,6 @@ func (p *tracePrinter) summary() {
 		fmt.Fprintf(p.out, "%s not traced: %s\n", text.Plural(n, "process"), text.Escape(words.Missed(&p.last.Culprit, code)))
 	}
 	if len(p.kept) > 0 {
-		fmt.Fprintf(p.out, "look: grep -r PATTERN %s\n", text.Quote([]string{p.Path()}))
+		fmt.Fprintf(p.out, "search them: grep -r PATTERN %s\n", text.Quote([]string{p.Path()}))
 	}
 }

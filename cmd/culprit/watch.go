@@ -11,14 +11,14 @@ func newWatch() *cobra.Command {
 	var f evidenceFlags
 	cmd := &cobra.Command{
 		Use:   "watch",
-		Short: "Watch hits, captures and traces as they come",
-		Long: `Watch hits, captures, traces, proofs and losses as they come, until q or Ctrl-C.
+		Short: "Show hits, captures and traces live",
+		Long: `Show hits, captures, traces, proofs and losses live, until you press q or Ctrl-C.
 
-In a terminal it is a screen with the captures, the latest hits and the latest
-losses. Elsewhere, as in a pipe, it is a line for each new hit, proof and loss, for
-each trace that starts or ends, and for each capture that starts, changes its level or ends.
+A terminal shows a screen with the captures, the latest hits and the latest losses. In a
+pipe, watch prints a line for each new hit, proof and loss, for each trace that starts or
+ends, and for each capture that starts, changes its level or ends.
 
-It only reads the evidence, so it also works, and says so, while culprit does not run.`,
+watch only reads the evidence. If culprit is not running, it works, and says so.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := f.directory()

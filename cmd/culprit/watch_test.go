@@ -81,7 +81,7 @@ func TestWatchScreen(t *testing.T) {
 				shown.Next(bytes.Index(shown.Bytes(), []byte(what)) + len(what))
 			}
 			until("\x1b[?1049h")
-			until("q ends\x1b[0m")
+			until("q quits\x1b[0m")
 			until("STRACES  SIZE  STATE\x1b[0m")
 			resize(30, 4)
 			until("STARTED  CAPTURE  USER  LEVEL…\x1b[0m\x1b[K\x1b[J")

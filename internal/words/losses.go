@@ -1,8 +1,43 @@
 package words
 
-import "culprit/internal/event"
+import (
+	"fmt"
+	"strings"
 
-// Loss says what was lost, to stand behind a number.
+	"culprit/internal/event"
+)
+
+// Lost says how many of what were lost.
+func Lost(d event.LossDetail) string {
+	what := Loss(d)
+	switch d.Code {
+	case event.LossFirewall, event.LossKilled, event.LossReplaced, event.LossDamaged:
+		if d.Count == 1 {
+			return what
+		}
+		return fmt.Sprintf("%d times: %s", d.Count, what)
+	}
+	if d.Count == 1 {
+		for i := range singular {
+			if rest, is := strings.CutPrefix(what, singular[i].many); is && (rest == "" || rest[0] == ' ') {
+				return "1 " + singular[i].one + rest
+			}
+		}
+	}
+	return fmt.Sprintf("%d %s", d.Count, what)
+}
+
+// singular has what [Loss] begins with, and the same for one thing; the longer ones first.
+var singular = []struct{ many, one string }{
+	{"hits, proofs and programs", "hit, proof or program"}, {"hits and system calls", "hit or system call"},
+	{"later proofs of a trace, and their hits,", "later proof of a trace, or its hit,"},
+	{"captures and traces", "capture or trace"}, {"netlink buffer overruns", "netlink buffer overrun"},
+	{"packet files", "packet file"}, {"trace files", "trace file"}, {"other losses", "other loss"},
+	{"packets", "packet"}, {"hits", "hit"}, {"proofs", "proof"}, {"programs", "program"},
+	{"captures", "capture"}, {"traces", "trace"}, {"losses", "loss"}, {"events", "event"},
+}
+
+// Loss says what was lost, to stand beside a number.
 func Loss(d event.LossDetail) string {
 	switch d.Code {
 	case event.LossFirewall:
@@ -36,7 +71,7 @@ var losses = map[event.LossCode]string{
 	event.LossRate:           "hits dropped: nflog.rate was reached",
 	event.LossUnverified:     "packets without a DNS question in the rule's domain",
 	event.LossForeign:        "packets of unknown rules: somebody else logs to our nflog.group",
-	event.LossUncompared:     "hits and system calls not compared: they were too long, or too many at once; culprit prove can compare them",
+	event.LossUncompared:     "hits and system calls not compared: too long, or too many at once; culprit prove can compare them",
 	event.LossUnrecorded:     "hits, proofs and programs not recorded: the catalogue could not be written, or not fast enough",
 	event.LossUnrecordedEnds: "captures and traces not recorded: the catalogue could not be written for too long",
 	event.LossUnrecordedCaps: "packet files not recorded: the catalogue could not be written for too long",

@@ -65,3 +65,24 @@ func TestMissed(t *testing.T) {
 		}
 	}
 }
+
+// One thing is not said in the plural, and what happened is not counted as a thing.
+func TestLost(t *testing.T) {
+	t.Parallel()
+	for want, d := range map[string]event.LossDetail{
+		"2 packets dropped: nflog.queue was full":                                                           {Code: event.LossQueue, Count: 2},
+		"1 packet dropped: nflog.queue was full":                                                            {Code: event.LossQueue, Count: 1},
+		"1 hit removed from the catalogue: older than evidence.keep":                                        {Code: event.LossOldRows, Detail: "hits", Count: 1},
+		"1 trace file removed: it was older than evidence.keep":                                             {Code: event.LossTraceFiles, Detail: "keep", Count: 1},
+		"the catalogue was damaged: its hits and captures are in X":                                         {Code: event.LossDamaged, Detail: "X", Count: 1},
+		"packets missed for up to 12ms without our firewall rules: others changed the firewall":             {Code: event.LossFirewall, Detail: "12ms", Count: 1},
+		"2 times: packets missed for up to 12ms without our firewall rules: others changed the firewall":    {Code: event.LossFirewall, Detail: "12ms", Count: 2},
+		"1 hit, proof or program not recorded: the catalogue could not be written, or not fast enough":      {Code: event.LossUnrecorded, Count: 1},
+		"12 hits, proofs and programs not recorded: the catalogue could not be written, or not fast enough": {Code: event.LossUnrecorded, Count: 12},
+		"1 hit or system call not compared: too long, or too many at once; culprit prove can compare them":  {Code: event.LossUncompared, Count: 1},
+	} {
+		if got := Lost(d); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -62,7 +62,7 @@ func TestClockSetBack(t *testing.T) {
 	d := h.HuntWith(config, dir)
 	watching := h.StartAs(0, harness.Programs.Culprit, "watch", "--evidence", dir)
 	harness.Eventually(t, "watch has had its first look", func() error {
-		if !strings.Contains(watching.Output.String(), "culprit runs") {
+		if !strings.Contains(watching.Output.String(), "culprit is running") {
 			return errors.New("it has not")
 		}
 		return nil

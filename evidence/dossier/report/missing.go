@@ -30,16 +30,19 @@ func (x *index) missing() []string {
 	tell(c.GateFailures, "the gate failed %s; programs that started then were found a little later", text.Plural(c.GateFailures, "time"))
 	tell(c.Unheld, "%s started when the gate could not hold them; they were found a little later", text.Plural(c.Unheld, "program"))
 
-	losses := map[string]int{}
+	losses := map[event.LossDetail]int{} // by what was lost, without a count
 	for i := range x.Losses {
-		losses[words.Loss(x.Losses[i].Culprit)] += int(x.Losses[i].Culprit.Count)
+		l := &x.Losses[i].Culprit
+		losses[event.LossDetail{Code: l.Code, Detail: l.Detail}] += int(l.Count)
 	}
-	for i, what := range byCount(losses) {
+	for i, what := range lossesByCount(losses) {
 		if i == maxRows {
 			tell(1, "%s", text.Plural(len(losses)-i, "other kind of loss")) // cannot be, they are ours
 			break
 		}
-		tell(losses[what], "lost: %d %s", losses[what], clip(what, maxCommand))
+		n := losses[what]
+		what.Count = uint64(n)
+		tell(n, "lost: %s", clip(words.Lost(what), maxCommand))
 	}
 
 	truncated, dropped, dead := 0, int64(0), 0
@@ -92,7 +95,14 @@ func (x *index) example(code event.UntracedCode) string {
 }
 
 func lost(l *event.Loss) string {
-	return fmt.Sprintf("%d %s", l.Culprit.Count, clip(words.Loss(l.Culprit), maxLabel))
+	return clip(words.Lost(l.Culprit), maxLabel)
+}
+
+// lossesByCount sorts losses by their number, the greatest first.
+func lossesByCount(m map[event.LossDetail]int) []event.LossDetail {
+	return slices.SortedFunc(maps.Keys(m), func(a, b event.LossDetail) int {
+		return cmp.Or(cmp.Compare(m[b], m[a]), cmp.Compare(words.Loss(a), words.Loss(b)))
+	})
 }
 
 // byCount sorts keys by their number, the greatest first.
