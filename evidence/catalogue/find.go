@@ -6,11 +6,11 @@ import (
 	"iter"
 	"strings"
 
+	"github.com/oklog/ulid/v2"
+
 	"culprit/internal/event"
 	"culprit/internal/text"
 	"culprit/internal/words"
-
-	"github.com/oklog/ulid/v2"
 )
 
 // Found is what has an id: one of these, the others are nil.
