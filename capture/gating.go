@@ -150,7 +150,7 @@ func (o *gateOutput) execArgs(pid int) ([]string, error) {
 	case r := <-read:
 		return r.args, r.err
 	case <-time.After(patience):
-		return nil, errors.New("its memory cannot be read in time")
+		return nil, errors.New("cannot read its memory in time")
 	}
 }
 

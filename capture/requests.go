@@ -85,7 +85,7 @@ func (c *Controller) order(o order, now time.Time) error {
 	case c.stopping:
 		return context.Canceled
 	case o.uid == 0:
-		return fmt.Errorf("trace user root: its processes are the whole machine: use strace -f -p PID on one of them")
+		return fmt.Errorf("trace user root: its processes are the whole machine: use strace -f -p PID on one process")
 	case guard.ForbidsUser(o.uid):
 		return fmt.Errorf("trace user %d: guard.never_users names the user", o.uid)
 	case guard.scope(o.uid, config.ScopeUser) != config.ScopeUser:

@@ -105,7 +105,7 @@ func bounded(ctx context.Context, look func(context.Context) Check) Check {
 	case r := <-answer:
 		return r
 	case <-ctx.Done():
-		return fail("no answer: "+ctx.Err().Error(), "run culprit doctor again; if this stays, something it asks hangs: see dmesg and, for a file system, mount")
+		return fail("no answer: "+ctx.Err().Error(), "run culprit doctor again; if it stays, something that it asks hangs: see dmesg and, for a file system, mount")
 	}
 }
 

@@ -23,14 +23,14 @@ func eventsOut(_ context.Context, c *config.Config) Check {
 	case e.Journald && !journal.Enabled():
 		return fail("there is no journald here", "set events.file instead of events.journald")
 	case e.Journald:
-		return ok("go to journald")
+		return ok("sent to journald")
 	case len(e.Command) > 0:
 		if _, err := exec.LookPath(e.Command[0]); err != nil {
 			return fail(err.Error(), "set events.command to a program that root can execute")
 		}
-		return ok("go to the standard input of %s", e.Command[0])
+		return ok("sent to the standard input of %s", e.Command[0])
 	}
-	return ok("are not sent out (events in the configuration)")
+	return ok("not sent out (events in the configuration)")
 }
 
 func eventsFile(path string) Check {
@@ -38,19 +38,19 @@ func eventsFile(path string) Check {
 	if errors.Is(err, fs.ErrNotExist) {
 		// It is made, and the directory that it is in.
 		if info, err = os.Stat(filepath.Dir(filepath.Dir(path))); err == nil && info.IsDir() {
-			return ok("go to %s", path)
+			return ok("sent to %s", path)
 		}
-		return fail(fmt.Sprintf("the directory of %s cannot be made: there is no %s", path, filepath.Dir(filepath.Dir(path))), "make it, or set events.file to another")
+		return fail(fmt.Sprintf("the directory of %s cannot be created: there is no %s", path, filepath.Dir(filepath.Dir(path))), "make it, or set events.file to another")
 	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return cannotTell()
 	case err != nil:
-		return fail(err.Error(), "set events.file to another")
+		return fail(err.Error(), "set events.file to another file")
 	case !info.Mode().IsRegular():
-		return fail(path+" is not an ordinary file", "set events.file to another")
+		return fail(path+" is not an ordinary file", "set events.file to another file")
 	case info.Mode().Perm()&0o022 != 0:
 		return fail(path+" can be written to by others", "chmod go-w "+path)
 	}
-	return ok("go to %s", path)
+	return ok("sent to %s", path)
 }

@@ -31,10 +31,10 @@ func evidenceDir(_ context.Context, c *config.Config) Check {
 	case info.Mode()&fs.ModeSymlink != 0:
 		return fail(dir+" is a symbolic link", "set evidence.dir to what it points to")
 	case !info.IsDir():
-		return fail(dir+" is not a directory", "move it away, or set evidence.dir to another")
+		return fail(dir+" is not a directory", "move it away, or set evidence.dir to another directory")
 	}
 	if st, is := info.Sys().(*syscall.Stat_t); is && st.Uid != 0 {
-		return fail(fmt.Sprintf("%s belongs to UID %d, who could change the evidence", dir, st.Uid), fmt.Sprintf("chown root: %s, if what is in it can be trusted; else move it away", dir))
+		return fail(fmt.Sprintf("%s belongs to UID %d, which could change the evidence", dir, st.Uid), fmt.Sprintf("chown root: %s, if what is in it can be trusted; else move it away", dir))
 	}
 	mode := info.Mode().Perm()
 	if mode&0o022 != 0 {
@@ -56,27 +56,27 @@ func newEvidenceDir(dir string, e config.Evidence) Check {
 			continue
 		}
 		if err != nil {
-			return fail(fmt.Sprintf("cannot make %s: %v", dir, err), "set evidence.dir to another directory")
+			return fail(fmt.Sprintf("cannot create %s: %v", dir, err), "set evidence.dir to another directory")
 		}
 		if !info.IsDir() {
-			return fail(fmt.Sprintf("cannot make %s: %s is not a directory", dir, above), "set evidence.dir to another directory")
+			return fail(fmt.Sprintf("cannot create %s: %s is not a directory", dir, above), "set evidence.dir to another directory")
 		}
 		break
 	}
 	if !isRoot() {
-		return warn(fmt.Sprintf("%s is not there yet; cannot tell without root whether it can be made", dir), "run it as root: sudo culprit doctor")
+		return warn(fmt.Sprintf("%s does not exist yet; cannot tell without root whether it can be created", dir), "run it as root: sudo culprit doctor")
 	}
 	if err := unix.Access(above, unix.W_OK); err != nil {
-		return fail(fmt.Sprintf("cannot make %s: write to %s: %v", dir, above, err), "set evidence.dir to a directory on a file system that can be written to")
+		return fail(fmt.Sprintf("cannot create %s: write to %s: %v", dir, above, err), "set evidence.dir to a directory on a file system that can be written to")
 	}
-	return onDisk(dir+" is not there yet and can be made", above, e)
+	return onDisk(dir+" does not exist yet and can be created", above, e)
 }
 
 // onDisk looks at the file system of path.
 func onDisk(found, path string, e config.Evidence) Check {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
-		return warn(found+"; cannot tell how much is free: "+err.Error(), "look yourself: df "+path)
+		return warn(found+"; cannot tell how much disk is free: "+err.Error(), "look yourself: df "+path)
 	}
 	free := int64(st.Bavail) * st.Bsize
 	found = fmt.Sprintf("%s, %s free", found, text.Size(free))

@@ -47,7 +47,7 @@ func TestEvidenceDir(t *testing.T) {
 		{make("alien", 0o700, nobody), Fail, "UID 65534"},
 		{file, Fail, "not a directory"},
 		{link, Fail, "symbolic link"},
-		{filepath.Join(dir, "new/er"), OK, "can be made"},
+		{filepath.Join(dir, "new/er"), OK, "can be created"},
 		{filepath.Join(file, "below"), Fail, "not a directory"},
 	} {
 		c := config.Default()

@@ -61,9 +61,9 @@ func firewallCommand(ctx context.Context, command string, severity Status) Check
 	}
 	v, err := rules.FindVersion(ctx, path)
 	if err != nil {
-		return Check{Status: severity, Found: err.Error(), Remedy: "install the package iptables again"}
+		return Check{Status: severity, Found: err.Error(), Remedy: "reinstall the package iptables"}
 	}
-	return ok("%s %s with the backend %s (%s)", command, v.Number, inKernel(v.Backend), path)
+	return ok("%s %s, backend %s (%s)", command, v.Number, inKernel(v.Backend), path)
 }
 
 // inKernel is what iptables --version calls a backend.
@@ -119,8 +119,8 @@ func tryRules(ctx context.Context, c *config.Config, family string, severity Sta
 
 func ruleRemedy(command, table string) string {
 	module := map[string]string{"iptables": "iptable_", "ip6tables": "ip6table_"}[command] + table
-	return "load what it needs: modprobe -a xt_string xt_NFLOG nfnetlink_log " + module +
-		" (in a container: on the host; on Fedora and RHEL the package kernel-modules-extra has some of them; after an update of the kernel: reboot). If only the table is missing, set firewall.table to another"
+	return "load the modules: modprobe -a xt_string xt_NFLOG nfnetlink_log " + module +
+		" (in a container: on the host; on Fedora and RHEL, some are in the package kernel-modules-extra; after a kernel update: reboot). If only the table is missing, set firewall.table to another"
 }
 
 // firstLine is the line of a command's output that says what is wrong.
@@ -142,7 +142,7 @@ func otherBackend(ctx context.Context, _ *config.Config) Check {
 	}
 	v, err := rules.FindVersion(ctx, path)
 	if err != nil {
-		return warn("cannot tell: "+err.Error(), "install the package iptables again")
+		return warn("cannot tell: "+err.Error(), "reinstall the package iptables")
 	}
 	if !isRoot() {
 		return cannotTell()

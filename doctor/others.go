@@ -38,13 +38,13 @@ func otherFirewalls(context.Context, *config.Config) Check {
 	alone := strings.Join(harmless, ", ")
 	if len(flushing) > 0 {
 		if alone != "" {
-			alone = "; " + alone + " leave our chain alone"
+			alone = "; no harm from " + alone
 		}
 		return warn(strings.Join(flushing, "; ")+alone,
-			"nothing now: culprit looks after its rules and puts them back, but packets sent in between are missed. Restart culprit after you restart one of these by hand")
+			"nothing now: culprit puts its rules back, but misses the packets sent meanwhile. Restart culprit after you restart one of these by hand")
 	}
 	if alone != "" {
-		return ok("%s, which leaves our chain alone", alone)
+		return ok("%s: no harm to our chain", alone)
 	}
 	return ok("none")
 }

@@ -50,7 +50,7 @@ func privileges(context.Context, *config.Config) Check {
 	case !isRoot():
 		return fail("running as "+who, "run it as root: sudo culprit doctor")
 	case len(lacking) == 0:
-		return ok("%s with every capability that is needed", who)
+		return ok("%s, with every capability that culprit needs", who)
 	}
 	return fail(who+" without "+strings.Join(lacking, ", "),
 		"give it what is needed to "+strings.Join(why, ", to ")+
@@ -107,13 +107,13 @@ func container(context.Context, *config.Config) Check {
 	}
 	var found []string
 	if userNS, err := os.Readlink("/proc/self/ns/user"); err == nil && userNS != firstUserNamespace {
-		found = append(found, "a user namespace: root here is not root of the machine")
+		found = append(found, "a user namespace: root in it is not root of the machine")
 		if !fullUIDMap(string(uids)) {
 			found = append(found, "UIDs outside of its map show as 65534")
 		}
 	}
 	if pidNS, err := os.Readlink("/proc/self/ns/pid"); err == nil && pidNS != firstPIDNamespace {
-		found = append(found, "a PID namespace: processes outside of it cannot be seen, nor process events be had")
+		found = append(found, "a PID namespace: culprit sees no processes outside of it, and no process events")
 	}
 	if len(found) > 0 {
 		return warn("runs inside "+strings.Join(found, ", and "), remedy)
@@ -138,7 +138,7 @@ func ipv6On() (on bool, found string) {
 	text, err := os.ReadFile("/proc/sys/net/ipv6/conf/all/disable_ipv6")
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return false, "off: the kernel has none"
+		return false, "off: the kernel has no IPv6"
 	case err != nil:
 		return true, "cannot tell: " + err.Error()
 	case strings.TrimSpace(string(text)) != "0":

@@ -26,16 +26,16 @@ func straceCommand(ctx context.Context, c *config.Config) Check {
 		return fail(err.Error(), remedy)
 	}
 	if err != nil {
-		return fail(err.Error(), "install the package strace again")
+		return fail(err.Error(), "reinstall the package strace")
 	}
 	found := fmt.Sprintf("strace %s (%s)", p.Version(), p.Path)
 	switch {
 	case p.Before(4, 10):
 		return fail(found+" cannot show the addresses of sockets (-yy)", "install strace 4.22 or later")
 	case p.Before(4, 22):
-		return warn(found+" writes IPv6 addresses without brackets", "install strace 4.22 or later; until then the line that sent a packet is not found for IPv6")
+		return warn(found+" writes IPv6 addresses without brackets", "install strace 4.22 or later; until then culprit does not find the line that sent an IPv6 packet")
 	case p.Stacks == "" && c.Capture.WantsStacks():
-		return warn(found+" cannot print call stacks (-k)", "nothing else is lost; to be without this warning set stacks: false in capture.levels, or install a strace built with libunwind or libdw")
+		return warn(found+" cannot print call stacks (-k)", "nothing else is lost; to silence this, set stacks: false in capture.levels, or install a strace built with libunwind or libdw")
 	case p.Stacks == "":
 		return ok("%s, without call stacks (-k)", found)
 	}
@@ -62,7 +62,7 @@ func scope(file string) Check {
 		return fail("Yama's ptrace_scope is 3: nobody may attach to a process, not even root",
 			"it cannot be lowered while the machine runs: set kernel.yama.ptrace_scope to 2 or less in /etc/sysctl.d, and reboot")
 	default:
-		return warn("Yama's ptrace_scope is "+level+", which is not known here", "see whether the check \"attaching\" is ok")
+		return warn("Yama's ptrace_scope is "+level+", which culprit does not know", "see whether the check \"attaching\" is ok")
 	}
 }
 
@@ -101,7 +101,7 @@ func attaching(ctx context.Context, _ *config.Config) Check {
 	if err != nil {
 		return fail(err.Error(), attachRemedy())
 	}
-	return ok("strace attached to a process in %d ms, and let it go again", took.Milliseconds())
+	return ok("strace attached to a process in %d ms, and detached again", took.Milliseconds())
 }
 
 // gate says whether programs can be held at execve until strace is on them.
@@ -113,12 +113,12 @@ func gate(_ context.Context, c *config.Config) Check {
 		return cannotTell()
 	}
 	if err := fanotify.Probe(); err != nil {
-		return warn(err.Error(), "nothing else is lost: programs are then traced from some milliseconds after their start; capture.gate: off hides this")
+		return warn(err.Error(), "nothing else is lost: traces then begin some milliseconds after a program's start; capture.gate: off hides this")
 	}
 	if c.Capture.Gate == config.GateStop || !fanotify.AttachInExecve() {
-		return ok("programs are stopped behind their execve until strace is on them (SIGSTOP, as before Linux 6.8)")
+		return ok("programs are stopped after their execve until strace attaches (SIGSTOP, as before Linux 6.8)")
 	}
-	return ok("programs are held in their execve until strace is on them (FAN_OPEN_EXEC_PERM)")
+	return ok("programs are held in their execve until strace attaches (FAN_OPEN_EXEC_PERM)")
 }
 
 // attach runs strace on the process until it has attached, and ends it.
@@ -141,7 +141,7 @@ func attach(ctx context.Context, program string, pid int) (time.Duration, error)
 	line = strings.TrimSpace(line)
 	switch {
 	case ctx.Err() != nil:
-		return 0, fmt.Errorf("attach to a process: strace did not do it in %d ms", took.Milliseconds())
+		return 0, fmt.Errorf("attach to a process: strace did not attach within %d ms", took.Milliseconds())
 	case !strings.HasSuffix(line, " attached"):
 		return 0, fmt.Errorf("attach to a process: %s", line)
 	}
@@ -159,5 +159,5 @@ func attachRemedy() string {
 	if text, err := os.ReadFile("/sys/fs/selinux/booleans/deny_ptrace"); err == nil && strings.HasPrefix(string(text), "1") {
 		return "SELinux forbids it: setsebool deny_ptrace off"
 	}
-	return "see the checks of privileges and ptrace; else a security module (dmesg, ausearch -m avc) or a container's seccomp filter forbids ptrace"
+	return "see the checks of privileges and ptrace; otherwise a security module (dmesg, ausearch -m avc) or a container's seccomp filter forbids ptrace"
 }

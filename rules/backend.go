@@ -46,7 +46,7 @@ var versionLine = regexp.MustCompile(`^ip6?tables v(\d+\.\d+(?:\.\d+)?)\S*(?: \(
 func parseVersion(out string) (Version, error) {
 	m := versionLine.FindStringSubmatch(out)
 	if m == nil {
-		return Version{}, fmt.Errorf("there is none in %q", out)
+		return Version{}, fmt.Errorf("no version in %q", out)
 	}
 	v := Version{Line: strings.TrimSpace(out), Number: m[1], Backend: BackendLegacy}
 	if m[2] == "nf_tables" {

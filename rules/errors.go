@@ -87,12 +87,12 @@ func remedy(family, table, text string, err error) string {
 	case has("xtables lock"):
 		return fmt.Sprintf("another program held the lock of iptables for more than %d s: try again", lockWait)
 	case has("Address family not supported"):
-		return "the kernel does not speak " + family
+		return "the kernel does not support " + family
 	case has("can't initialize ip"):
 		return fmt.Sprintf("the kernel has no table %s for %s: run \"modprobe %s\" (%s), or set firewall.table to another of raw, mangle, filter",
 			table, tool, strings.TrimSuffix(tool, "s")+"_"+table, tableOption(family, table))
 	case has("is incompatible, use 'nft' tool"):
-		return fmt.Sprintf("table %s holds what was made with nft and iptables cannot read: set firewall.table to another of raw, mangle, filter", table)
+		return fmt.Sprintf("table %s holds nft rules that iptables cannot read: set firewall.table to another of raw, mangle, filter", table)
 	case missingLibrary.MatchString(text):
 		return fmt.Sprintf("the extension %s of iptables is missing: reinstall the package iptables", missingLibrary.FindStringSubmatch(text)[1])
 	case missingExtension.MatchString(text):
@@ -103,7 +103,7 @@ func remedy(family, table, text string, err error) string {
 		}
 		return fmt.Sprintf("the kernel lacks %s: run \"modprobe %s\", or use a kernel that has it", part, strings.Fields(part)[0])
 	case has("Too many links"), has("CHAIN_DEL failed (Device or resource busy)"):
-		return "rules that culprit did not make jump to the chain: delete those first"
+		return "rules of others jump to the chain: delete those first"
 	case has("No chain/target/match by that name"), has("RULE_APPEND failed (No such file or directory)"), has("RULE_INSERT failed (No such file or directory)"):
 		return fmt.Sprintf("the kernel lacks one of %s, %s, ts_bm and ts_kmp (CONFIG_TEXTSEARCH_BM, CONFIG_TEXTSEARCH_KMP): run \"modprobe -a xt_string xt_NFLOG ts_bm ts_kmp\", or use a kernel that has them",
 			kernelParts["string"], kernelParts["NFLOG"])

@@ -37,7 +37,7 @@ func open(c *config.Config, log *slog.Logger, find finder) (*Firewall, error) {
 	for _, family := range families {
 		t, err := openTool(family, ToolName(family), find)
 		if err == nil && family == "ipv6" && !hasIPv6() {
-			err = errors.New("find IPv6: the kernel does not speak it")
+			err = errors.New("find IPv6: the kernel does not support it")
 		}
 		if err == nil {
 			f.tools = append(f.tools, t)
@@ -99,7 +99,7 @@ func (f *Firewall) Install() error {
 	}
 	if err := f.install(); err != nil {
 		if undo := f.Remove(); undo != nil {
-			return fmt.Errorf("%w; what was begun is still there: %w: run culprit rules remove", err, undo)
+			return fmt.Errorf("%w; something was left behind: %w: run culprit rules remove", err, undo)
 		}
 		return err
 	}

@@ -98,7 +98,7 @@ func TestRemedies(t *testing.T) {
 		{"ipv4", "Another app is currently holding the xtables lock; still 4s 0us time ahead to have a chance to grab the lock...", "try again"},
 		{"ipv4", "iptables v1.8.9 (legacy): can't initialize iptables table `raw': Table does not exist (do you need to insmod?)", `modprobe iptable_raw" (CONFIG_IP_NF_RAW)`},
 		{"ipv6", "ip6tables v1.8.9 (legacy): can't initialize ip6tables table `raw': Table does not exist (do you need to insmod?)", `modprobe ip6table_raw" (CONFIG_IP6_NF_RAW)`},
-		{"ipv6", "ip6tables v1.8.9 (legacy): can't initialize ip6tables table `raw': Address family not supported by protocol", "the kernel does not speak ipv6"},
+		{"ipv6", "ip6tables v1.8.9 (legacy): can't initialize ip6tables table `raw': Address family not supported by protocol", "the kernel does not support ipv6"},
 		{"ipv4", "iptables: No chain/target/match by that name.", "CONFIG_NETFILTER_XT_MATCH_STRING"},
 		{"ipv4", "Warning: Extension NFLOG revision 0 not supported, missing kernel module?\niptables v1.8.9 (nf_tables):  RULE_APPEND failed (No such file or directory): rule in chain CULPRIT", "the kernel lacks xt_NFLOG (CONFIG_NETFILTER_XT_TARGET_NFLOG): run \"modprobe xt_NFLOG\""},
 		{"ipv4", "iptables v1.8.9 (nf_tables): Couldn't load match `string':No such file or directory", "extension string of iptables is missing"},

@@ -82,7 +82,7 @@ type foreignError struct {
 }
 
 func (e *foreignError) Error() string {
-	return fmt.Sprintf("use chain %s: it is not culprit's, as it holds the rule %q: choose another name for ours in firewall.chain, or delete that rule", e.place, e.rule)
+	return fmt.Sprintf("use chain %s: it is not culprit's, because it holds the rule %q: choose another firewall.chain, or delete that rule", e.place, e.rule)
 }
 
 // look finds what of ours is here. It changes nothing, and does not bring the
@@ -204,7 +204,7 @@ func (p place) fill(f found, rules []Rule) error {
 	}
 	for range f.rules {
 		if err := p.ipt.DeleteById(p.table, p.chain, 1); err != nil {
-			return p.explain(err, "delete a rule of before from %s", p)
+			return p.explain(err, "delete an earlier rule from %s", p)
 		}
 	}
 	return nil
@@ -271,7 +271,7 @@ func (p place) remove() (bool, error) {
 		}
 		return err == nil, p.explain(err, "delete table %s of %s", p.table, p.family)
 	}
-	return false, fmt.Errorf("delete table %s of %s: others changed the firewall at each of %d attempts: try again", p.table, p.family, attempts)
+	return false, fmt.Errorf("delete table %s of %s: others changed the firewall during each of %d attempts: try again", p.table, p.family, attempts)
 }
 
 // ownsTable reports whether the whole nftables table is ours: we made it, and

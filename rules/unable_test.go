@@ -74,7 +74,7 @@ func TestKernelWithoutIPv6(t *testing.T) {
 	e := newEnv(t, BackendNFT)
 	e.ok(t, func() error { return unix.Mount("none", "/proc/thread-self/net", "tmpfs", 0, "") })
 	f := e.open(t, parse(t, twoRules), nil)
-	if got := e.logged.String(); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, "the kernel does not speak it") {
+	if got := e.logged.String(); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, "the kernel does not support it") {
 		t.Errorf("logged %s", got)
 	}
 	e.installs(t, f)

@@ -41,16 +41,16 @@ func alive(traces []event.Trace) (pids []int) {
 func wrongWith(pid int) string {
 	st, err := proc.Default.Stat(pid)
 	if err != nil || st.Dead() {
-		return "a process that was traced has died of it"
+		return "a traced process died of it"
 	}
 	status, err := proc.Default.Status(pid)
 	switch {
 	case err != nil:
-		return "a process that was traced cannot be looked at: " + err.Error()
+		return "cannot look at a traced process: " + err.Error()
 	case status.TracerPID != 0:
 		return fmt.Sprintf("a process is still traced by process %d", status.TracerPID)
 	case st.State == 'T' || st.State == 't':
-		return "a process that was traced was left behind stopped"
+		return "a traced process was left stopped"
 	}
 	return ""
 }

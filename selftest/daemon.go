@@ -78,8 +78,8 @@ func (d *daemon) log() ([]string, <-chan struct{}) {
 	return slices.Clip(d.lines), d.more
 }
 
-// errEnded says that the daemon has ended by itself.
-var errEnded = errors.New("the daemon has ended by itself")
+// errEnded says that the daemon ended by itself.
+var errEnded = errors.New("the daemon ended by itself")
 
 // patience is how long something may take that should be there in an instant.
 const patience = 4 * time.Second

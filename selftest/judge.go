@@ -92,7 +92,7 @@ func (h *hunt) rules(family string) Check {
 	case count == 0:
 		return skipped("no packet was sent")
 	case matched < count:
-		return failed(seeDoctor+" of rules", "of %s only %d matched", text.Plural(count, "packet"), matched)
+		return failed(seeDoctor+" about rules", "only %[2]d of %[1]s matched", text.Plural(count, "packet"), matched)
 	case h.saveErr[family] != nil:
 		return failed(report, "cannot tell what is left behind: %v", h.saveErr[family])
 	case len(h.leftover[family]) > 0:
@@ -112,7 +112,7 @@ func (h *hunt) latency() Check {
 	if len(all) == 0 {
 		return skipped("no packet was seen")
 	}
-	return ok(quantiles(all), "%s in the middle, %s at most, from sending a packet to having it as a hit", ms(median(all)), ms(slices.Max(all)))
+	return ok(quantiles(all), "median %s, at most %s, from sending a packet to recording the hit", ms(median(all)), ms(slices.Max(all)))
 }
 
 // sentAt says when the packet of a hit was sent.
@@ -135,7 +135,7 @@ func (h *hunt) users() Check {
 		}
 	}
 	if known < len(h.hits) {
-		return failed(report, "of %s only %d have the user that sent the packet", text.Plural(len(h.hits), "hit"), known)
+		return failed(report, "only %[2]d of %[1]s have the user that sent the packet", text.Plural(len(h.hits), "hit"), known)
 	}
 	return ok(nil, "%d of %d hits have the user that sent the packet", known, len(h.hits))
 }
@@ -156,12 +156,12 @@ func (h *hunt) attach() Check {
 		took := t.Timestamp.Add(attaching).Sub(at)
 		v := values("attach", attaching)
 		v["from_packet_ms"] = inMS(took)
-		return ok(v, "strace was on the first sender %s after its packet, %s after it was found", ms(took), ms(attaching))
+		return ok(v, "strace attached to the first sender %s after its packet, %s after finding it", ms(took), ms(attaching))
 	}
 	if hit.Process == nil {
-		return failed(seeDoctor+" of socket diagnostics", "the first sender holds its socket still, but was not found: %s", words.Unattributed(&hit.Culprit.Origin))
+		return failed(seeDoctor+" about socket diagnostics", "the first sender still holds its socket, but was not found: %s", words.Unattributed(&hit.Culprit.Origin))
 	}
-	return failed(seeDoctor+" of ptrace and attaching", "strace was not on the first sender within %v", patience)
+	return failed(seeDoctor+" about ptrace and attaching", "strace did not attach to the first sender within %v", patience)
 }
 
 // gates counts the programs that were held until strace was on them.
@@ -173,7 +173,7 @@ func (h *hunt) gates() Check {
 	case "":
 		return failed(seeLog, "no gate within %v", patience)
 	case "no gate", "the gate failed":
-		return failed(seeDoctor+" of the gate: without it programs are traced from some milliseconds after their start", "%s", h.gate)
+		return failed(seeDoctor+" about the gate: without it traces begin some milliseconds after a program's start", "%s", h.gate)
 	}
 	if len(h.queries) == 0 { // it was interrupted before
 		return skipped("no program was started")
@@ -189,12 +189,12 @@ func (h *hunt) gates() Check {
 		}
 	}
 	if len(holds) < len(h.queries) {
-		return failed(seeLog, "of %s only %d were traced from their start", text.Plural(len(h.queries), "program"), len(holds))
+		return failed(seeLog, "only %[2]d of %[1]s were traced from their start", text.Plural(len(h.queries), "program"), len(holds))
 	}
-	c := ok(quantiles(holds), "%d of %d programs traced from their start, held for %s in the middle, %s at most", len(holds), len(h.queries), ms(median(holds)), ms(slices.Max(holds)))
+	c := ok(quantiles(holds), "%d of %d programs traced from their start, held for a median of %s, at most %s", len(holds), len(h.queries), ms(median(holds)), ms(slices.Max(holds)))
 	usual := config.Default().Capture.GateDeadline
 	if slices.Max(holds) > usual {
-		c.Found += fmt.Sprintf("; longer than capture.gate_deadline, %v by default, lets them be held: is the machine very busy?", usual)
+		c.Found += fmt.Sprintf("; longer than capture.gate_deadline (%v by default): is the machine very busy?", usual)
 	}
 	return c
 }
@@ -222,9 +222,9 @@ func (h *hunt) proven() Check {
 	case seen == 0:
 		return skipped("no packet was seen")
 	case len(times) < seen:
-		return failed("if all above is ok, "+report, "of %s only %d are proven", text.Plural(seen, "hit"), len(times))
+		return failed("if everything above is ok, "+report, "only %[2]d of %[1]s are proven", text.Plural(seen, "hit"), len(times))
 	}
-	return ok(quantiles(times), "%d of %d hits proven by the line of a trace that sent the packet, found %s after that in the middle", len(times), seen, ms(median(times)))
+	return ok(quantiles(times), "%d of %d hits proven by the trace line that sent the packet, found a median of %s later", len(times), seen, ms(median(times)))
 }
 
 func (h *hunt) lost() Check {
@@ -246,20 +246,20 @@ func (h *hunt) stop() Check {
 	case h.ready == 0:
 		return skipped("the daemon was never ready")
 	case h.stopErr != nil:
-		return failed(seeLog, "the daemon did not stop well: %v", h.stopErr)
+		return failed(seeLog, "the daemon did not stop cleanly: %v", h.stopErr)
 	case len(h.straces) > 0:
 		return failed(report, "straces outlived the daemon: %v", h.straces)
 	case h.stayed != "":
 		return failed(report, "%s", h.stayed)
 	}
-	return ok(values("stop", h.stopped), "all straces gone after %s, what they traced lives on", ms(h.stopped))
+	return ok(values("stop", h.stopped), "all straces gone after %s; the traced processes live on", ms(h.stopped))
 }
 
 func (h *hunt) memoryUsed() Check {
 	if h.ready == 0 || h.memory == 0 {
 		return skipped("the daemon was gone")
 	}
-	return ok(map[string]float64{"peak_bytes": float64(h.memory)}, "%s at most in the daemon", text.Size(h.memory))
+	return ok(map[string]float64{"peak_bytes": float64(h.memory)}, "the daemon took %s at most", text.Size(h.memory))
 }
 
 func median(all []time.Duration) time.Duration {

@@ -125,7 +125,7 @@ func printStatus(w io.Writer, s rules.Status) {
 		place := fmt.Sprintf("%s (%s): table %s, chain %s", f.Family, f.Backend, s.Table, s.Chain)
 		switch {
 		case !f.Chain:
-			fmt.Fprintf(w, "%s is not there\n", place)
+			fmt.Fprintf(w, "%s does not exist\n", place)
 			continue
 		case f.Jumps == 0:
 			fmt.Fprintf(w, "%s, but no jump in OUTPUT enters it\n", place)

@@ -73,7 +73,7 @@ func printSelftest(w io.Writer, r *selftest.Report) {
 		}
 	}
 	if r.Culprit.Kept != "" {
-		fmt.Fprintf(w, "\nevidence, configurations and logs are in %s\n", text.Escape(r.Culprit.Kept))
+		fmt.Fprintf(w, "\nthe evidence, configurations and logs are in %s\n", text.Escape(r.Culprit.Kept))
 	}
 	fmt.Fprintf(w, "\n%s; took %.1f s\n", text.Escape(r.Culprit.Versions.String()), r.Event.End.Sub(*r.Event.Start).Seconds())
 }

@@ -38,7 +38,7 @@ func Compile(expressions []string, o Options) (*Pattern, error) {
 		if o.Fixed {
 			e = regexp.QuoteMeta(e)
 		} else if _, err := regexp.Compile(e); err != nil {
-			return nil, fmt.Errorf("%q is not a regular expression of Go: %w: escape what is meant as it is with \\, or use -F", e, err)
+			return nil, fmt.Errorf("%q is not a regular expression of Go: %w: escape plain text with \\, or use -F", e, err)
 		}
 		all[i] = "(?:" + e + ")"
 	}

@@ -152,7 +152,7 @@ func (o *Command) Close(ctx context.Context) error {
 	select {
 	case <-r.ended:
 	case <-ctx.Done():
-		err = fmt.Errorf("events.command %s did not end when its input did: it was killed", o.args[0])
+		err = fmt.Errorf("events.command %s did not end when its input ended: culprit killed it", o.args[0])
 		syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
 		<-r.ended
 	}

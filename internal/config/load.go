@@ -53,7 +53,7 @@ func Load(path string) (*Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("read the configuration: %w: name another with -c, or start from config.example.yaml", err)
+			return nil, fmt.Errorf("read the configuration: %w: name another file with -c, or start from config.example.yaml", err)
 		}
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}

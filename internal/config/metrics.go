@@ -38,7 +38,7 @@ func (m Metrics) Address() (network, address string, err error) {
 	case err != nil || a.Addr().Zone() != "":
 		return "", "", fmt.Errorf("%q is not an address to listen on; write unix:/run/culprit/metrics.sock, 127.0.0.1:9357 or \"[::1]:9357\"", m.Listen)
 	case !a.Addr().IsLoopback():
-		return "", "", fmt.Errorf("%q can be reached from elsewhere, and would tell who is hunted; allowed: a unix: socket, 127.0.0.1, [::1]: put a proxy that asks for a password before it", m.Listen)
+		return "", "", fmt.Errorf("%q can be reached from other machines, and would show who is hunted; allowed: a unix: socket, 127.0.0.1, [::1]; put a proxy that asks for a password in front of it", m.Listen)
 	case a.Port() == 0:
 		return "", "", fmt.Errorf("%q has no port; write 127.0.0.1:9357", m.Listen)
 	}
@@ -56,5 +56,5 @@ func (m Metrics) warnings() []string {
 	if network, _, err := m.Address(); err != nil || network != "tcp" {
 		return nil
 	}
-	return []string{fmt.Sprintf("metrics.listen %s: every user of this machine can read there that a hunt is on, and for what, also the hunted one; a unix: socket is root's alone", m.Listen)}
+	return []string{fmt.Sprintf("metrics.listen %s: every user of this machine, also the hunted one, can read there that a hunt is on, and for what; only root can read a unix: socket", m.Listen)}
 }

@@ -52,14 +52,14 @@ func (ps *problems) lasts(key string, got, low, high time.Duration) {
 func (c *Config) validate() problems {
 	var ps problems
 	if len(c.Rules) == 0 {
-		ps.add("rules", "there is none: add at least one, such as {name: badzone, string: BADZONE}")
+		ps.add("rules", "no rule: add at least one, such as {name: badzone, string: BADZONE}")
 	}
 	seen := map[string]int{}
 	for i, r := range c.Rules {
 		key := fmt.Sprintf("rules[%d]", i)
 		r.validate(&ps, key)
 		if first, twice := seen[r.Name]; twice && r.Name != "" {
-			ps.add(key+".name", "%q is the name of rules[%d] already: names must differ", r.Name, first)
+			ps.add(key+".name", "%q is already the name of rules[%d]: names must differ", r.Name, first)
 		} else {
 			seen[r.Name] = i
 		}
@@ -70,7 +70,7 @@ func (c *Config) validate() problems {
 	case !chainName.MatchString(c.Firewall.Chain):
 		ps.add("firewall.chain", "%q is not a chain name; allowed: a letter, then up to 27 letters, digits, - and _", c.Firewall.Chain)
 	case slices.Contains([]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING", "ACCEPT", "DROP", "QUEUE", "RETURN", "NFLOG", "LOG"}, c.Firewall.Chain):
-		ps.add("firewall.chain", "%q is taken by iptables itself: choose a name of our own, such as CULPRIT", c.Firewall.Chain)
+		ps.add("firewall.chain", "%q is a name of iptables itself: choose another, such as CULPRIT", c.Firewall.Chain)
 	}
 
 	ps.within("nflog.group", c.NFLog.Group, 0, 65535)
@@ -119,7 +119,7 @@ func (r Rule) validate(ps *problems, key string) {
 		}
 	}
 	if given != 1 {
-		ps.add(key, "has %d of string, hex and domain; exactly one is needed", given)
+		ps.add(key, "has %d of string, hex and domain; give exactly one", given)
 	} else if what, _, err := r.pattern(); err != nil {
 		ps.add(key+"."+what, "%v", err)
 	}
@@ -156,15 +156,15 @@ func (r Rule) validate(ps *problems, key string) {
 func (c Capture) validate(ps *problems) {
 	ps.oneOf("capture.scope", c.Scope, ScopeUser, ScopeProcess)
 	if len(c.Levels) == 0 {
-		ps.add("capture.levels", "there is none: add at least one, such as {hits: 1, processes: 5, window: 30s, strings: 512}")
+		ps.add("capture.levels", "no level: add at least one, such as {hits: 1, processes: 5, window: 30s, strings: 512}")
 	}
 	for i, l := range c.Levels {
 		key := fmt.Sprintf("capture.levels[%d]", i)
 		switch {
 		case i == 0 && l.Hits != 1:
-			ps.add(key+".hits", "%d: the first level starts at the first hit; allowed: 1", l.Hits)
+			ps.add(key+".hits", "is %d, but the first level starts at the first hit; allowed: 1", l.Hits)
 		case i > 0 && l.Hits <= c.Levels[i-1].Hits:
-			ps.add(key+".hits", "%d: each level needs more hits than the one before it (%d)", l.Hits, c.Levels[i-1].Hits)
+			ps.add(key+".hits", "is %d, but each level needs more hits than the one before it (%d)", l.Hits, c.Levels[i-1].Hits)
 		}
 		ps.within(key+".processes", l.Processes, 1, 100_000)
 		ps.lasts(key+".window", l.Window, time.Second, 24*time.Hour)
@@ -219,7 +219,7 @@ func (e Events) validate(ps *problems) {
 		}
 	}
 	if ways > 1 {
-		ps.add("events", "has %d of file, journald and command; one is allowed", ways)
+		ps.add("events", "has %d of file, journald and command; give one at most", ways)
 	}
 }
 

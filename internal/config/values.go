@@ -81,14 +81,14 @@ func ParseUser(s string) (User, error) {
 	}
 	u, err := user.Lookup(s)
 	if unknown := user.UnknownUserError(""); err != nil && !errors.As(err, &unknown) {
-		return User{}, fmt.Errorf("look user %q up: %w: give the UID", s, err)
+		return User{}, fmt.Errorf("look up user %q: %w: give the UID", s, err)
 	}
 	if err != nil {
 		return User{}, fmt.Errorf("no user %q in /etc/passwd: check the spelling, or give the UID", s)
 	}
 	n, err := strconv.ParseUint(u.Uid, 10, 32)
 	if err != nil {
-		return User{}, fmt.Errorf("user %q has the UID %q in /etc/passwd, which is no number", s, u.Uid)
+		return User{}, fmt.Errorf("user %q has the UID %q in /etc/passwd, which is not a number", s, u.Uid)
 	}
 	return User{UID: uint32(n), Name: s}, nil
 }
@@ -143,9 +143,9 @@ func decodeProblems(err error) []Problem {
 	var wrong *mapstructure.UnconvertibleTypeError
 	switch {
 	case errors.As(err, &wrong):
-		p.Text = fmt.Sprintf("wants %s, not %s", kindName(wrong.Expected.Type()), shown(wrong.Value))
+		p.Text = fmt.Sprintf("must be %s, not %s", kindName(wrong.Expected.Type()), shown(wrong.Value))
 	case strings.HasPrefix(p.Text, "source data must be an array"):
-		p.Text = "wants a list ([a, b])"
+		p.Text = "must be a list ([a, b])"
 	}
 	return []Problem{p}
 }

@@ -39,11 +39,11 @@ func Find(ctx context.Context) (Program, error) {
 	defer cancel()
 	out, err := exec.CommandContext(ctx, path, "-V").Output()
 	if err != nil {
-		return Program{}, fmt.Errorf("run %s -V: %w: install the package strace again", path, err)
+		return Program{}, fmt.Errorf("run %s -V: %w: reinstall the package strace", path, err)
 	}
 	p, err := parse(string(out))
 	if err != nil {
-		return Program{}, fmt.Errorf("run %s -V: %w: install the package strace again", path, err)
+		return Program{}, fmt.Errorf("run %s -V: %w: reinstall the package strace", path, err)
 	}
 	p.Path = path
 	return p, nil

@@ -61,7 +61,7 @@ func Comment(h *event.Hit, proof *event.Proof, traceFile string) string {
 	if proof != nil {
 		how := "sent this packet"
 		if proof.Culprit.Probable {
-			how = "probably sent this packet: what is left of both agrees"
+			how = "probably sent this packet: what both show agrees"
 		}
 		line("proof", "line %d: %s of thread %d %s", proof.Culprit.Line, proof.Culprit.Syscall, proof.Culprit.TID, how)
 	}

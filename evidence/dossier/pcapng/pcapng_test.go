@@ -285,7 +285,7 @@ func TestComment(t *testing.T) {
 			&event.Proof{File: event.File{Path: "/a"}, Culprit: event.ProofDetail{Probable: true, TID: 5, Syscall: "write", Line: 6}}, "traces/b.strace",
 			[]string{
 				"user: unknown", "trace: traces/b.strace",
-				"proof: line 6: write of thread 5 probably sent this packet: what is left of both agrees",
+				"proof: line 6: write of thread 5 probably sent this packet: what both show agrees",
 				"repeated: 4 such packets came within a second",
 			},
 		},

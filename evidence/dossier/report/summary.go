@@ -63,9 +63,9 @@ func (x *index) summary(suspects []*suspect, without int) []sentence {
 		case -1:
 			who.say("%s sent them: lines of their traces prove it.", n)
 		case 0:
-			who.say("%s come into question, but no line of a trace proves it of any.", n)
+			who.say("%s may have sent them, but no line of a trace proves it for any.", n)
 		default:
-			who.say("%s come into question: lines of traces prove it of %d.", n, i)
+			who.say("%s may have sent them: lines of traces prove it for %d.", n, i)
 		}
 		who.say(" The first is ")
 		who.process(suspects[0].process)

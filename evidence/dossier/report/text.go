@@ -70,7 +70,7 @@ func Text(w io.Writer, c *Case) error {
 	}
 	b.title("What is missing")
 	if len(p.Missing) == 0 {
-		b.para("", "", "Nothing that is known of.")
+		b.para("", "", "Nothing, as far as is known.")
 	}
 	for _, m := range p.Missing {
 		b.para("- ", "  ", m)

@@ -246,7 +246,7 @@ func (t *timeline) kinds(s scale, lives []*life) {
 		hidden += t.band(label, s, g.lives)
 	}
 	if hidden > 0 {
-		t.Notes = append(t.Notes, fmt.Sprintf("%s not drawn, as others lived at the same time.", text.Plural(hidden, "process")))
+		t.Notes = append(t.Notes, fmt.Sprintf("%s not drawn, because others lived at the same time.", text.Plural(hidden, "process")))
 	}
 }
 

@@ -27,7 +27,7 @@ func clip(s string, most int) string {
 
 // command is the program a process runs, for people.
 func command(p *event.Process) string {
-	return cmp.Or(p.CommandLine, p.Executable, p.Name, "a program that is not known")
+	return cmp.Or(p.CommandLine, p.Executable, p.Name, "an unknown program")
 }
 
 // describe names a process: "php cron.php (PID 812)".
