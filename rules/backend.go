@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// The two backends of iptables. They share their syntax, not their rules.
+// The two backends of iptables take the same syntax but keep separate rules.
 const (
 	BackendNFT    = "nft"
 	BackendLegacy = "legacy"
 )
 
-// A Version is what an iptables or ip6tables command says of itself.
+// A Version is what an iptables or ip6tables command reports about itself.
 type Version struct {
-	Line    string // as it prints it, such as "iptables v1.8.9 (nf_tables)"
+	Line    string // as printed, such as "iptables v1.8.9 (nf_tables)"
 	Number  string // such as "1.8.9"
 	Backend string // nft or legacy
 }
 
-// FindVersion asks the command at a path, for five seconds at most.
+// FindVersion runs the command at path with --version. It waits five seconds at most.
 func FindVersion(ctx context.Context, path string) (Version, error) {
 	const patience = 5 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -41,8 +41,8 @@ func FindVersion(ctx context.Context, path string) (Version, error) {
 
 var versionLine = regexp.MustCompile(`^ip6?tables v(\d+\.\d+(?:\.\d+)?)\S*(?: \((nf_tables|legacy)\))?`)
 
-// parseVersion reads what iptables --version prints. Before 1.8 there was but one
-// backend, and it is not named.
+// parseVersion reads the output of iptables --version. Before 1.8 there was only one backend,
+// and the output does not name it.
 func parseVersion(out string) (Version, error) {
 	m := versionLine.FindStringSubmatch(out)
 	if m == nil {

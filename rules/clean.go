@@ -5,11 +5,11 @@ import (
 	"log/slog"
 )
 
-// Clean removes every chain of the given name that is ours, and the jumps to it:
-// from all tables, of both families and of both flavours of iptables, as far as
-// their commands are installed. It needs neither a configuration nor a daemon,
-// and returns how many chains it removed. A chain of that name that is somebody
-// else's is left alone, and reported as an error when all the rest is done.
+// Clean removes every chain of the given name that is ours, with the jumps to it: from all
+// tables, both families and both flavours of iptables, as far as their commands are installed.
+// It needs neither a configuration nor a daemon, and returns how many chains it removed. It
+// leaves alone a chain of that name that belongs to somebody else, and reports it as an error
+// once everything else is done.
 func Clean(chain string, log *slog.Logger) (removed int, err error) {
 	return clean(chain, log, LookPath)
 }
@@ -26,8 +26,9 @@ func clean(chain string, log *slog.Logger, find finder) (removed int, err error)
 			continue
 		}
 		for i, t := range tools {
-			// That the other flavour is installed, or ip6tables, does not mean
-			// that the kernel can do it; then nothing of ours is there.
+			// An installed command of the other flavour, or an installed ip6tables, does not
+			// mean that the kernel supports it. If the kernel does not, it cannot hold a chain
+			// of ours.
 			if err := looks(place{t, tables[0], chain}); unusable(err) && (i > 0 || family == "ipv6") {
 				log.Warn("cannot look at part of the firewall", "family", family, "backend", t.backend, "error", err)
 				continue
@@ -48,7 +49,7 @@ func clean(chain string, log *slog.Logger, find finder) (removed int, err error)
 	return removed, errors.Join(errs...)
 }
 
-// allTools finds the commands of the family, one of each flavour.
+// allTools finds the commands of a family, one for each flavour.
 func allTools(family string, find finder) ([]tool, error) {
 	name := ToolName(family)
 	plain, err := openTool(family, name, find)
@@ -60,7 +61,7 @@ func allTools(family string, find finder) ([]tool, error) {
 		if backend == plain.backend {
 			continue
 		}
-		// Most machines have one flavour only; the plain name is the one in use.
+		// Most machines have only one flavour; the name without a suffix is the one in use.
 		if t, err := openTool(family, name+"-"+backend, find); err == nil && t.backend == backend {
 			tools = append(tools, t)
 		}

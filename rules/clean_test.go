@@ -38,7 +38,7 @@ func TestClean(t *testing.T) {
 		e.Must(t, tool, "-t", "mangle", "-A", "OUTPUT", "-p", "udp", "-j", "ACCEPT")
 		e.Must(t, tool, "-t", "mangle", "-N", "THEIRS")
 	}
-	// The tables of iptables-legacy stay.
+	// Nothing can remove the tables of iptables-legacy, so create them before comparing.
 	e.Must(t, "iptables-legacy", "-t", "mangle", "-S")
 	before := saved()
 

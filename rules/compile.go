@@ -1,9 +1,9 @@
-// Package rules turns the rules of the configuration into iptables and ip6tables
-// rules, and keeps them in a chain of our own that one jump in OUTPUT enters.
-// Nothing else in the firewall is touched, and what is removed leaves no trace.
+// Package rules turns the rules of the configuration into iptables and ip6tables rules, and
+// keeps them in a chain of its own, which one jump in OUTPUT enters. It touches nothing else in
+// the firewall, and what it removes leaves no trace.
 //
-// Everything runs on the calling thread and is over when a call returns, so a
-// thread that is in another network namespace works on that namespace's firewall.
+// Everything runs on the calling thread and has ended when a call returns. So a thread in
+// another network namespace works on the firewall of that namespace.
 package rules
 
 import (
@@ -17,26 +17,25 @@ import (
 
 // A Rule is one iptables rule.
 type Rule struct {
-	Name   string   // of the configuration's rule; it travels in the NFLOG prefix
+	Name   string   // the name of the configured rule, which is also the NFLOG prefix
 	Family string   // ipv4 (iptables) or ipv6 (ip6tables)
 	Args   []string // what follows "iptables -t TABLE -A CHAIN"
 }
 
-// Trial is the rules that a domain would have in a family, one for each way in which the
-// kernel searches: if it takes these it takes the others.
+// Trial returns the rules that a domain would have in a family, one for each search algorithm
+// of the kernel. A kernel that takes these takes all others.
 func Trial(c *config.Config, family string) ([]Rule, error) {
 	return compileRule(c.NFLog, config.Rule{
 		Name: "culprit-trial", Domain: "trial.culprit", Families: []string{family}, Protocols: []string{"udp", "tcp"}, Ports: []int{53},
 	}, family)
 }
 
-// families in the order in which rules are compiled and installed.
+// families is the order in which rules are compiled and installed.
 var families = [...]string{"ipv4", "ipv6"}
 
-// Compile turns the configuration into iptables rules, one for each family,
-// protocol, destination port and destination network; first those of ipv4, in
-// the order of the configuration. It looks at nothing but c, which must come
-// from [config.Load].
+// Compile turns the configuration into iptables rules, one for each family, protocol,
+// destination port and destination network: first those of ipv4, in the order of the
+// configuration. It reads only c, which must come from [config.Load].
 func Compile(c *config.Config) ([]Rule, error) {
 	var all []Rule
 	for _, family := range families {
@@ -77,9 +76,9 @@ func compileRule(n config.NFLog, r config.Rule, family string) ([]Rule, error) {
 					"--nflog-group", strconv.Itoa(n.Group),
 					"--nflog-prefix", r.Name,
 					"--nflog-size", strconv.Itoa(n.Snaplen),
-					// The kernel's default holds packets back for up to a second.
+					// By default the kernel holds packets back for up to a second.
 					"--nflog-threshold", "1")
-				// A port or a net that is listed twice must not log twice.
+				// A port or network that is listed twice must not log twice.
 				if !slices.ContainsFunc(all, func(o Rule) bool { return slices.Equal(o.Args, args) }) {
 					all = append(all, Rule{Name: r.Name, Family: family, Args: args})
 				}
@@ -89,7 +88,7 @@ func compileRule(n config.NFLog, r config.Rule, family string) ([]Rule, error) {
 	return all, nil
 }
 
-// netsOf lists the rule's destinations in the family; "" is every destination.
+// netsOf lists the destination networks of a rule in a family; "" means any destination.
 func netsOf(r config.Rule, family string) ([]string, error) {
 	if len(r.To) == 0 {
 		return []string{""}, nil
@@ -107,9 +106,9 @@ func netsOf(r config.Rule, family string) ([]string, error) {
 	return nets, nil
 }
 
-// algo names the kernel's search algorithm. Boyer-Moore is the faster one, but
-// it cannot find what straddles two pieces of a packet (lib/ts_bm.c says so);
-// the packets of TCP often come in pieces.
+// algo names the kernel's search algorithm. Boyer-Moore is faster, but cannot find a pattern
+// that straddles two pieces of a packet's buffer (lib/ts_bm.c says so), and TCP packets often
+// are in pieces.
 func algo(protocol string) string {
 	if protocol == "tcp" {
 		return "kmp"
@@ -117,10 +116,9 @@ func algo(protocol string) string {
 	return "bm"
 }
 
-// headers is where the search begins, in bytes from the IP header: behind the
-// smallest IP and transport headers, so that addresses and ports cannot match.
-// xt_string counts from the network header in OUTPUT, for both families
-// (net/netfilter/xt_string.c).
+// headers is the offset where the search begins, in bytes from the IP header: after the
+// smallest IP and transport headers, so that addresses and ports cannot match. In OUTPUT
+// xt_string counts from the network header, for both families (net/netfilter/xt_string.c).
 func headers(family, protocol string) int {
 	n := 20
 	if family == "ipv6" {
@@ -132,10 +130,9 @@ func headers(family, protocol string) int {
 	return n + 8
 }
 
-// Commands lists the commands that [Firewall.Install] runs in a firewall that
-// holds nothing of ours, quoted for a shell. It looks at nothing but c. (Where
-// Install has to create the table first, it leaves itself a note in a comment on
-// the jump, which is not shown here.)
+// Commands lists the commands that [Firewall.Install] runs in a firewall without rules of ours,
+// quoted for a shell. It reads only c. It does not show the comment that Install puts on the
+// jump when it has to create the table first.
 func Commands(c *config.Config) ([]string, error) {
 	all, err := Compile(c)
 	if err != nil {

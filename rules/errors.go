@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A hintedError is an error of a command or of the kernel, told in one line that
-// ends with what to do about it.
+// A hintedError is an error of a command or of the kernel, as one line that ends with the
+// remedy.
 type hintedError struct {
 	text string
 	err  error
@@ -21,8 +21,8 @@ type hintedError struct {
 func (e *hintedError) Error() string { return e.text }
 func (e *hintedError) Unwrap() error { return e.err }
 
-// explain adds the remedy to an error that has to do with a table, if it is one
-// that is known. Errors that were explained stay as they are.
+// explain adds the remedy to an error about a table, if the remedy is known. It does not change
+// an error that already has one.
 func explain(family, table string, err error) error {
 	var done *hintedError
 	if err == nil || errors.As(err, &done) {
@@ -40,9 +40,8 @@ func explain(family, table string, err error) error {
 	return &hintedError{text, err}
 }
 
-// complaint is what the command printed, in one line and without its advice to
-// read the manual. The command line itself is not repeated: what was being done
-// stands before it.
+// complaint returns what the command printed, as one line and without its advice to read the
+// manual. It leaves the command line out: the text before it says what was being done.
 func complaint(e *iptables.Error) string {
 	_, printed, _ := strings.Cut(e.Error(), fmt.Sprintf(": exit status %d: ", e.ExitStatus()))
 	var lines []string
@@ -65,8 +64,7 @@ var (
 	missingLibrary   = regexp.MustCompile("Couldn't load (?:match|target) `(\\w+)'")
 )
 
-// kernelParts are the parts of the kernel that our rules need, by the name
-// iptables gives to them.
+// kernelParts are the kernel modules that our rules need, by the names that iptables uses.
 var kernelParts = map[string]string{
 	"string":  "xt_string (CONFIG_NETFILTER_XT_MATCH_STRING)",
 	"NFLOG":   "xt_NFLOG (CONFIG_NETFILTER_XT_TARGET_NFLOG)",
@@ -75,9 +73,8 @@ var kernelParts = map[string]string{
 	"tcp":     "xt_tcpudp (CONFIG_NETFILTER_XTABLES)",
 }
 
-// remedy says what to do about an error, going by the words that iptables 1.8
-// uses in either flavour; it is empty where nothing better than the error itself
-// is known.
+// remedy says what to do about an error. It looks for the wording of iptables 1.8, in either
+// flavour, and returns "" if it knows nothing better than the error itself.
 func remedy(family, table, text string, err error) string {
 	has := func(s string) bool { return strings.Contains(text, s) }
 	tool := ToolName(family)
@@ -113,7 +110,7 @@ func remedy(family, table, text string, err error) string {
 	return ""
 }
 
-// tableOption names the kernel option behind a table of iptables-legacy.
+// tableOption names the kernel option for a table of iptables-legacy.
 func tableOption(family, table string) string {
 	part := map[string]string{"raw": "RAW", "mangle": "MANGLE", "filter": "FILTER"}[table]
 	if family == "ipv6" {
@@ -122,8 +119,8 @@ func tableOption(family, table string) string {
 	return "CONFIG_IP_NF_" + part
 }
 
-// hopeless reports whether err means that we may not do anything, or not now, so
-// that all else that could be tried would end the same way.
+// hopeless reports whether err means that we are not allowed to do anything, or cannot at
+// present, so that every further attempt would fail in the same way.
 func hopeless(err error) bool {
 	if err == nil {
 		return false
@@ -133,8 +130,8 @@ func hopeless(err error) bool {
 		strings.Contains(text, "Permission denied") || strings.Contains(text, "you must be root")
 }
 
-// unusable reports whether err, from looking, means that the command or its part
-// of the kernel does not work at all.
+// unusable reports whether err, which comes from looking, means that the command or its part of
+// the kernel does not work at all.
 func unusable(err error) bool {
 	return err != nil && !hopeless(err)
 }

@@ -9,21 +9,21 @@ import (
 	"culprit/internal/config"
 )
 
-// tables are those that our chain can be in, in the order packets meet them.
+// tables are the tables that can hold our chain, in the order in which a packet passes them.
 var tables = [...]string{"raw", "mangle", "filter"}
 
-// A Firewall keeps the rules of one configuration in the kernel. It has one
-// owner: it must not be used by two goroutines at once.
+// A Firewall keeps the rules of one configuration in the kernel. Only one goroutine may use it
+// at a time.
 type Firewall struct {
 	log   *slog.Logger
 	table string
 	chain string
 	rules []Rule
-	tools []tool // at most one a family
+	tools []tool // at most one for each family
 }
 
-// New finds iptables and ip6tables. It neither changes nor looks at the firewall.
-// On a machine without IPv6 it warns, and the Firewall does without.
+// New finds iptables and ip6tables. It neither changes nor reads the firewall. On a machine
+// without IPv6 it warns, and the Firewall works without it.
 func New(c *config.Config, log *slog.Logger) (*Firewall, error) {
 	return open(c, log, LookPath)
 }
@@ -50,8 +50,8 @@ func open(c *config.Config, log *slog.Logger, find finder) (*Firewall, error) {
 	return f, nil
 }
 
-// doWithout decides whether err, for which a family cannot be used, stops us. A
-// family without rules is not missed; only IPv6 can be done without.
+// doWithout decides whether err, which makes a family unusable, is fatal. It is not if the
+// family has no rules, and IPv6 can be done without if IPv4 has some.
 func (f *Firewall) doWithout(family string, err error) error {
 	switch {
 	case len(ofFamily(f.rules, family)) == 0:
@@ -65,20 +65,19 @@ func (f *Firewall) doWithout(family string, err error) error {
 	return nil
 }
 
-// Install puts the rules into the firewall, and heals what is there of them
-// already: afterwards our chain holds exactly the rules, and exactly one jump enters
-// it, at the top of OUTPUT: before it are at most the jumps of other culprits, whose
-// chains take no packet away. Rules that are right stay with their counters.
-// What an earlier configuration left in another table goes.
+// Install puts the rules into the firewall, and repairs those that are in it already.
+// Afterwards our chain holds exactly the rules, and exactly one jump enters it, at the top of
+// OUTPUT: only jumps of other culprits may come before it, as their chains take no packet away.
+// Rules that are right stay, with their counters. Install removes what an earlier configuration
+// left in another table.
 //
-// It is all or nothing: on an error everything of ours is removed again. A chain
-// of the same name that holds anything but NFLOG rules is somebody else's; then
-// nothing is touched at all.
+// It is all or nothing: on an error it removes everything of ours again. If a chain of the same
+// name holds anything but NFLOG rules, it belongs to somebody else, and Install touches nothing
+// at all.
 //
-// The nft flavour creates the table behind its chains if it is not there; our
-// jump remembers that, and Remove removes the table again. With iptables-legacy a
-// table exists once anybody so much as listed it, and the kernel has no way to
-// unload it but to unload its module: that one trace (an empty table in
+// The nft flavour creates a missing table together with its first chain. Our jump records that,
+// so that Remove can remove the table again. With iptables-legacy a table exists as soon as
+// anybody lists it, and only unloading its module removes it. That one trace (an empty table in
 // iptables-save) stays.
 func (f *Firewall) Install() error {
 	ask := lists
@@ -88,7 +87,7 @@ func (f *Firewall) Install() error {
 	if err := f.probe(ask); err != nil {
 		return err
 	}
-	// Everything that can be wrong before we begin.
+	// Find everything that can be wrong before changing anything.
 	for _, t := range f.tools {
 		if len(ofFamily(f.rules, t.family)) == 0 {
 			continue
@@ -124,8 +123,8 @@ func (f *Firewall) install() error {
 	return nil
 }
 
-// Remove removes everything of ours from the firewall, and leaves the rest as it
-// is. It is no error if there is nothing of ours.
+// Remove removes everything of ours from the firewall and nothing else. It is no error if there
+// is nothing of ours.
 func (f *Firewall) Remove() error {
 	if err := f.probe(looks); err != nil {
 		return err
@@ -149,8 +148,8 @@ func (f *Firewall) Remove() error {
 	return errors.Join(errs...)
 }
 
-// removeOwn removes our chain from a place where we do not want it. If what is
-// there is somebody else's, it is none of our business.
+// removeOwn removes our chain from where we do not want it. A chain of somebody else's that has
+// the same name is none of our business there.
 func (f *Firewall) removeOwn(p place) error {
 	removed, err := p.remove()
 	var foreign *foreignError
@@ -167,8 +166,8 @@ func (f *Firewall) at(t tool, table string) place {
 	return place{tool: t, table: table, chain: f.chain}
 }
 
-// probe asks whether ip6tables works at all on this kernel. If not, IPv6 is done
-// without from now on.
+// probe checks whether ip6tables works on this kernel. If it does not, the Firewall works
+// without IPv6 from then on.
 func (f *Firewall) probe(ask func(place) error) error {
 	i := slices.IndexFunc(f.tools, func(t tool) bool { return t.family == "ipv6" })
 	if i < 0 {
@@ -185,13 +184,13 @@ func (f *Firewall) probe(ask func(place) error) error {
 	return nil
 }
 
-// lists asks by listing the table, which with iptables-legacy creates it.
+// lists probes by listing the table, which creates it under iptables-legacy.
 func lists(p place) error {
 	_, err := p.ipt.ListChains(p.table)
 	return p.explain(err, "list table %s of %s", p.table, p.family)
 }
 
-// looks asks without creating anything.
+// looks probes without creating anything.
 func looks(p place) error {
 	if p.backend == BackendLegacy {
 		if there, err := p.present(p.table); err != nil || !there {

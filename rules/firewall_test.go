@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Install and remove, twice each, on an empty machine and beside other people's
-// rules, in every table: nothing is left, and nothing of theirs changes.
+// Install and Remove, twice each, on an empty machine and beside the rules of others, in every
+// table: nothing is left, and no rule of the others changes.
 func TestLeavesNoTrace(t *testing.T) {
 	eachBackend(t, func(t *testing.T, e *env) {
 		for beside, where := range map[string][]string{"nothing": {"raw"}, "others": tables[:]} {
@@ -46,7 +46,7 @@ func TestLeavesNoTrace(t *testing.T) {
 	})
 }
 
-// Looking brings no table to life, which for iptables-legacy would be for good.
+// Looking creates no table, which would be for good with iptables-legacy.
 func TestLookingCreatesNothing(t *testing.T) {
 	eachBackend(t, func(t *testing.T, e *env) {
 		f := e.open(t, parse(t, twoRules), nil)
@@ -65,7 +65,7 @@ func TestLookingCreatesNothing(t *testing.T) {
 	})
 }
 
-// What others break while we run, Install heals; what they add, it leaves.
+// Install repairs what others break while we run, and leaves what they add.
 func TestInstallHeals(t *testing.T) {
 	eachBackend(t, func(t *testing.T, e *env) {
 		e.foreign(t)
@@ -97,7 +97,7 @@ func TestInstallHeals(t *testing.T) {
 	})
 }
 
-// A chain of our name that holds other rules is refused, and nothing changes.
+// Install refuses a chain of our name that holds other rules, and changes nothing.
 func TestForeignChain(t *testing.T) {
 	eachBackend(t, func(t *testing.T, e *env) {
 		e.Must(t, "ip6tables", "-t", "raw", "-N", "CULPRIT")
@@ -120,7 +120,7 @@ func TestForeignChain(t *testing.T) {
 		}
 		e.same(t, before, "after Remove and Clean were refused")
 
-		// Where we do not want to be it is none of our business.
+		// In a table that we do not use, the foreign chain does not matter.
 		f = e.open(t, parse(t, inTable("filter")), nil)
 		e.installs(t, f)
 		e.ok(t, f.Remove)
@@ -128,7 +128,7 @@ func TestForeignChain(t *testing.T) {
 	})
 }
 
-// A jump of somebody else's to our chain stays, and the message says so.
+// A jump of somebody else's to our chain stays, and the error says so.
 func TestForeignJump(t *testing.T) {
 	eachBackend(t, func(t *testing.T, e *env) {
 		f := e.open(t, parse(t, twoRules), nil)

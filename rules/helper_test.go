@@ -17,7 +17,7 @@ import (
 	"culprit/internal/testkit"
 )
 
-// An env is a private namespace with one flavour of iptables.
+// An env is a network namespace with one flavour of iptables.
 type env struct {
 	*testkit.Net
 	backend string
@@ -25,7 +25,7 @@ type env struct {
 	log     *slog.Logger
 }
 
-// eachBackend runs f, in parallel, in a namespace for each flavour of iptables.
+// eachBackend runs f in parallel, in a namespace for each flavour of iptables.
 func eachBackend(t *testing.T, f func(t *testing.T, e *env)) {
 	t.Parallel()
 	for _, b := range testkit.Backends {
@@ -36,7 +36,7 @@ func eachBackend(t *testing.T, f func(t *testing.T, e *env)) {
 	}
 }
 
-// newEnv makes a namespace. The backend "" leaves the commands as they are.
+// newEnv makes a namespace. With backend "" it leaves the commands as they are.
 func newEnv(t *testing.T, backend string) *env {
 	t.Helper()
 	e := &env{Net: testkit.NewNet(t), backend: backend, logged: new(bytes.Buffer)}
@@ -47,7 +47,7 @@ func newEnv(t *testing.T, backend string) *env {
 	return e
 }
 
-// touch makes the tables of iptables-legacy exist, which nothing can undo.
+// touch creates the tables of iptables-legacy, which nothing can undo.
 func (e *env) touch(t *testing.T) {
 	t.Helper()
 	if e.backend != BackendLegacy {
@@ -61,8 +61,8 @@ func (e *env) touch(t *testing.T) {
 
 var counters = regexp.MustCompile(`\[\d+:\d+\]|counter packets \d+ bytes \d+`)
 
-// saved is the whole firewall as text, without comment lines and counters; for
-// the nft flavour as nft sees it, too.
+// saved returns the whole firewall as text, without comment lines and counters. For the nft
+// flavour it adds what nft prints.
 func (e *env) saved(t *testing.T) string {
 	t.Helper()
 	text := e.Must(t, "iptables-save") + e.Must(t, "ip6tables-save")
@@ -78,7 +78,7 @@ func (e *env) saved(t *testing.T) string {
 	return b.String()
 }
 
-// same fails the test if the firewall is not as it was.
+// same fails the test if the firewall differs from before.
 func (e *env) same(t *testing.T, before, when string) {
 	t.Helper()
 	if d := cmp.Diff(before, e.saved(t)); d != "" {
@@ -99,7 +99,7 @@ func (e *env) ok(t *testing.T, f func() error) {
 	}
 }
 
-// open makes a Firewall whose commands are found by find; nil is the usual way.
+// open makes a Firewall that finds its commands with find, or as usual if find is nil.
 func (e *env) open(t *testing.T, c *config.Config, find finder) *Firewall {
 	t.Helper()
 	if find == nil {
@@ -132,12 +132,12 @@ func (e *env) installs(t *testing.T, f *Firewall) {
 	}
 }
 
-// script makes a command that is a shell script.
+// script makes a shell script and returns its path.
 func script(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "script")
-	// A child that is forked while the file is open for writing would keep it
-	// open, and the kernel would refuse to run it ("text file busy").
+	// A child forked while the file is open for writing would keep it open, and the kernel
+	// would refuse to run it ("text file busy").
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
@@ -146,7 +146,7 @@ func script(t *testing.T, text string) string {
 	return path
 }
 
-// instead finds path for name, and everything else as usual.
+// instead returns a finder that finds path for name, and everything else as usual.
 func instead(name, path string) finder {
 	return func(n string) (string, error) {
 		if n != name {
@@ -168,7 +168,7 @@ func (e *env) restore(t *testing.T, table, commands string) {
 	}
 }
 
-// foreign is a firewall of somebody else's, in all tables and both families.
+// foreign sets up a firewall of somebody else's, in all tables and both families.
 func (e *env) foreign(t *testing.T) {
 	t.Helper()
 	for _, table := range tables {

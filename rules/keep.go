@@ -8,24 +8,23 @@ import (
 	"time"
 )
 
-// keepEvery is how often Keep asks nf_tables whether anybody has changed anything, by
-// the number of its generation. The tables of iptables-legacy have none: there it
-// lists our chain, at every legacyEach look.
+// Keep asks nf_tables every keepEvery whether anything changed, by the number of its
+// generation. The tables of iptables-legacy have no generation: for them it lists our chain,
+// every legacyEach rounds.
 const (
 	keepEvery  = time.Second
 	legacyEach = 4
 )
 
-// A Gap is a time in which rules were missing or not the first to see a packet.
+// A Gap is a period in which rules were missing or not the first to see a packet.
 type Gap struct {
-	// Since is when they were last seen to be right, Until when they were again.
+	// Since is when they were last seen to be right, Until when they were right again.
 	Since, Until time.Time
 }
 
-// Keep looks until the context ends whether the rules are still there: others flush
-// the firewall, or load one of their own. If not it installs them again and tells
-// healed, or failed, each time that it could not. Nobody else may use the Firewall
-// meanwhile.
+// Keep checks until the context ends that the rules are in place, because others flush the
+// firewall or load one of their own. If they are not, it installs them again and calls healed,
+// or failed each time it cannot. Nobody else may use the Firewall meanwhile.
 func (f *Firewall) Keep(ctx context.Context, healed func(Gap), failed func()) {
 	ticker := time.NewTicker(keepEvery)
 	defer ticker.Stop()
@@ -40,7 +39,7 @@ func (f *Firewall) Keep(ctx context.Context, healed func(Gap), failed func()) {
 		}
 		now := time.Now()
 		generation, err := nftGeneration()
-		same := err == nil && generation == seen || err != nil && legacy // where there are no nf_tables
+		same := err == nil && generation == seen || err != nil && legacy // nf_tables may be missing beside legacy
 		if same && said == "" && !(legacy && n%legacyEach == 0) {
 			if !legacy {
 				good = now
@@ -50,7 +49,7 @@ func (f *Firewall) Keep(ctx context.Context, healed func(Gap), failed func()) {
 		broken, err := f.heal()
 		if err != nil {
 			failed()
-			if err.Error() != said { // once, until something else is wrong
+			if err.Error() != said { // log it once, until the error changes
 				said = err.Error()
 				f.log.Error("the firewall rules are not all in place and cannot be repaired: packets are missed", "error", err)
 			}
@@ -62,13 +61,13 @@ func (f *Firewall) Keep(ctx context.Context, healed func(Gap), failed func()) {
 			healed(gap)
 		}
 		if seen = generation; broken {
-			seen-- // we have changed it: look once more, others may have, too
+			seen-- // our own change raised it: look once more, as others may have changed it too
 		}
 		good, said = now, ""
 	}
 }
 
-// heal installs the rules again if they are not as they should be.
+// heal installs the rules again if they are not right.
 func (f *Firewall) heal() (broken bool, err error) {
 	s, err := f.Status()
 	if err != nil {
@@ -80,7 +79,7 @@ func (f *Firewall) heal() (broken bool, err error) {
 	return true, f.Install()
 }
 
-// Programs are the paths of the programs that a Firewall starts.
+// Programs returns the paths of the programs that the Firewall runs.
 func (f *Firewall) Programs() []string {
 	var paths []string
 	for _, t := range f.tools {

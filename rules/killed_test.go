@@ -11,7 +11,7 @@ import (
 	"culprit/internal/config"
 )
 
-// Whatever a killed daemon left, Install makes it right and Remove removes it.
+// Whatever a killed daemon left, Install repairs it and Remove removes it.
 func TestLeftovers(t *testing.T) {
 	const other = " -p udp --dport 53 -m string --string OLD --algo bm -j NFLOG --nflog-group 5353 --nflog-prefix old"
 	eachBackend(t, func(t *testing.T, e *env) {
@@ -47,8 +47,8 @@ func TestLeftovers(t *testing.T) {
 	})
 }
 
-// A daemon that dies after any number of commands leaves nothing that the next
-// one, or its own end, does not set right.
+// Whatever a daemon leaves that dies after any number of commands, the next one puts right, or
+// its own cleanup does.
 func TestKilledAtAnyMoment(t *testing.T) {
 	eachBackend(t, func(t *testing.T, e *env) {
 		for _, beside := range []string{"nothing", "others"} {
@@ -76,8 +76,8 @@ func killedConfig(t *testing.T) *config.Config {
 	return parse(t, "rules: [{name: a, string: x, families: [ipv4]}]")
 }
 
-// killed calls f with an iptables that works ever more often, until that is often
-// enough, which must take some times.
+// killed calls f with an iptables that fails after ever more commands, until f succeeds. It
+// expects at least atLeast failures before that.
 func killed(t *testing.T, e *env, before string, atLeast int, f func(*Firewall) error) {
 	t.Helper()
 	left := filepath.Join(t.TempDir(), "left")

@@ -11,9 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// iptables-nft creates the nftables table behind an iptables table when the
-// first chain goes in, and never removes it. This file looks at such tables and
-// removes those that we brought to life.
+// iptables-nft creates the nftables table for an iptables table with its first chain, and never
+// removes it. This file reads such tables and removes those that we created.
 
 // An nftTable is what nf_tables holds under the name of an iptables table.
 type nftTable struct {
@@ -22,12 +21,12 @@ type nftTable struct {
 	exists bool
 	chains []string
 	uses   int // chains, sets, objects and flow tables in it (NFTA_TABLE_USE)
-	// generation of the whole rule set, read before everything else. A change
-	// that names it is refused if anybody changed anything since.
+	// generation of the whole rule set, read before everything else. The kernel refuses a
+	// change that names it if anybody has changed anything since.
 	generation uint32
 }
 
-// readNFT looks at a table in the calling thread's namespace; it creates nothing.
+// readNFT reads a table in the network namespace of the calling thread. It creates nothing.
 func readNFT(family, table string) (nftTable, error) {
 	t := nftTable{family: nftables.TableFamilyIPv4, name: table}
 	if family == "ipv6" {
@@ -53,7 +52,7 @@ func readNFT(family, table string) (nftTable, error) {
 	}
 	t.exists = true
 	// The library reads this big-endian number (nf_tables_fill_table_info in
-	// net/netfilter/nf_tables_api.c) in the machine's own byte order.
+	// net/netfilter/nf_tables_api.c) in the byte order of the machine.
 	t.uses = int(binary.BigEndian.Uint32(binary.NativeEndian.AppendUint32(nil, found.Use)))
 	chains, err := conn.ListChainsOfTableFamily(t.family)
 	if err != nil {
@@ -67,8 +66,8 @@ func readNFT(family, table string) (nftTable, error) {
 	return t, nil
 }
 
-// holdsOnly reports whether nothing but the given chains is in the table: no
-// other chain, and no set, object or flow table either.
+// holdsOnly reports whether the table holds nothing but the given chains: no other chain, and
+// no set, object or flow table either.
 func (t nftTable) holdsOnly(chains ...string) bool {
 	if t.uses != len(t.chains) {
 		return false
@@ -76,8 +75,8 @@ func (t nftTable) holdsOnly(chains ...string) bool {
 	return !slices.ContainsFunc(t.chains, func(c string) bool { return !slices.Contains(chains, c) })
 }
 
-// delete removes the table with everything in it, unless anything in the
-// firewall changed since readNFT: then the error is [unix.ERESTART].
+// delete removes the table with everything in it. If anything in the firewall changed since
+// readNFT, it does not, and returns [unix.ERESTART].
 func (t nftTable) delete() error {
 	return nftChange(t.generation, netlink.Message{
 		Header: nftHeader(unix.NFT_MSG_DELTABLE, netlink.Request|netlink.Acknowledge),
@@ -86,8 +85,8 @@ func (t nftTable) delete() error {
 	})
 }
 
-// deleteChain removes an empty chain under the same condition. If there are rules
-// in it, the kernel refuses with EBUSY (for the sake of NLM_F_NONREC only, see
+// deleteChain removes an empty chain under the same condition. If the chain holds rules the
+// kernel refuses with EBUSY, which it does only because of NLM_F_NONREC (see
 // nf_tables_delchain).
 func (t nftTable) deleteChain(chain string) error {
 	return nftChange(t.generation, netlink.Message{
@@ -98,7 +97,7 @@ func (t nftTable) deleteChain(chain string) error {
 	})
 }
 
-// nftGeneration asks for the number of the current generation of the rule set.
+// nftGeneration asks for the current generation number of the rule set.
 func nftGeneration() (uint32, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
@@ -131,10 +130,9 @@ func nftGeneration() (uint32, error) {
 }
 
 // nftChange makes one change as a batch that is bound to a generation, which
-// github.com/google/nftables cannot say. Deleting a table deletes all that is in
-// it, so without this a chain that somebody adds at the last moment would go too.
-// The kernel checks it since 2017 (NFNL_BATCH_GENID, nfnetlink_rcv_batch in
-// net/netfilter/nfnetlink.c).
+// github.com/google/nftables cannot do. Deleting a table deletes everything in it, so without
+// the generation a chain that somebody adds at the last moment would go too. The kernel has
+// checked it since 2017 (NFNL_BATCH_GENID, nfnetlink_rcv_batch in net/netfilter/nfnetlink.c).
 func nftChange(generation uint32, change netlink.Message) error {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
@@ -153,8 +151,7 @@ func nftChange(generation uint32, change netlink.Message) error {
 	if _, err := conn.SendMessages([]netlink.Message{begin, change, end}); err != nil {
 		return err
 	}
-	// The first answer decides: what was wrong with the batch or the change, or
-	// the acknowledgement.
+	// The first answer decides: an error of the batch or of the change, or the acknowledgement.
 	_, err = conn.Receive()
 	return err
 }
@@ -170,7 +167,7 @@ func nfgenmsg(family byte, resource uint16) []byte {
 }
 
 func attributes(as ...netlink.Attribute) []byte {
-	// It fails for attributes of 64 KiB and more only.
+	// Only attributes of 64 KiB and more make it fail.
 	b, _ := netlink.MarshalAttributes(as)
 	return b
 }

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The empty table that a mere use of nft's raw would leave goes only if it was us
-// who made it, and nobody else uses it by then.
+// The empty table that using nft's raw would leave goes only if we made it and nobody else uses
+// it by then.
 func TestTableOfNFT(t *testing.T) {
 	t.Parallel()
 	const install = "INSTALL"
@@ -33,7 +33,7 @@ nft "add set ip raw s { type ipv4_addr; }"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			// What should be there is what the steps alone make.
+			// The firewall must end as the steps alone leave it.
 			after := func(steps string) string {
 				e := newEnv(t, BackendNFT)
 				f := e.open(t, parse(t, twoRules), nil)
@@ -57,7 +57,7 @@ nft "add set ip raw s { type ipv4_addr; }"`},
 	}
 }
 
-// A change by somebody else between looking and deleting saves the table.
+// If somebody else changes something between looking and deleting, the table stays.
 func TestTableIsDeletedOnlyAsSeen(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, BackendNFT)

@@ -4,13 +4,13 @@ import (
 	"testing"
 )
 
-// chainFor is a configuration of another culprit's.
+// chainFor is the configuration of another culprit.
 func chainFor(chain string) string {
 	return twoRules + "firewall: {chain: " + chain + "}\nnflog: {group: 77}\n"
 }
 
-// Two culprits: whoever comes second is first, the first is content with that, and what
-// both make goes with the last, whichever that is.
+// Two culprits: the second becomes first, the other accepts that, and what both created goes
+// with the last one, whichever that is.
 func TestTwoCulprits(t *testing.T) {
 	eachBackend(t, func(t *testing.T, e *env) {
 		for _, beside := range []string{"nothing", "others"} {
@@ -48,7 +48,7 @@ func TestTwoCulprits(t *testing.T) {
 	})
 }
 
-// Of what several culprits say about a table the most counts, in whatever order they do.
+// Of what several culprits say about a table, the note that says most wins, in any order.
 func TestFurther(t *testing.T) {
 	t.Parallel()
 	for _, c := range [][3]string{
@@ -65,7 +65,7 @@ func TestFurther(t *testing.T) {
 	}
 }
 
-// Only jumps to chains that do nothing but log may be before ours.
+// Only jumps to chains that do nothing but log may come before ours.
 func TestFirst(t *testing.T) {
 	eachBackend(t, func(t *testing.T, e *env) {
 		for rule, first := range map[string]bool{

@@ -88,7 +88,7 @@ func TestReadHook(t *testing.T) {
 	}
 }
 
-// What iptables 1.8.9 says, and what we make of it.
+// What iptables 1.8.9 prints, and the remedy we give.
 func TestRemedies(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ family, says, want string }{

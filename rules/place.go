@@ -11,23 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hook is the built-in chain that packets of local processes go through; only
-// there the kernel still knows who sends them.
+// hook is the built-in chain for packets of local processes. Only there does the kernel still
+// know who sends them.
 const hook = "OUTPUT"
 
-// What a jump says about what we brought to life with it in nf_tables, so that
-// whoever removes it knows, even after the daemon was killed. Our rules leave no
-// other trace to keep that in.
+// The comment on our jump says what we created in nf_tables, so that whoever removes the jump
+// knows, even after the daemon was killed. There is no other place to keep this.
 const (
 	madeTable = "culprit made this table"
 	madeChain = "culprit made this OUTPUT chain"
 )
 
-// notes are all that a jump of ours may say; most say nothing. Each tells of less than the
-// next: who made the table made the chain in it.
+// notes are all comments that our jump can have, each saying more than the one before: who made
+// the table made the chain in it. Most jumps have none.
 var notes = [...]string{"", madeChain, madeTable}
 
-// further returns which of two notes tells of more.
+// further returns the note that says more.
 func further(a, b string) string {
 	if slices.Index(notes[:], a) > slices.Index(notes[:], b) {
 		return a
@@ -43,7 +42,7 @@ func jump(chain, note string) []string {
 	return []string{"-m", "comment", "--comment", note, "-j", chain}
 }
 
-// A place is where our chain is or would be: one table of one family.
+// A place is where our chain is or would be: in one table of one family.
 type place struct {
 	tool
 	table string
@@ -52,7 +51,7 @@ type place struct {
 
 func (p place) String() string { return fmt.Sprintf("%s/%s of %s", p.table, p.chain, p.family) }
 
-// explain says what was being done at this place when err happened.
+// explain says what was being done when err happened here.
 func (p place) explain(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
@@ -60,22 +59,22 @@ func (p place) explain(err error, format string, args ...any) error {
 	return explain(p.family, p.table, fmt.Errorf(format+": %w", append(args, err)...))
 }
 
-// A found is what of ours is at a place.
+// A found is what a place holds of ours.
 type found struct {
 	chain  bool
-	rules  []string // in our chain, as iptables -S prints them
-	jumps  []string // the notes of our jumps in OUTPUT, in their order
-	first  bool     // nothing in OUTPUT can take a packet away before a jump of ours
+	rules  []string // of our chain, as iptables -S prints them
+	jumps  []string // the notes of our jumps in OUTPUT, in order
+	first  bool     // no rule in OUTPUT before a jump of ours can take a packet away
 	alone  bool     // OUTPUT holds nothing but our jumps, and its policy is ACCEPT
-	beside string   // the note of another culprit's jump, see others
-	nft    nftTable // what nf_tables has, looked at before all the rest
+	beside string   // the note on the jump of another culprit (see others.go)
+	nft    nftTable // the table in nf_tables, read before everything else
 }
 
-// nflogRule is a rule as it may stand in our chain. The target is the last thing
-// that iptables -S prints of a rule, so a pattern cannot be mistaken for it.
+// nflogRule matches the rules that our chain can hold. iptables -S prints the target last, so a
+// search pattern cannot look like one.
 var nflogRule = regexp.MustCompile(`^-A .* -j NFLOG(?: --nflog-[a-z]+ (?:"[^"]*"|[^" ]+))*$`)
 
-// A foreignError tells of a chain that bears our name and is somebody else's.
+// A foreignError reports a chain that has our name but belongs to somebody else.
 type foreignError struct {
 	place place
 	rule  string
@@ -85,13 +84,13 @@ func (e *foreignError) Error() string {
 	return fmt.Sprintf("use chain %s: it is not culprit's, because it holds the rule %q: choose another firewall.chain, or delete that rule", e.place, e.rule)
 }
 
-// look finds what of ours is here. It changes nothing, and does not bring the
-// table to life. A chain of our name that is not ours is a *[foreignError].
+// look reads what is here of ours. It changes nothing and creates no table. It returns a
+// *[foreignError] if a chain of our name belongs to somebody else.
 func (p place) look() (found, error) {
 	var f found
 	there, err := p.hasChain(&f)
 	if err != nil || !there {
-		return f, err // without the chain there is no jump to it either
+		return f, err // without the chain there can be no jump to it
 	}
 	lines, err := p.ipt.List(p.table, p.chain)
 	var failed *iptables.Error
@@ -118,10 +117,9 @@ func (p place) look() (found, error) {
 	return f, nil
 }
 
-// hasChain reports whether the chain can be here, as far as one can tell without
-// running iptables: for the nft flavour exactly, for the other one by the table.
-// (What iptables-nft says of a chain that is not there depends on its version;
-// 1.8.9 calls it "incompatible".)
+// hasChain reports whether the chain can exist, without running iptables: exactly for the nft
+// flavour, by the table for the other one. (What iptables-nft says about a missing chain
+// depends on its version; 1.8.9 calls it "incompatible".)
 func (p place) hasChain(f *found) (bool, error) {
 	if p.backend == BackendLegacy {
 		return p.present(p.table)
@@ -131,8 +129,8 @@ func (p place) hasChain(f *found) (bool, error) {
 	return slices.Contains(f.nft.chains, p.chain), err
 }
 
-// readHook finds our jumps in what iptables -S OUTPUT printed. It returns the rules
-// before the first.
+// readHook finds our jumps in the output of iptables -S OUTPUT. It returns the rules before the
+// first.
 func (f *found) readHook(lines []string, chain string) (before []string) {
 	for _, line := range lines {
 		if !strings.HasPrefix(line, "-A ") {
@@ -153,9 +151,9 @@ func (f *found) readHook(lines []string, chain string) (before []string) {
 	return before
 }
 
-// install makes the chain hold exactly the given rules, and one jump at the top
-// of OUTPUT, among those of other culprits, enter it. What is right already stays,
-// with its counters. If it fails, what is left is for remove.
+// install makes the chain hold exactly the given rules, entered by one jump at the top of
+// OUTPUT, among those of other culprits. What is right already stays, with its counters. If
+// install fails, remove cleans up.
 func (p place) install(rules []Rule) error {
 	f, err := p.look()
 	if err != nil {
@@ -178,7 +176,7 @@ func (p place) install(rules []Rule) error {
 		}
 	}
 	note := p.noteFor(f)
-	// The jump comes last: packets meet a chain that is complete.
+	// The jump comes last, so that packets meet a complete chain.
 	if f.first && len(f.jumps) == 1 && f.jumps[0] == note {
 		return nil
 	}
@@ -189,8 +187,8 @@ func (p place) install(rules []Rule) error {
 	return p.explain(err, "insert the jump to %s in %s", p, hook)
 }
 
-// fill puts the rules into the chain, which it creates if need be. What the chain
-// holds before goes last, so that no packet that both look for is missed.
+// fill puts the rules into the chain, and creates it if need be. It deletes the old rules last,
+// so that no packet that both old and new rules match is missed.
 func (p place) fill(f found, rules []Rule) error {
 	if !f.chain {
 		if err := p.ipt.NewChain(p.table, p.chain); err != nil {
@@ -210,20 +208,20 @@ func (p place) fill(f found, rules []Rule) error {
 	return nil
 }
 
-// noteFor decides what the jump must say, going by what was found before: that we
-// make the table, its OUTPUT chain, or neither.
+// noteFor returns the note that the jump must have, given the state before: that we made the
+// table, its OUTPUT chain, or neither.
 func (p place) noteFor(f found) string {
 	switch {
 	case p.backend == BackendLegacy:
-		// Its tables stay for as long as their module does: nothing to remember.
+		// A legacy table stays as long as its module: nothing to remember.
 		return ""
 	case slices.Contains(f.jumps, madeTable), f.beside == madeTable:
 		return madeTable
 	case slices.Contains(f.jumps, madeChain), f.beside == madeChain:
 		return madeChain
 	case !f.nft.exists, f.chain && f.nft.holdsOnly(p.chain):
-		// The second is what a daemon leaves that is killed while it installs.
-		// (Somebody's table without any chain would look the same then.)
+		// The second case is what a daemon leaves if it is killed while it installs. (A table
+		// of somebody else's without any chain would look the same.)
 		return madeTable
 	case !slices.Contains(f.nft.chains, hook):
 		return madeChain
@@ -231,8 +229,8 @@ func (p place) noteFor(f found) string {
 	return ""
 }
 
-// holds reports whether the chain holds exactly the given rules. The rules are
-// compared by iptables itself: it prints them in other words than it takes.
+// holds reports whether the chain holds exactly the given rules. iptables compares them itself,
+// as it prints a rule differently from how it is given.
 func (p place) holds(f found, rules []Rule) (bool, error) {
 	if !f.chain || len(f.rules) != len(rules) {
 		return false, nil
@@ -249,12 +247,12 @@ func (p place) holds(f found, rules []Rule) (bool, error) {
 	return true, nil
 }
 
-// attempts is how often a change is tried that is refused because others change
+// attempts is how often a change is tried that the kernel refuses because others are changing
 // the firewall at the same time.
 const attempts = 20
 
-// remove removes the jumps, the chain, and what we brought to life for them. It
-// reports whether there was anything.
+// remove removes the jumps, the chain, and what we created for them. It reports whether there
+// was anything to remove.
 func (p place) remove() (bool, error) {
 	for range attempts {
 		f, err := p.look()
@@ -264,7 +262,7 @@ func (p place) remove() (bool, error) {
 		if !p.ownsTable(f) {
 			return p.removeParts(f)
 		}
-		// In one stroke: being killed leaves all or nothing.
+		// In one transaction: a kill leaves everything or nothing.
 		err = f.nft.delete()
 		if errors.Is(err, unix.ERESTART) {
 			continue
@@ -274,14 +272,14 @@ func (p place) remove() (bool, error) {
 	return false, fmt.Errorf("delete table %s of %s: others changed the firewall during each of %d attempts: try again", p.table, p.family, attempts)
 }
 
-// ownsTable reports whether the whole nftables table is ours: we made it, and
-// nothing in it is anybody else's.
+// ownsTable reports whether the whole nftables table is ours: we made it, and nobody else has
+// anything in it.
 func (p place) ownsTable(f found) bool {
 	return p.noteFor(f) == madeTable && f.nft.holdsOnly(p.chain, hook) &&
 		(f.alone || !slices.Contains(f.nft.chains, hook))
 }
 
-// removeParts removes what is ours from a table that is not.
+// removeParts removes our parts from a table that is not ours.
 func (p place) removeParts(f found) (bool, error) {
 	if err := p.deleteJumps(f); err != nil {
 		return false, err
@@ -295,8 +293,8 @@ func (p place) removeParts(f found) (bool, error) {
 	return true, nil
 }
 
-// deleteJumps deletes our jumps, wherever in OUTPUT they are. It names them by
-// what they say, never by their number, which others may change at any moment.
+// deleteJumps deletes our jumps anywhere in OUTPUT. It deletes them by content, never by
+// number, because others may change the numbers at any moment.
 func (p place) deleteJumps(f found) error {
 	for _, note := range f.jumps {
 		if err := p.ipt.Delete(p.table, hook, jump(p.chain, note)...); err != nil {
@@ -306,7 +304,7 @@ func (p place) deleteJumps(f found) error {
 	return nil
 }
 
-// removeHook removes the OUTPUT chain that we made, if nobody uses it.
+// removeHook removes the OUTPUT chain that we made, if nobody else uses it.
 func (p place) removeHook() error {
 	for range attempts {
 		t, err := readNFT(p.family, p.table)

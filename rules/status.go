@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// A Status is what of ours is in the firewall.
+// A Status is the state of our rules in the firewall.
 type Status struct {
 	Table    string
 	Chain    string
-	Families []FamilyStatus // those that the machine has, ipv4 first
+	Families []FamilyStatus // those that the machine supports, ipv4 first
 }
 
 // Healthy reports whether everything is as [Firewall.Install] leaves it.
@@ -20,31 +20,30 @@ func (s Status) Healthy() bool {
 	return !slices.ContainsFunc(s.Families, func(f FamilyStatus) bool { return !f.Healthy })
 }
 
-// A FamilyStatus is the part of a [Status] that is one family's.
+// A FamilyStatus is the part of a [Status] for one family.
 type FamilyStatus struct {
 	Family  string // ipv4 or ipv6
 	Backend string // nft or legacy
-	Chain   bool   // our chain is there
-	Jumps   int    // how many jumps in OUTPUT enter it; one is right
-	First   bool   // before one of them no rule can take packets away
+	Chain   bool   // our chain exists
+	Jumps   int    // number of jumps in OUTPUT that enter it; 1 is right
+	First   bool   // no rule before one of them can take packets away
 	Rules   []RuleStatus
-	// Healthy: the chain holds exactly the rules of the configuration, and one
-	// jump enters it before all rules that count; or the configuration has no rules for this
-	// family, and there is nothing.
+	// Healthy: the chain holds exactly the configured rules, and one jump enters it before
+	// every rule that can take a packet away. Without configured rules for this family: there
+	// is no chain.
 	Healthy bool
 }
 
-// A RuleStatus is one rule of our chain and what it has counted since it was
-// installed.
+// A RuleStatus is one rule of our chain with its counters, which start at its installation.
 type RuleStatus struct {
-	Name    string // of the configuration's rule
-	Match   string // what it matches, in the words of iptables -S
+	Name    string // of the configured rule
+	Match   string // what it matches, as iptables -S prints it
 	Packets uint64
-	Bytes   uint64 // with IP headers
+	Bytes   uint64 // including IP headers
 }
 
-// Status looks at the firewall. It changes nothing, and does not bring a table
-// to life. It needs root, as everything with iptables does.
+// Status reads the firewall. It changes nothing and creates no table. Like everything with
+// iptables it needs root.
 func (f *Firewall) Status() (Status, error) {
 	s := Status{Table: f.table, Chain: f.chain}
 	if err := f.probe(looks); err != nil {
@@ -93,9 +92,9 @@ func (p place) status(want []Rule) (FamilyStatus, error) {
 	return s, nil
 }
 
-// The two forms in which a rule comes with its counters: that of iptables -v -S,
-// and what go-iptables makes of the brackets of older nft versions. The greedy
-// beginning makes the last place win, as the pattern's own text may look alike.
+// A rule with its counters has two forms: that of iptables -v -S, and what go-iptables makes of
+// the brackets of older nft versions. The greedy beginning makes the last match win, because
+// the search pattern itself may look like counters.
 var (
 	countedBefore = regexp.MustCompile(`^(.*) -c (\d+) (\d+) -j NFLOG(.*)$`)
 	countedAfter  = regexp.MustCompile(`^(.*) -j NFLOG(.*) -c (\d+) (\d+)$`)

@@ -13,8 +13,8 @@ import (
 	"github.com/coreos/go-iptables/iptables"
 )
 
-// lockWait is how many seconds a command waits for the lock of iptables-legacy.
-// Without it go-iptables would wait for ever.
+// lockWait is how many seconds a command waits for the lock of iptables-legacy. Without it
+// go-iptables would wait for ever.
 const lockWait = 5
 
 // A tool is one installed iptables or ip6tables command.
@@ -25,10 +25,10 @@ type tool struct {
 	ipt     *iptables.IPTables
 }
 
-// A finder tells where a command is, like [exec.LookPath].
+// A finder finds the path of a command, like [exec.LookPath].
 type finder func(name string) (path string, err error)
 
-// LookPath is [exec.LookPath] that also looks where iptables usually is: "su"
+// LookPath is [exec.LookPath] that also looks in the usual directories of iptables: "su"
 // without "-" leaves the system directories out of PATH.
 func LookPath(name string) (string, error) {
 	path, err := exec.LookPath(name)
@@ -43,7 +43,7 @@ func LookPath(name string) (string, error) {
 	return "", err
 }
 
-// ToolName is the name of the command for a family.
+// ToolName names the command for a family.
 func ToolName(family string) string {
 	if family == "ipv6" {
 		return "ip6tables"
@@ -51,8 +51,8 @@ func ToolName(family string) string {
 	return "iptables"
 }
 
-// openTool finds the command of the given name and asks for its backend. It does
-// not look at the firewall.
+// openTool finds the command of the given name and asks for its backend. It does not read the
+// firewall.
 func openTool(family, name string, find finder) (tool, error) {
 	path, err := find(name)
 	if err != nil {
@@ -66,7 +66,7 @@ func openTool(family, name string, find finder) (tool, error) {
 	if err != nil {
 		return tool{}, fmt.Errorf("ask %s for its version: %w: reinstall the package iptables", path, err)
 	}
-	// The library asked as well, but keeps the backend to itself.
+	// The library asked too, but does not export the backend.
 	version, err := FindVersion(context.Background(), path)
 	if err != nil {
 		return tool{}, fmt.Errorf("%w: reinstall the package iptables", err)
@@ -74,15 +74,14 @@ func openTool(family, name string, find finder) (tool, error) {
 	return tool{family: family, backend: version.Backend, path: path, ipt: ipt}, nil
 }
 
-// hasIPv6 reports whether the kernel speaks IPv6; booted with ipv6.disable=1 or
-// built without, it does not have this file.
+// hasIPv6 reports whether the kernel supports IPv6. If it was booted with ipv6.disable=1 or
+// built without IPv6, this file does not exist.
 func hasIPv6() bool {
 	_, err := os.Stat("/proc/thread-self/net/if_inet6")
 	return !errors.Is(err, os.ErrNotExist)
 }
 
-// present reports whether a table of iptables-legacy is there, without making it
-// come to life.
+// present reports whether a table of iptables-legacy exists, without creating it.
 func (t tool) present(table string) (bool, error) {
 	tables, err := LegacyTables(t.family)
 	if err != nil {
@@ -91,12 +90,11 @@ func (t tool) present(table string) (bool, error) {
 	return slices.Contains(tables, table), nil
 }
 
-// LegacyTables are the tables of iptables-legacy that exist for a family, in the network
-// namespace of the calling thread. It creates none: to list a table with iptables loads
-// its module and creates the table, for good (net/ipv4/netfilter/iptable_raw.c and its
-// like).
+// LegacyTables lists the tables of iptables-legacy that exist for a family in the network
+// namespace of the calling thread. It creates none. Listing a table with iptables would load
+// its module and create the table, for good (net/ipv4/netfilter/iptable_raw.c and its like).
 func LegacyTables(family string) ([]string, error) {
-	// thread-self: /proc/net is the namespace of the process's first thread.
+	// thread-self, because /proc/net shows the namespace of the process's first thread.
 	file := "/proc/thread-self/net/ip_tables_names"
 	if family == "ipv6" {
 		file = "/proc/thread-self/net/ip6_tables_names"

@@ -9,11 +9,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Real packets are counted by the rules they match, wherever in the payload the
-// pattern is, and not for what their headers hold.
+// The rules count the real packets that match, wherever in the payload the pattern is, and
+// never match headers.
 func TestCounts(t *testing.T) {
-	// 7f000001 7f000001 and ::1 ::1 are the addresses of every packet here. Port
-	// 4660 and a length of 8+7 are the second half of a UDP header.
+	// 7f000001 7f000001 and ::1 ::1 are the addresses of every packet here. Port 4660 and a
+	// length of 8+7 are the second half of a UDP header.
 	const text = `
 rules:
   - {name: zone, string: BADZONE, ports: [4660]}
@@ -34,7 +34,7 @@ rules:
 				e.ok(t, func() error { return sendUDP(addr, "BADZONE", "xbadZoneX", "BADZON", "\x04Evil\x07example\x00") })
 				e.ok(t, func() error { return sendTCP(addr, "BADZONE") })
 			}
-			e.installs(t, f) // healing keeps the counters
+			e.installs(t, f) // repairing keeps the counters
 			for i, fs := range e.status(t, f).Families {
 				got := map[string]count{}
 				for _, r := range fs.Rules {
@@ -45,7 +45,7 @@ rules:
 				}
 				ip := []uint64{20, 40}[i]
 				want := map[string]count{
-					// Two of UDP and one of TCP, whose header has timestamps.
+					// Two UDP packets and one TCP packet, whose header has timestamps.
 					"zone":   {3, 2*(ip+8) + 7 + 9 + (ip + 32) + 7},
 					"exact":  {1, ip + 8 + 7},
 					"domain": {1, ip + 8 + 14},
@@ -66,7 +66,7 @@ func sendUDP(addr string, payloads ...string) error {
 	}
 	defer c.Close()
 	for _, p := range payloads {
-		// Nobody listens, which some sends are told; the packet went out before.
+		// Nobody listens, and some sends report that; the packet was sent before.
 		if _, err := io.WriteString(c, p); err != nil {
 			if _, err = io.WriteString(c, p); err != nil {
 				return err

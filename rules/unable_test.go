@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An error half way removes what was begun, whichever command it hits.
+// After an error half way Install removes what it began, whichever command fails.
 func TestFailsInTheMiddle(t *testing.T) {
 	eachBackend(t, func(t *testing.T, e *env) {
 		e.touch(t)
@@ -99,9 +99,9 @@ func TestNoIptables(t *testing.T) {
 // Without root there is one line that says so.
 func TestNotRoot(t *testing.T) {
 	eachBackend(t, func(t *testing.T, e *env) {
-		// Only this thread becomes somebody else; it ends with the test.
+		// Only this thread drops its privileges; it ends with the test.
 		e.ok(t, func() error {
-			// /proc shows the tables of iptables-legacy to root's groups, too.
+			// In /proc, root's groups can see the tables of iptables-legacy too.
 			if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
 				return errno
 			}
