@@ -8,12 +8,12 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// deaf keeps packets off a netlink connection until hear is called; answers to requests
-// get through. go-nflog binds the group and then says how it wants the packets, and takes
-// whatever comes in between for the answer: where packets match all the time, by the
-// rules of a daemon that was killed, the next one could not start.
+// deaf keeps packets off a netlink connection until hear is called; answers to requests get
+// through. go-nflog binds the group before it configures it, and takes any packet in between
+// for the answer. So where packets match all the time, by the rules of a daemon that was
+// killed, the next daemon could not start.
 func deaf(conn *netlink.Conn) (hear func() error, err error) {
-	const typeAt = 4 // of nlmsghdr (man 7 netlink), in the byte order of the machine
+	const typeAt = 4 // in nlmsghdr (man 7 netlink), in the byte order of the machine
 	answer := binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, uint16(netlink.Error)))
 	filter, err := bpf.Assemble([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: typeAt, Size: 2},

@@ -11,13 +11,13 @@ import (
 	"culprit/internal/event"
 )
 
-// maxQuestions bounds the questions taken from one packet. Resolvers send one a
-// message; several messages can share a TCP segment.
+// maxQuestions bounds the questions taken from one packet. Resolvers send one question in a
+// message, but several messages can share a TCP segment.
 const maxQuestions = 16
 
-// questions reads the DNS questions of a payload: one message over UDP, any
-// number of messages behind their lengths over TCP (RFC 1035, section 4.2.2).
-// What is not DNS, or is cut before its question ends, has none.
+// questions reads the DNS questions of a payload: one message over UDP, any number of messages
+// over TCP, each after its length (RFC 1035, section 4.2.2). It returns none if the payload is
+// not DNS or ends before its question does.
 func questions(transport string, payload []byte) []event.DNS {
 	if transport != "tcp" {
 		return message(nil, payload)
@@ -37,9 +37,9 @@ func questions(transport string, payload []byte) []event.DNS {
 	return all
 }
 
-// message appends the questions of one DNS message. We read names ourselves
-// because dnsmessage refuses labels with a dot in them: a program could hide a
-// lookup of x\.y.badzone.test that way, which resolvers do answer.
+// message appends the questions of one DNS message. It reads the names itself, because
+// dnsmessage refuses labels with a dot in them. A program could hide a lookup of
+// x\.y.badzone.test that way, and resolvers do answer it.
 func message(all []event.DNS, b []byte) []event.DNS {
 	const headerLen = 12
 	if len(b) < headerLen {
@@ -70,10 +70,10 @@ func message(all []event.DNS, b []byte) []event.DNS {
 	return all
 }
 
-// readName reads the name at an offset: labels behind their lengths, the last of
-// length 0, or a pointer to an earlier place (RFC 1035, section 4.1.4). It is
-// written as master files have it, in lower case, without the last dot; bytes
-// that are not plain are written \DDD (RFC 4343, section 2.1).
+// readName reads the name at an offset: labels, each after its length, ending with length 0 or
+// with a pointer to an earlier name (RFC 1035, section 4.1.4). It returns the name as in a
+// master file, in lower case and without the last dot; bytes that are not printable are written
+// \DDD (RFC 4343, section 2.1).
 func readName(b []byte, at int) (name string, end int, ok bool) {
 	var s strings.Builder
 	wire := 0
@@ -93,7 +93,7 @@ func readName(b []byte, at int) (name string, end int, ok bool) {
 				return "", 0, false
 			}
 			to := (n&0x3f)<<8 | int(b[at+1])
-			if to >= at { // only backwards, so that there is an end
+			if to >= at { // only backwards, so that the loop ends
 				return "", 0, false
 			}
 			if end == 0 {
@@ -124,8 +124,8 @@ func readName(b []byte, at int) (name string, end int, ok bool) {
 	}
 }
 
-// className names a class (RFC 1035, 2136); others are not DNS for us. The first
-// bit is multicast DNS's wish for an answer to the sender alone (RFC 6762).
+// className names a class (RFC 1035, 2136). Other classes mean that this is not DNS. In
+// multicast DNS the first bit asks for an answer to the sender alone (RFC 6762).
 func className(c uint16) (name string, known bool) {
 	switch c &^ 0x8000 {
 	case 1:
@@ -142,7 +142,7 @@ func className(c uint16) (name string, known bool) {
 	return "", false
 }
 
-// typeName names a type as DNS tools do, TYPE1234 where it has no name (RFC 3597).
+// typeName names a type as DNS tools do: TYPE1234 if it has no name (RFC 3597).
 func typeName(t dnsmessage.Type) string {
 	switch t {
 	case 35:

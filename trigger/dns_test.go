@@ -49,12 +49,12 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
-// hostileQuestions are messages that a decoder can stumble over.
+// hostileQuestions are messages that could trip a decoder.
 func hostileQuestions() [][]byte {
 	otherClass := query(1, xBadzone, 1)
 	otherClass[len(otherClass)-1] = 2
-	// A question of each type and class that has a name here; their names are pointers to
-	// that of the first.
+	// One question of each type and class that typeName and className know. Their names are
+	// pointers to the first name.
 	many := query(1, xBadzone, 1)
 	for i, kind := range []uint16{35, 43, 48, 52, 64, 65, 99, 255, 257} {
 		many = append(many, 0xc0, 12, byte(kind>>8), byte(kind), 0, []byte{1, 3, 4, 254, 255}[i%5])
@@ -67,16 +67,16 @@ func hostileQuestions() [][]byte {
 		query(1, "\x40x", 1),            // a label longer than 63 bytes
 		query(1, strings.Repeat("\x3f"+strings.Repeat("a", 63), 4), 1), // a name over 255 bytes
 		query(1, "\xc0\x0c", 1),          // a pointer to itself
-		query(1, "\xc0\xff", 1),          // one forward
-		query(1, "\xc0", 1)[:13],         // and one that is cut
+		query(1, "\xc0\xff", 1),          // a pointer forward
+		query(1, "\xc0", 1)[:13],         // a pointer that is cut
 		query(1, xBadzone, 1)[:20],       // cut in the name
-		query(1, xBadzone, 1)[:14],       // behind a label
+		query(1, xBadzone, 1)[:14],       // after a label
 		query(1, xBadzone, 1)[:5],        // in the header
-		[]byte("GET / HTTP/1.1\r\n\r\n"), // no DNS
+		[]byte("GET / HTTP/1.1\r\n\r\n"), // not DNS
 	}
 }
 
-// What dnsmessage accepts we read the same, apart from case and escapes.
+// We read what dnsmessage accepts as it does, apart from case and escapes.
 func FuzzQuestions(f *testing.F) {
 	f.Add(query(1, xBadzone, 1))
 	for _, q := range hostileQuestions() {

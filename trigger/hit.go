@@ -10,7 +10,7 @@ import (
 	"culprit/internal/proc"
 )
 
-// newHit makes the document of a packet, without its user and origin.
+// newHit makes the hit for a packet, without its user and origin.
 func newHit(in logged, pkt packet, asked []event.DNS) *event.Hit {
 	h := &event.Hit{
 		Timestamp:   in.time,
@@ -39,14 +39,14 @@ func userOf(in logged, users *proc.Users) *event.User {
 	return &u
 }
 
-// repeatWindow is how long packets that say the same are one hit.
+// repeatWindow is how long equal packets count as one hit.
 const repeatWindow = time.Second
 
-// maxRepeats bounds what is remembered of the last second. Beyond it repeated
-// packets are hits of their own, and nflog.rate bounds those.
+// maxRepeats bounds how many hits of the last second are remembered. Beyond it each repeated
+// packet is a hit of its own, bounded by nflog.rate.
 const maxRepeats = 1 << 16
 
-// repeat names packets that are the same hit: same rule, UID, flow and questions.
+// repeat is what packets of the same hit have in common: rule, UID, flow and questions.
 type repeat struct {
 	rule     string
 	uid      int64 // -1: unknown
@@ -92,7 +92,7 @@ type seenHit struct {
 	count int
 }
 
-// seen reports whether the packet belongs to a hit of the last second, and counts it.
+// seen reports whether the packet repeats a hit of the last second, and counts it.
 func (r *repeats) seen(k repeat, now time.Time) bool {
 	s := r.byKey[k]
 	if s == nil || now.Sub(s.first) > repeatWindow {
@@ -115,8 +115,8 @@ func (r *repeats) add(k repeat, id string, now time.Time) {
 	r.queue = append(r.queue, s)
 }
 
-// expire forgets hits over a second old, telling the counts of those that were
-// seen more than once. It returns how many are left.
+// expire forgets hits over a second old, and calls tell with the counts of those seen more than
+// once. It returns how many are left.
 func (r *repeats) expire(now time.Time, tell func(id string, count int)) int {
 	n := 0
 	for n < len(r.queue) && now.Sub(r.queue[n].first) > repeatWindow {
@@ -130,7 +130,7 @@ func (r *repeats) expire(now time.Time, tell func(id string, count int)) int {
 		n++
 	}
 	if n == len(r.queue) {
-		r.byKey, r.queue = nil, nil // give back what a flood took
+		r.byKey, r.queue = nil, nil // release the memory that a flood took
 		return 0
 	}
 	r.queue = r.queue[n:]

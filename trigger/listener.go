@@ -1,5 +1,5 @@
-// Package trigger turns packets that the firewall logs into hits: it reads NFLOG,
-// decodes and verifies what comes, and finds the process each packet came from.
+// Package trigger turns packets that the firewall logs into hits: it reads NFLOG, decodes and
+// verifies the packets, and finds the process that sent each one.
 package trigger
 
 import (
@@ -21,16 +21,16 @@ import (
 	"culprit/internal/pattern"
 )
 
-// readBuffer is the size of the netlink socket's buffer, in bytes. The kernel's
-// default loses packets at 100,000 a second, this does not.
+// readBuffer is the size of the netlink socket's buffer, in bytes. At 100,000 packets a second
+// the kernel's default loses some, and this does not.
 const readBuffer = 8 << 20
 
-// logged is one packet as NFLOG gave it.
+// logged is one packet from NFLOG.
 type logged struct {
 	time     time.Time
 	rule     string
 	uid, gid *uint32 // nil: the kernel gave none
-	device   uint32  // index of the device the packet leaves by; 0: unknown
+	device   uint32  // index of the output device; 0: unknown
 	data     []byte
 }
 
@@ -40,10 +40,10 @@ type Listener struct {
 	nf     *nflog.Nflog
 	proc   *processor
 	queue  chan logged
-	rules  chan map[string]pattern.Pattern // to replace those in force
-	turn   chan struct{}                   // to see that Run's loop turns
+	rules  chan map[string]pattern.Pattern // replace those in force
+	turn   chan struct{}                   // show that Run's loop turns
 	failed chan error
-	stop   context.CancelFunc // ends the reading, before the socket is closed
+	stop   context.CancelFunc // ends the reading before the socket is closed
 
 	lastSeq *uint32 // owned by the reading goroutine
 	counts  counts
@@ -56,9 +56,9 @@ type counts struct {
 	queue    atomic.Uint64 // packets dropped because the queue was full
 }
 
-// Listen binds the NFLOG group of the configuration in the calling thread's
-// network namespace. From then on packets are read, and wait in the queue for
-// [Listener.Run]. The caller closes the Listener.
+// Listen binds the configured NFLOG group in the network namespace of the calling thread. From
+// then on it reads packets, which wait in the queue for [Listener.Run]. The caller closes the
+// Listener.
 func Listen(c *config.Config, log *slog.Logger) (*Listener, error) {
 	l := &Listener{
 		log:    log,
@@ -71,8 +71,8 @@ func Listen(c *config.Config, log *slog.Logger) (*Listener, error) {
 	if l.proc, err = newProcessor(c); err != nil {
 		return nil, err
 	}
-	// A packet must reach us before its sender is gone: no batching. The rules ask
-	// for it too (--nflog-threshold 1). Sequence numbers show what was lost.
+	// No batching, as a packet must reach us before its sender is gone. (The rules ask for that
+	// too: --nflog-threshold 1.) The sequence numbers show what was lost.
 	l.nf, err = nflog.Open(&nflog.Config{
 		Group:    uint16(c.NFLog.Group),
 		Copymode: nflog.CopyPacket,
@@ -110,9 +110,8 @@ func (l *Listener) Close() error {
 	return l.nf.Close()
 }
 
-// Run makes hits of what is read and gives them to out, on one goroutine, until
-// the context ends; then it makes hits of what was read already. The error says
-// that reading ended otherwise.
+// Run turns the packets into hits and gives them to out, on one goroutine, until the context
+// ends and the queue is empty. It returns an error if reading ended before that.
 func (l *Listener) Run(ctx context.Context, out Output) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.proc.run(ctx, l, out) })
@@ -127,7 +126,7 @@ func (l *Listener) Run(ctx context.Context, out Output) error {
 	return g.Wait()
 }
 
-// SetRules replaces the rules whose packets are hits. It waits until that is done;
+// SetRules replaces the rules whose packets are hits, and waits until that is done.
 // [Listener.Run] must be running.
 func (l *Listener) SetRules(ctx context.Context, rules []config.Rule) error {
 	all, err := patterns(rules)
@@ -142,11 +141,10 @@ func (l *Listener) SetRules(ctx context.Context, rules []config.Rule) error {
 	}
 }
 
-// Waiting is how many packets wait to be looked at.
+// Waiting returns the number of packets in the queue.
 func (l *Listener) Waiting() int { return len(l.queue) }
 
-// Turns waits until the loop of [Listener.Run] has come round, which shows that it is
-// not stuck.
+// Turns waits for one turn of the loop of [Listener.Run], which shows that it is not stuck.
 func (l *Listener) Turns(ctx context.Context) error {
 	select {
 	case l.turn <- struct{}{}:
@@ -156,8 +154,8 @@ func (l *Listener) Turns(ctx context.Context) error {
 	}
 }
 
-// receive is called for each packet, on go-nflog's goroutine. It must never wait:
-// while it does, the kernel drops packets.
+// receive takes each packet, on go-nflog's goroutine. It must never wait, or the kernel drops
+// packets.
 func (l *Listener) receive(a nflog.Attribute) int {
 	now := time.Now() // the kernel gives no time in OUTPUT
 	if a.Seq != nil {
@@ -186,8 +184,8 @@ func (l *Listener) receive(a nflog.Attribute) int {
 	return 0
 }
 
-// readError decides whether reading goes on: 0 is yes. An overrun is a loss to be
-// counted, everything else is the end.
+// readError decides whether reading goes on; 0 means yes. An overrun is counted as a loss, any
+// other error ends it.
 func (l *Listener) readError(ctx context.Context, err error) int {
 	if ctx.Err() != nil {
 		return 1
@@ -203,10 +201,9 @@ func (l *Listener) readError(ctx context.Context, err error) int {
 	return 1
 }
 
-// bindError explains why the group could not be had. The kernel answers EPERM
-// where somebody else reads it already (nfulnl_recv_config in
-// net/netfilter/nfnetlink_log.c), and where we are not privileged. go-nflog keeps
-// only the text of the error.
+// bindError explains why binding the group failed. The kernel answers EPERM both if another
+// program reads the group (nfulnl_recv_config in net/netfilter/nfnetlink_log.c) and if we are
+// not privileged. go-nflog keeps only the text of the error.
 func bindError(group int, err error) error {
 	switch {
 	case !strings.Contains(err.Error(), unix.EPERM.Error()):
@@ -221,7 +218,7 @@ func bindError(group int, err error) error {
 	return fmt.Errorf("bind NFLOG group %d: it already has a reader, %s: stop that one, or choose another nflog.group", group, who)
 }
 
-// quiet drops go-nflog's own messages: what they say reaches readError too.
+// quiet drops go-nflog's own messages, as readError gets the same errors.
 type quiet struct{}
 
 func (quiet) Debugf(string, ...any) {}

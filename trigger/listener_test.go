@@ -28,7 +28,7 @@ func (c toChannel) Hit(h *event.Hit) { c.hits <- h }
 
 const logRule = "iptables -A OUTPUT -p udp --dport 53 -m string --algo bm --icase --string badzone -j NFLOG --nflog-group 5353 --nflog-prefix text --nflog-threshold 1"
 
-// listen starts a listener in a namespace whose firewall logs badzone.
+// listen starts a listener in a namespace whose firewall logs "badzone".
 func listen(t *testing.T, yaml string) (*testkit.Net, toChannel) {
 	t.Helper()
 	n := testkit.NewNet(t)
@@ -72,8 +72,8 @@ func next(t *testing.T, out toChannel) *event.Hit {
 	}
 }
 
-// The rules of a daemon that was killed log on. The next one binds the group all the
-// same, and then hears what is sent.
+// The rules of a killed daemon keep logging. The next daemon can bind the group nevertheless,
+// and then receives packets.
 func TestListenInAFlood(t *testing.T) {
 	t.Parallel()
 	n := testkit.NewNet(t)
@@ -104,7 +104,7 @@ func TestListenInAFlood(t *testing.T) {
 	}
 }
 
-// The sender is found while it lives: by its socket, whatever becomes of its UID.
+// A living sender is found by its socket, even if its UID changed.
 func TestOriginOfALiveProcess(t *testing.T) {
 	t.Parallel()
 	n, out := listen(t, twoRules)
@@ -136,7 +136,7 @@ func TestOriginOfALiveProcess(t *testing.T) {
 	}
 }
 
-// Where the sender is gone the others of its UID are named, as a guess.
+// If the sender is gone, the other processes of its UID are named as a guess.
 func TestOriginOfADeadProcess(t *testing.T) {
 	t.Parallel()
 	n, out := listen(t, twoRules)
@@ -147,7 +147,7 @@ func TestOriginOfADeadProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { bystander.Process.Kill(); bystander.Wait() }()
-	// The socket of a process that closes it before the packet is looked at.
+	// This process closes its socket before anybody looks at the packet.
 	cmd := exec.Command("/usr/bin/python3", "-c", "import socket; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.sendto(b'badzone', ('127.0.0.1', 53)); s.close()")
 	cmd.SysProcAttr = as
 	if err := n.Start(cmd); err != nil {
@@ -155,7 +155,7 @@ func TestOriginOfADeadProcess(t *testing.T) {
 	}
 	defer cmd.Wait()
 	o := next(t, out).Culprit.Origin
-	if o.Grade == event.GradeSocket { // we were faster than the close
+	if o.Grade == event.GradeSocket { // we were faster than its close
 		return
 	}
 	named := false
@@ -167,7 +167,7 @@ func TestOriginOfADeadProcess(t *testing.T) {
 	}
 }
 
-// A second reader of a group is told who has it.
+// A second reader of a group learns who reads it.
 func TestGroupTaken(t *testing.T) {
 	t.Parallel()
 	n, _ := listen(t, twoRules)
@@ -181,7 +181,7 @@ func TestGroupTaken(t *testing.T) {
 	}
 }
 
-// What the queue cannot take is counted, not waited for.
+// Packets that do not fit into the queue are counted, and nothing waits for them.
 func TestOverfullQueue(t *testing.T) {
 	t.Parallel()
 	l := &Listener{queue: make(chan logged, 2)}
@@ -193,7 +193,7 @@ func TestOverfullQueue(t *testing.T) {
 	}
 }
 
-// Gaps in the sequence are packets lost, wrapping around included.
+// Gaps in the sequence are lost packets, also where the sequence wraps around.
 func TestGaps(t *testing.T) {
 	t.Parallel()
 	l := &Listener{queue: make(chan logged, 100)}
@@ -205,7 +205,7 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// A close of the socket ends the reading, and no loop spins.
+// Closing the socket ends the reading, and no loop spins.
 func TestCloseEnds(t *testing.T) {
 	t.Parallel()
 	n := testkit.NewNet(t)
@@ -218,7 +218,7 @@ func TestCloseEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.nf.Con.Close() // from under it
+	l.nf.Con.Close() // while it is being read
 	if err := l.Run(t.Context(), newCollector()); err == nil || !strings.Contains(err.Error(), "read NFLOG") {
 		t.Errorf("got %v, want the error of the socket", err)
 	}

@@ -12,28 +12,28 @@ import (
 	"culprit/internal/sockdiag"
 )
 
-// busyBacklog is how many packets may wait before we stop searching for origins:
-// a search reads much of /proc, and in a flood the answers would come too late.
+// busyBacklog is how many packets may wait before we stop searching for origins. A search reads
+// much of /proc, and in a flood its answer would come too late.
 const busyBacklog = 64
 
-// restFactor is how many times as long as a search for candidates the next one has
-// to wait: a guess is not worth more than a tenth of a processor, which straces may
-// be waiting for.
+// restFactor bounds the searches for candidates to a tenth of a processor: the next one must
+// wait this many times as long as the last one took. A guess is not worth more, as straces may
+// be waiting for the processor.
 const restFactor = 9
 
-// maxCandidates bounds the processes described of those that hold the socket, and of the
-// user's when nobody does. A user can have thousands of either.
+// maxCandidates bounds the described processes: those that hold the socket, or else those of
+// the user. There can be thousands of either.
 const maxCandidates = 8
 
-// originFinder finds the process a packet came from: sock_diag names the socket
-// of the packet's addresses, /proc/PID/fd who holds it. It belongs to one
+// originFinder finds the process that sent a packet: sock_diag gives the socket for the
+// addresses of the packet, /proc/PID/fd gives the processes that hold it. It belongs to one
 // goroutine.
 type originFinder struct {
 	fs    proc.FS
 	users *proc.Users
 	diag  *sockdiag.Conn
-	last  []int // holders and candidates of late, the latest last
-	// rested is when candidates may be searched for again.
+	last  []int // recent holders and candidates, the latest last
+	// rested is when the next search for candidates may begin.
 	rested time.Time
 }
 
@@ -89,9 +89,9 @@ func (f *originFinder) find(h *event.Hit, in logged, backlog int) {
 	}
 }
 
-// oldestSecond puts the oldest of some processes, which are the youngest first, behind the
-// youngest. Of many that share a socket it is who opened it, and the others are its
-// children; who of them sends is most likely young.
+// oldestSecond takes processes sorted youngest first, and moves the oldest to the second place.
+// The oldest of many processes that share a socket opened it, and the others are its children.
+// Most likely the youngest sent the packet.
 func oldestSecond(pids []int) []int {
 	if len(pids) < 3 {
 		return pids
@@ -100,8 +100,8 @@ func oldestSecond(pids []int) []int {
 	return slices.Insert(slices.Clone(pids[:oldest]), 1, pids[oldest])
 }
 
-// holders finds the processes that hold the packet's socket, the youngest first, or says
-// why not. It lists /proc into all if it needs to.
+// holders finds the processes that hold the packet's socket, youngest first, or says why it
+// found none. It lists /proc into all if it needs to.
 func (f *originFinder) holders(h *event.Hit, in logged, all *[]int) (pids []int, why *event.Unattributed) {
 	var protocol sockdiag.Protocol
 	switch h.Network.Transport {
@@ -134,7 +134,7 @@ func (f *originFinder) holders(h *event.Hit, in logged, all *[]int) (pids []int,
 		}
 	}
 	list(f.fs, all)
-	// Most likely it is a process of the packet's user, and a young one.
+	// Most likely the sender is young and belongs to the packet's user.
 	var others []int
 	for _, pid := range slices.Backward(*all) {
 		if owner, err := f.fs.Owner(pid); in.uid != nil && (err != nil || owner != *in.uid) {
@@ -146,7 +146,7 @@ func (f *originFinder) holders(h *event.Hit, in logged, all *[]int) (pids []int,
 		}
 	}
 	if len(pids) == 0 {
-		// Before all the others are searched: is there still anything to find?
+		// Before searching all others, check that the socket still exists.
 		if again, err := lookup(); err != nil || again.Inode != socket.Inode {
 			return nil, &event.Unattributed{Code: event.UnattributedClosed}
 		}
@@ -163,8 +163,8 @@ func (f *originFinder) holders(h *event.Hit, in logged, all *[]int) (pids []int,
 	return pids, nil
 }
 
-// remember notes processes that are likely to hold the next packet's socket. That
-// may be open for less than a millisecond, too short to go through all of /proc.
+// remember notes processes that are likely to hold the socket of the next packet, which may be
+// open for less than a millisecond: too short to search all of /proc.
 func (f *originFinder) remember(pids ...int) {
 	const most = 16
 	for _, pid := range pids {
@@ -181,10 +181,10 @@ func (f *originFinder) ofUser(uid uint32, all *[]int) []int {
 	var pids []int
 	for _, pid := range *all {
 		if owner, err := f.fs.Owner(pid); err != nil || owner != uid && owner != 0 {
-			continue // root's may be the user's, but may not be known
+			continue // a process of root's may be the user's, others cannot
 		}
 		if _, err := f.fs.Executable(pid); err != nil {
-			continue // a kernel thread, of which there are many
+			continue // a kernel thread; there are many
 		}
 		if f.is(pid, uid) {
 			pids = append(pids, pid)
@@ -198,8 +198,8 @@ func (f *originFinder) is(pid int, uid uint32) bool {
 	return err == nil && s.Of(uid)
 }
 
-// describe tells of the processes that are still there, up to maxCandidates of them, and
-// counts those that it did not get to.
+// describe describes the processes that still exist, at most maxCandidates, and returns the
+// number that it left out.
 func (f *originFinder) describe(pids []int) (ps []event.Process, more int) {
 	for i, pid := range pids {
 		if len(ps) == maxCandidates {
@@ -212,7 +212,7 @@ func (f *originFinder) describe(pids []int) (ps []event.Process, more int) {
 	return ps, 0
 }
 
-// list lists /proc once for one hit.
+// list lists /proc, once for each hit.
 func list(fs proc.FS, all *[]int) {
 	if *all == nil {
 		*all, _ = fs.PIDs()

@@ -15,8 +15,8 @@ import (
 	"culprit/internal/proc"
 )
 
-// pretend makes a process in a made-up /proc, all of whose texts are as long as the kernel
-// allows and take as many bytes as JSON as they can.
+// pretend makes a process in a fake /proc. All its texts are as long as the kernel allows, and
+// take as many bytes in JSON as possible.
 func pretend(t *testing.T, fs proc.FS, pid, ppid int, uid uint32) {
 	t.Helper()
 	dir := filepath.Join(string(fs), fmt.Sprint(pid))
@@ -44,8 +44,8 @@ func pretend(t *testing.T, fs proc.FS, pid, ppid int, uid uint32) {
 	}
 }
 
-// Whatever a user calls his processes, and however many there are: a hit is no longer than
-// what reads events may rely on.
+// Whatever a user names his processes, and however many he has: a hit is no longer than readers
+// of events may rely on.
 func TestHitIsBounded(t *testing.T) {
 	t.Parallel()
 	const uid, chain, candidates = 64203, 60, 20
@@ -94,7 +94,7 @@ func TestHitIsBounded(t *testing.T) {
 	}
 }
 
-// Of many that share a socket a few are described, the one that opened it among them, and
+// If many processes share a socket a few are described, among them the one that opened it, and
 // the others are counted.
 func TestOriginOfManyHolders(t *testing.T) {
 	t.Parallel()

@@ -12,19 +12,19 @@ import (
 	"culprit/internal/event"
 )
 
-// packet is what the headers of a logged packet say.
+// packet is what the headers of a logged packet contain.
 type packet struct {
 	network     event.Network
 	source      event.Endpoint
 	destination event.Endpoint
-	payload     []byte // behind the UDP or TCP header; may be cut
-	truncated   bool   // the packet was longer than what was logged of it
+	payload     []byte // after the UDP or TCP header; may be cut
+	truncated   bool   // the packet was longer than the logged part
 }
 
-// decoder takes packets apart. It reuses its layers from packet to packet, so it
-// belongs to one goroutine.
+// decoder decodes packets. It reuses its layers from packet to packet, so it belongs to one
+// goroutine.
 //
-// gopacket is used for the headers only: its DNS layer panics on hostile input.
+// It uses gopacket for the headers only, whose DNS layer panics on hostile input.
 type decoder struct {
 	ip4  layers.IPv4
 	ip6  layers.IPv6
@@ -46,9 +46,9 @@ func newDecoder() *decoder {
 	return d
 }
 
-// decode reads a packet that starts with its IP header. A packet whose transport
-// header is missing, cut or of another protocol has addresses without ports.
-// The error says that not even the IP header can be read.
+// decode reads a packet that starts with its IP header. If the transport header is missing, cut
+// or of another protocol, the addresses have no ports. It fails only if the IP header cannot be
+// read.
 func (d *decoder) decode(b []byte) (packet, error) {
 	if len(b) == 0 {
 		return packet{}, errors.New("decode packet: empty")
@@ -61,7 +61,7 @@ func (d *decoder) decode(b []byte) (packet, error) {
 	default:
 		return packet{}, fmt.Errorf("decode packet: IP version %d", b[0]>>4)
 	}
-	// The error may come from a later layer; what was found before it is good.
+	// The error may come from a later layer; the layers decoded before it are good.
 	err := parser.DecodeLayers(b, &d.found)
 	var p packet
 	var src, dst netip.Addr

@@ -13,7 +13,7 @@ import (
 	"culprit/internal/event"
 )
 
-// query is a DNS message with one question.
+// query makes a DNS message with one question.
 func query(id uint16, name string, qtype byte) []byte {
 	b := []byte{byte(id >> 8), byte(id), 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}
 	b = append(b, name...)
@@ -114,7 +114,7 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// A decoder keeps nothing of one packet for the next.
+// A decoder keeps nothing from one packet to the next.
 func TestDecodeForgets(t *testing.T) {
 	t.Parallel()
 	d := newDecoder()
@@ -139,14 +139,14 @@ func FuzzDecode(f *testing.F) {
 		return ip(f, "192.0.2.1", "192.0.2.2", transport, payload)
 	}
 	add(tcp(4000, 53), append([]byte{0, 32}, query(1, xBadzone, 28)...))
-	add(tcp(4000, 53), query(1, xBadzone, 1)) // its length was sent before
+	add(tcp(4000, 53), query(1, xBadzone, 1)) // the length was sent before it
 	for _, q := range hostileQuestions() {
 		add(udp(4000, 53), q)
 	}
 	whole := add(udp(4000, 53), query(1, xBadzone, 1))
 	f.Add(whole[:40]) // cut in the question
-	f.Add(whole[:24]) // in the transport's header
-	f.Add(whole[:12]) // in that of IP
+	f.Add(whole[:24]) // in the transport header
+	f.Add(whole[:12]) // in the IP header
 	f.Add([]byte{})
 	whole[9] = 1 // neither UDP nor TCP
 	f.Add(whole)

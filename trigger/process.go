@@ -12,19 +12,19 @@ import (
 	"culprit/internal/proc"
 )
 
-// Output takes what the listener finds. It is called on one goroutine, and while
-// it works the queue fills: it must not wait for anything slow.
+// An Output takes what the listener finds. All calls come from one goroutine. The queue fills
+// during a call, so it must not wait for anything slow.
 type Output interface {
-	// Hit is told of each new hit.
+	// Hit takes each new hit.
 	Hit(*event.Hit)
-	// Repeated is told how often in all the packet of a hit was seen within a
-	// second, when that was more than once.
+	// Repeated tells how often the packet of a hit was seen within a second, in all, if more
+	// than once.
 	Repeated(id string, count int)
-	// Lost is told, at most once a second, of what was not seen or not kept.
+	// Lost reports, at most once a second, what was not seen or not kept.
 	Lost(event.Loss)
 }
 
-// processor makes hits of packets. One goroutine owns it.
+// processor turns packets into hits. One goroutine owns it.
 type processor struct {
 	patterns map[string]pattern.Pattern
 	decoder  *decoder
@@ -50,7 +50,7 @@ func newProcessor(c *config.Config) (*processor, error) {
 	return p, err
 }
 
-// patterns are what rules look for, by their names.
+// patterns returns the patterns of the rules by the names of the rules.
 func patterns(rules []config.Rule) (map[string]pattern.Pattern, error) {
 	all := map[string]pattern.Pattern{}
 	for _, r := range rules {
@@ -65,8 +65,8 @@ func patterns(rules []config.Rule) (map[string]pattern.Pattern, error) {
 
 func (p *processor) close() { p.finder.close() }
 
-// run works until the context ends, and then through what is queued. The timer is
-// armed only while something is to be reported, so an idle daemon sleeps.
+// run works until the context ends and the queue is empty. The timer runs only while there is
+// something to report, so that an idle daemon sleeps.
 func (p *processor) run(ctx context.Context, l *Listener, out Output) error {
 	timer := time.NewTimer(0)
 	<-timer.C
@@ -103,15 +103,15 @@ func (p *processor) run(ctx context.Context, l *Listener, out Output) error {
 	}
 }
 
-// packet decides whether a packet is a hit, and hands it on if it is a new one.
+// packet decides whether a packet is a hit, and passes it on if it is a new one.
 func (p *processor) packet(in logged, backlog int, out Output) {
 	pat, known := p.patterns[in.rule]
 	if !known {
 		p.lost[event.LossForeign]++
 		return
 	}
-	// What cannot be decoded has no addresses and asks nothing; the kernel's match
-	// stands all the same.
+	// What cannot be decoded has no addresses and no questions, but the kernel's match still
+	// stands.
 	pkt, _ := p.decoder.decode(in.data)
 	asked := questions(pkt.network.Transport, pkt.payload)
 	if pat.IsDomain() && !anyIn(pat, asked) {
@@ -134,7 +134,7 @@ func (p *processor) packet(in logged, backlog int, out Output) {
 	out.Hit(h)
 }
 
-// report tells what was lost since the last time.
+// report reports the losses since the last time.
 func (p *processor) report(l *Listener, out Output) {
 	p.lost[event.LossKernel] += l.counts.lost.Swap(0)
 	p.lost[event.LossOverruns] += l.counts.overruns.Swap(0)

@@ -8,7 +8,7 @@ import (
 	"culprit/internal/event"
 )
 
-// collector is an Output that keeps what it is told.
+// collector is an Output that keeps everything.
 type collector struct {
 	hits     []*event.Hit
 	repeated map[string]int
@@ -39,7 +39,7 @@ func mustProcessor(t testing.TB, yaml string) *processor {
 
 const twoRules = "rules: [{name: text, string: badzone}, {name: zone, domain: badzone.test}]"
 
-// Packets are hits or not, by their rule.
+// The rule of a packet decides whether it is a hit.
 func TestPackets(t *testing.T) {
 	t.Parallel()
 	v4 := func(payload []byte) []byte { return ip(t, "192.0.2.1", "192.0.2.2", udp(4000, 53), payload) }
@@ -82,7 +82,7 @@ func TestPackets(t *testing.T) {
 	}
 }
 
-// Packets that say the same within a second are one hit; what differs is another.
+// Equal packets within a second are one hit; any difference makes another hit.
 func TestRepeats(t *testing.T) {
 	t.Parallel()
 	p, out := mustProcessor(t, twoRules), newCollector()
@@ -140,7 +140,7 @@ func TestUserAndQuestions(t *testing.T) {
 	if len(h.Culprit.Questions) != 2 || h.DNS.ID != "7" || h.Culprit.Questions[1].ID != "8" {
 		t.Errorf("questions %+v", h.Culprit.Questions)
 	}
-	// A flood is not searched through for origins, and says so.
+	// In a flood nobody searches for origins, and the hit says so.
 	p.packet(logged{time: time.Now(), rule: "text", uid: &uid, data: ip(t, "192.0.2.1", "192.0.2.2", udp(1, 53), a)}, busyBacklog+1, out)
 	if o := out.hits[1].Culprit.Origin; o.Grade != event.GradeNone || o.Reason.Code != event.UnattributedFlood {
 		t.Errorf("origin in a flood: %+v", o)
