@@ -1,5 +1,5 @@
-// Package config reads culprit's one configuration file, fills in defaults, and
-// refuses what cannot work, naming every mistake at once.
+// Package config reads culprit's configuration file, fills in the defaults, and refuses what
+// cannot work, with every mistake at once.
 package config
 
 import (
@@ -12,10 +12,9 @@ import (
 // DefaultPath is where the daemon looks for its configuration.
 const DefaultPath = "/etc/culprit/config.yaml"
 
-// Config is the whole configuration. The keys are those of config.example.yaml,
-// which documents each of them.
+// Config is the whole configuration. config.example.yaml documents each of its keys.
 type Config struct {
-	// Path is the file it was read from.
+	// Path is the file that it was read from.
 	Path string `mapstructure:"-"`
 
 	Rules    []Rule   `mapstructure:"rules"`
@@ -29,8 +28,7 @@ type Config struct {
 	Log      Log      `mapstructure:"log"`
 }
 
-// Rule says what to look for in which packets. Exactly one of String, Hex and
-// Domain is set.
+// Rule says what to look for in which packets. Exactly one of String, Hex and Domain is set.
 type Rule struct {
 	Name   string `mapstructure:"name"`
 	String string `mapstructure:"string"`
@@ -43,7 +41,7 @@ type Rule struct {
 	Families  []string `mapstructure:"families"`
 }
 
-// Firewall says where in the firewall the rules go.
+// Firewall says where the rules go in the firewall.
 type Firewall struct {
 	Table string `mapstructure:"table"`
 	Chain string `mapstructure:"chain"`
@@ -53,8 +51,8 @@ type Firewall struct {
 type NFLog struct {
 	Group   int `mapstructure:"group"`
 	Snaplen int `mapstructure:"snaplen"`
-	// Queue is how many packets may wait to be looked at, Rate how many hits a
-	// second are kept; what is over either is counted as lost.
+	// Queue is how many packets may wait to be processed, Rate how many hits a second are kept.
+	// What exceeds either is counted as lost.
 	Queue int `mapstructure:"queue"`
 	Rate  int `mapstructure:"rate"`
 }
@@ -75,11 +73,11 @@ type Capture struct {
 	// Gate is one of the Gate constants; GateDeadline is the longest a program is held.
 	Gate         string        `mapstructure:"gate"`
 	GateDeadline time.Duration `mapstructure:"gate_deadline"`
-	// Redact are the regular expressions of what is masked in what is kept.
+	// Redact holds regular expressions for what to mask in the evidence.
 	Redact []string `mapstructure:"redact"`
 }
 
-// Redaction returns what is masked. The configuration must come from [Load].
+// Redaction returns the compiled patterns of Redact. The configuration must come from [Load].
 func (c Capture) Redaction() *redact.Patterns {
 	p, _ := redact.Compile(c.Redact)
 	return p
@@ -87,12 +85,12 @@ func (c Capture) Redaction() *redact.Patterns {
 
 // The values of capture.gate.
 const (
-	GateAuto = "auto" // hold programs of captured users until strace is on them
+	GateAuto = "auto" // hold the programs of captured users until strace is attached
 	GateStop = "stop" // the same as on kernels before 6.8: by SIGSTOP
 	GateOff  = "off"
 )
 
-// Level is how hard a capture works once it has seen that many hits.
+// Level is how hard a capture works once it has seen Hits hits.
 type Level struct {
 	Hits      int           `mapstructure:"hits"`
 	Processes int           `mapstructure:"processes"`
@@ -108,42 +106,42 @@ func (c Capture) WantsStacks() bool {
 	return slices.ContainsFunc(c.Levels, func(l Level) bool { return l.Stacks })
 }
 
-// Guard names who and what is never traced. Users are names or UIDs.
+// Guard names the users and programs that are never traced. Users are names or UIDs.
 type Guard struct {
 	ProcessScopeUsers []User   `mapstructure:"process_scope_users"`
 	NeverUsers        []User   `mapstructure:"never_users"`
 	NeverExecutables  []string `mapstructure:"never_executables"`
-	// Resolvers are users, by name or UID, and paths of programs that send on the
-	// lookups of others. Those that are not on this machine do no harm.
+	// Resolvers are users, by name or UID, and paths of programs that forward the lookups of
+	// others. Those that this machine does not have do no harm.
 	Resolvers []string `mapstructure:"resolvers"`
 }
 
-// resolvers are the usual ones.
+// resolvers are the usual resolvers.
 var resolvers = []string{
 	"systemd-resolve", "dnsmasq", "unbound", "bind", "named", "pdns", "knot-resolver", "stubby", "dnscrypt-proxy",
 	"/usr/sbin/dnsmasq", "/usr/sbin/nscd", "/usr/sbin/unscd", "/usr/sbin/named", "/usr/sbin/unbound",
 }
 
-// Evidence says where what was found is kept, and how much of it.
+// Evidence says where evidence is kept, and how much of it.
 type Evidence struct {
 	Dir string `mapstructure:"dir"`
-	// Keep is how long, MaxBytes how much on the disk; MinFree is what has to stay
-	// free there.
+	// Keep is how long it is kept, MaxBytes how much disk it may use, and MinFree how much must
+	// stay free there.
 	Keep     time.Duration `mapstructure:"keep"`
 	MaxBytes Bytes         `mapstructure:"max_bytes"`
 	MinFree  Bytes         `mapstructure:"min_free"`
 	Compress bool          `mapstructure:"compress"` // closed traces, with zstd
 }
 
-// Events says where each hit, capture, trace, proof and loss is sent as a line of JSON:
-// to one of these, or nowhere.
+// Events says where each hit, capture, trace, proof and loss is sent as a line of JSON: to one
+// of these, or nowhere.
 type Events struct {
 	File     string   `mapstructure:"file"`
 	Journald bool     `mapstructure:"journald"`
 	Command  []string `mapstructure:"command"`
 }
 
-// Log says how the daemon talks.
+// Log says how the daemon logs.
 type Log struct {
 	Format string `mapstructure:"format"`
 	Level  string `mapstructure:"level"`
@@ -174,7 +172,7 @@ func Default() Config {
 	}
 }
 
-// fillRule sets what a rule leaves out.
+// fillRule fills in what a rule leaves out.
 func fillRule(r *Rule) {
 	if r.Protocols == nil {
 		r.Protocols = []string{"udp", "tcp"}
@@ -187,9 +185,9 @@ func fillRule(r *Rule) {
 	}
 }
 
-// fillLevels lets each level inherit what it leaves out from the one before it,
-// the first from the default's first. A zero that is written is none left out: it is
-// refused later, as nobody who writes "processes: 0" means five.
+// fillLevels lets each level inherit what it leaves out from the level before it, and the first
+// from the first default level. A zero in the file is not left out: validation refuses it,
+// because nobody who writes "processes: 0" means five.
 func fillLevels(levels []Level, written func(level int, key string) bool) {
 	prev := Default().Capture.Levels[0]
 	for i := range levels {

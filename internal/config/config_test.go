@@ -60,7 +60,7 @@ func TestLevelsInherit(t *testing.T) {
 	}
 }
 
-// mistakes are configurations that are refused, and how.
+// mistakes are configurations that are refused, and their errors.
 var mistakes = []struct{ name, text, want string }{
 	{"empty", "", "f: rules: no rule"},
 	{"not yaml", "rules: [", "f: not YAML: "},
@@ -89,7 +89,7 @@ var mistakes = []struct{ name, text, want string }{
 	{"levels", "rules: [{name: a, string: b}]\ncapture: {levels: [{hits: 2}, {hits: 2, processes: -1, window: 1ms, strings: 1}]}", "f:2: capture.levels[0].hits: is 2, but the first level starts at the first hit; allowed: 1\nf:2: capture.levels[1].hits: is 2, but each level needs more hits than the one before it (2)\nf:2: capture.levels[1].processes: -1 is out of range; allowed: 1 to 100000\nf:2: capture.levels[1].window: 1ms is out of range; allowed: 1s to 24h0m0s\nf:2: capture.levels[1].strings: 1 is out of range"},
 }
 
-// Every mistake is named at once, with its line and key.
+// One error names every mistake, with its line and key.
 func TestAllMistakesAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, tt := range mistakes {

@@ -17,7 +17,7 @@ import (
 
 const page = "../../docs/config.md"
 
-// A docRow is a row of a table of the page, which is about one key.
+// A docRow is a row in a table of the page, about one key.
 type docRow struct {
 	key       string // such as "capture.levels[].hits"
 	kind      string
@@ -27,7 +27,7 @@ type docRow struct {
 	whyChange string
 }
 
-// readPage reads the rows that begin with a key. The page's other lines are for people.
+// readPage reads the rows that begin with a key, and skips all other lines.
 func readPage(t *testing.T) (rows []docRow) {
 	t.Helper()
 	text, err := os.ReadFile(page)
@@ -65,7 +65,7 @@ func readPage(t *testing.T) (rows []docRow) {
 	return rows
 }
 
-// sectionOf is the heading under which a key stands.
+// sectionOf returns the heading above a key.
 func sectionOf(key string) string {
 	i := strings.LastIndex(key, ".")
 	return strings.ReplaceAll(key[:max(i, 0)], "[]", "")
@@ -90,7 +90,7 @@ func keysOf(t reflect.Type, prefix string, found map[string]reflect.Type) {
 	}
 }
 
-// isSection tells a type whose values have keys of their own.
+// isSection reports whether values of the type have keys of their own.
 func isSection(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && slices.ContainsFunc(tags(t), func(tag string) bool { return tag != "" })
 }
@@ -117,11 +117,11 @@ func kindOf(t reflect.Type) string {
 	return t.String() + ", which this test does not know"
 }
 
-// needs is what an item of a list cannot be without.
+// needs is what an item of a list must have.
 var needs = map[string]string{"rules[]": "name: a, string: b, "}
 
-// yamlOf writes a configuration whose only key is the given one; with no value it
-// has the key's section and not the key.
+// yamlOf writes a configuration with only the given key. Without a value it writes the key's
+// section without the key.
 func yamlOf(key, value string) string {
 	steps := strings.Split(key, ".")
 	var text string
@@ -144,7 +144,7 @@ func yamlOf(key, value string) string {
 	return "{" + text + "}"
 }
 
-// valueAt finds the value of a key.
+// valueAt returns the value of a key.
 func valueAt(t *testing.T, c *Config, key string) reflect.Value {
 	t.Helper()
 	v := reflect.ValueOf(c).Elem()
@@ -191,7 +191,7 @@ func TestPageHasEveryKey(t *testing.T) {
 	}
 }
 
-// To write a default into the file makes no difference.
+// Writing a default into the file makes no difference.
 func TestPageHasTheDefaults(t *testing.T) {
 	t.Parallel()
 	for _, r := range readPage(t) {
@@ -217,8 +217,8 @@ var (
 	words = regexp.MustCompile("^`[^`]+`(, `[^`]+`)*$")
 )
 
-// What the page says about ranges and words, the code does: the ends are accepted,
-// and what is just outside is refused with the name of the key.
+// The code has the ranges and words of the page: it accepts their ends, and refuses what is
+// just outside with the name of the key.
 func TestPageHasTheRanges(t *testing.T) {
 	t.Parallel()
 	for _, r := range readPage(t) {
@@ -249,7 +249,7 @@ func TestPageHasTheRanges(t *testing.T) {
 	}
 }
 
-// asValue is a value of the key: what a list allows is said of its items.
+// asValue makes a value for the key. What the page says about a list is about its items.
 func (r docRow) asValue(text string) string {
 	if strings.HasPrefix(r.kind, "list of ") {
 		return "[" + text + "]"
@@ -257,7 +257,7 @@ func (r docRow) asValue(text string) string {
 	return text
 }
 
-// beside is the value just below (-1) or above (+1) one that the page names.
+// beside returns the value just below (step -1) or above (+1) a value on the page.
 func beside(t *testing.T, r docRow, value string, step int) string {
 	t.Helper()
 	switch r.kind {
@@ -296,7 +296,7 @@ func TestPageSaysWhatNeedsARestart(t *testing.T) {
 	}
 }
 
-// change makes a value another one.
+// change changes a value.
 func change(t *testing.T, v reflect.Value) {
 	t.Helper()
 	switch v.Kind() {

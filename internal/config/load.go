@@ -17,9 +17,9 @@ import (
 
 // A Problem is one mistake in a configuration.
 type Problem struct {
-	Line int    // in the file, from 1; 0 if the key is not written there
-	Key  string // such as "rules[0].hex"; empty for the file as a whole
-	Text string // what is wrong and what is allowed
+	Line int    // in the file, from 1; 0 if the file does not have the key
+	Key  string // such as "rules[0].hex"; empty for the whole file
+	Text string // what is wrong, and what is allowed
 }
 
 // An Error holds every mistake found in one file.
@@ -28,7 +28,7 @@ type Error struct {
 	Problems []Problem
 }
 
-// Error lists the problems, one a line, as "file:line: key: text".
+// Error lists the problems, one on each line, as "file:line: key: text".
 func (e *Error) Error() string {
 	var b strings.Builder
 	for i, p := range e.Problems {
@@ -47,8 +47,8 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Load reads the file at path. The error is an *[Error] with all mistakes when
-// the file could be read but does not say something that can work.
+// Load reads the file at path. If the file can be read but its content cannot work, the error
+// is an *[Error] with all mistakes.
 func Load(path string) (*Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -63,7 +63,7 @@ func Load(path string) (*Config, error) {
 	return Parse(path, text)
 }
 
-// Parse is [Load] for a text that was read already; path is used in messages.
+// Parse is [Load] for a text; path is only used in messages.
 func Parse(path string, text []byte) (*Config, error) {
 	// Keys hold no user data, but a stray dot in one must not split it.
 	v := viper.NewWithOptions(viper.KeyDelimiter("\x00"))
@@ -77,7 +77,7 @@ func Parse(path string, text []byte) (*Config, error) {
 	err := v.Unmarshal(&c, func(d *mapstructure.DecoderConfig) {
 		d.DecodeHook = mapstructure.DecodeHookFuncType(decodeHook)
 		d.WeaklyTypedInput = false
-		d.ZeroFields = true // a list that is given replaces the default
+		d.ZeroFields = true // a list in the file replaces the default
 	})
 	if err != nil {
 		problems = decodeProblems(err)
@@ -96,7 +96,7 @@ func Parse(path string, text []byte) (*Config, error) {
 		return keys[key] != nil
 	})
 
-	// A key that could not be read has its problem already, and so has its section.
+	// A key that could not be read already has a problem, and so does its section.
 	unread := problems
 	for _, p := range c.validate() {
 		if !slices.ContainsFunc(unread, func(q Problem) bool { return within(q.Key, p.Key) }) {
@@ -116,8 +116,8 @@ func Parse(path string, text []byte) (*Config, error) {
 	return nil, &Error{path, problems}
 }
 
-// unknownKeys finds the keys of a section that no field takes, at any depth, and
-// names those that the section has.
+// unknownKeys finds the keys in a section that no field takes, at any depth, and names the keys
+// that the section has.
 func unknownKeys(section string, value any) (found []Problem) {
 	switch v := value.(type) {
 	case []any:
@@ -127,7 +127,7 @@ func unknownKeys(section string, value any) (found []Problem) {
 	case map[string]any:
 		allowed := Keys(section)
 		if allowed == nil {
-			return nil // no section at all: its type is the mistake
+			return nil // not a section at all: the mistake is its type
 		}
 		for _, key := range slices.Sorted(maps.Keys(v)) {
 			path := strings.TrimPrefix(section+"."+key, ".")
@@ -147,14 +147,14 @@ func unknownKeys(section string, value any) (found []Problem) {
 	return found
 }
 
-// within reports whether key is the section, or lies in it.
+// within reports whether key is the section or lies in it.
 func within(key, section string) bool {
 	rest, ok := strings.CutPrefix(key, section)
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
-// near reports whether a and b differ by one edit: a letter more, less or other,
-// or two neighbours swapped.
+// near reports whether a and b differ by one edit: one letter added, removed or changed, or two
+// neighbours swapped.
 func near(a, b string) bool {
 	if len(a) > len(b) {
 		a, b = b, a
@@ -173,7 +173,7 @@ func near(a, b string) bool {
 	return false
 }
 
-// lineOf finds the line of key in the document, or of its nearest section.
+// lineOf returns the line of key in the document, or that of its nearest section.
 func lineOf(n *yaml.Node, key string) int {
 	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
 		n = n.Content[0]

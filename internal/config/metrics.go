@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// Metrics says where Prometheus reads our numbers.
+// Metrics says where Prometheus reads the metrics.
 type Metrics struct {
-	// Listen is "" (nowhere), "unix:" and the path of a socket, or a loopback address
-	// with a port.
+	// Listen is "" (nowhere), "unix:" and the path of a socket, or a loopback address with a
+	// port.
 	Listen string `mapstructure:"listen"`
 }
 
-// maxSocketPath is how long the path of a socket may be, in bytes (man 7 unix).
+// maxSocketPath is the longest path of a socket, in bytes (man 7 unix).
 const maxSocketPath = 107
 
-// Address is what to listen on, as package net has it: network "unix" or "tcp", or ""
-// for nothing. Other than to root and to this machine nothing is offered: the numbers
-// say what is looked for, and how well that goes.
+// Address returns what to listen on, in the terms of package net: network "unix" or "tcp", or
+// "" for nothing. It allows no address outside this machine, because the metrics say what is
+// looked for and how well that works.
 func (m Metrics) Address() (network, address string, err error) {
 	if m.Listen == "" {
 		return "", "", nil
@@ -51,7 +51,7 @@ func (m Metrics) validate(ps *problems) {
 	}
 }
 
-// warnings says who can read the numbers beside root.
+// warnings says who else besides root can read the metrics.
 func (m Metrics) warnings() []string {
 	if network, _, err := m.Address(); err != nil || network != "tcp" {
 		return nil

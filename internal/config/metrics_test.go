@@ -37,7 +37,7 @@ func TestMetricsAddress(t *testing.T) {
 	}
 }
 
-// Who listens where others can read is told so, and nobody listens anywhere unless told to.
+// There is a warning if others can read the metrics, and by default there are none to read.
 func TestMetricsWarning(t *testing.T) {
 	t.Parallel()
 	const rule = "rules: [{name: a, string: b}]\n"

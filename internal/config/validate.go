@@ -24,7 +24,7 @@ var (
 	syscallSet = regexp.MustCompile(`^!?[A-Za-z0-9_%?/^$.*@,|()\[\]+-]+$`)
 )
 
-// problems gathers what is wrong, key by key.
+// problems collects the mistakes, key by key.
 type problems []Problem
 
 func (ps *problems) add(key, format string, args ...any) {
@@ -227,7 +227,7 @@ func (e Events) same(as Events) bool {
 	return e.File == as.File && e.Journald == as.Journald && slices.Equal(e.Command, as.Command)
 }
 
-// pattern returns the key that says what to look for, and its pattern.
+// pattern returns the pattern of the rule and the key that gives it.
 func (r Rule) pattern() (key string, p pattern.Pattern, err error) {
 	switch {
 	case r.Domain != "":
@@ -249,8 +249,8 @@ func (r Rule) Pattern() (pattern.Pattern, error) {
 	return p, err
 }
 
-// NeedsRestart names the keys in which a configuration differs from the one in force
-// that a running daemon cannot change.
+// NeedsRestart names the keys that differ from the configuration in force and that a running
+// daemon cannot change.
 func (c *Config) NeedsRestart(inForce *Config) (keys []string) {
 	for key, same := range map[string]bool{
 		"firewall":              c.Firewall == inForce.Firewall,
@@ -270,7 +270,7 @@ func (c *Config) NeedsRestart(inForce *Config) (keys []string) {
 	return keys
 }
 
-// Warnings lists what is allowed but cannot do what its writer hopes.
+// Warnings lists settings that are allowed but cannot have the effect that they seem to have.
 func (c *Config) Warnings() []string {
 	var ws []string
 	for _, r := range c.Rules {
@@ -290,7 +290,7 @@ func ParseNet(s string) (netip.Prefix, error) {
 	return p.Masked(), err
 }
 
-// Family names the address family as the configuration does: ipv4 or ipv6.
+// Family names the address family as in the configuration: ipv4 or ipv6.
 func Family(a netip.Addr) string {
 	if a.Is4() {
 		return "ipv4"
@@ -298,14 +298,13 @@ func Family(a netip.Addr) string {
 	return "ipv6"
 }
 
-// Keys lists the keys that the section of the configuration takes, in order;
-// the section "" is the whole file, "rules" and "rules[1]" are the same. It is nil
-// if there is no such section.
+// Keys lists the keys of a section of the configuration, in order. The section "" is the whole
+// file; "rules" and "rules[1]" are the same. It returns nil if there is no such section.
 func Keys(section string) []string {
 	t := reflect.TypeFor[Config]()
 	for _, step := range splitKey(section) {
 		if _, err := strconv.Atoi(step); err == nil {
-			continue // which item of a list makes no difference
+			continue // all items of a list are alike
 		}
 		i := slices.Index(tags(t), step)
 		if i < 0 {
@@ -318,7 +317,7 @@ func Keys(section string) []string {
 	return slices.DeleteFunc(tags(t), func(tag string) bool { return tag == "" || tag == "-" })
 }
 
-// tags are the keys of a struct's fields, field by field; nil for other types.
+// tags returns the keys of a struct's fields, field by field; nil for other types.
 func tags(t reflect.Type) []string {
 	if t.Kind() != reflect.Struct {
 		return nil

@@ -13,7 +13,7 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 )
 
-// Bytes is a size. It is written with its unit: B, KiB, MiB, GiB, TiB.
+// Bytes is a size. In the file it has a unit: B, KiB, MiB, GiB or TiB.
 type Bytes int64
 
 var units = []struct {
@@ -37,7 +37,7 @@ func ParseBytes(s string) (Bytes, error) {
 	return 0, fmt.Errorf("%q is not a size: write a number and its unit (B, KiB, MiB, GiB, TiB), as in 64MiB", s)
 }
 
-// String writes the size in the largest unit that gives a round number.
+// String writes the size in the largest unit that gives a whole number.
 func (b Bytes) String() string {
 	for _, u := range units {
 		if b >= u.size && b%u.size == 0 {
@@ -49,9 +49,9 @@ func (b Bytes) String() string {
 
 const day = 24 * time.Hour
 
-// parseDuration reads what [time.ParseDuration] does, and whole days: "30d".
+// parseDuration reads what [time.ParseDuration] reads, and whole days: "30d".
 func parseDuration(s string) (time.Duration, error) {
-	const mostDays = 100 * 365 // far from what a duration can hold
+	const mostDays = 100 * 365 // far less than a duration can hold
 	if n, ok := strings.CutSuffix(s, "d"); ok {
 		if days, err := strconv.ParseUint(n, 10, 32); err == nil && days <= mostDays {
 			return time.Duration(days) * day, nil
@@ -67,11 +67,11 @@ func parseDuration(s string) (time.Duration, error) {
 // User is a user of this machine, written as a name or as a UID.
 type User struct {
 	UID  uint32
-	Name string // as written; the decimal UID where no name was given
+	Name string // as written; the decimal UID if there is no name
 }
 
-// ParseUser resolves a name or a decimal UID. Names are looked up in
-// /etc/passwd; users that exist only in LDAP or the like must be given by UID.
+// ParseUser resolves a name or a decimal UID. It looks names up in /etc/passwd; users that
+// exist only in LDAP or the like must be given by UID.
 func ParseUser(s string) (User, error) {
 	if n, err := strconv.ParseUint(s, 10, 32); err == nil {
 		if uint32(n) == ^uint32(0) {
@@ -93,8 +93,8 @@ func ParseUser(s string) (User, error) {
 	return User{UID: uint32(n), Name: s}, nil
 }
 
-// decodeHook turns the texts of the file into durations, sizes and users.
-// Numbers without a unit are refused: viper would take `window: 90` for 90 ns.
+// decodeHook turns the texts of the file into durations, sizes and users. It refuses numbers
+// without a unit, as viper would take `window: 90` for 90 ns.
 func decodeHook(_, to reflect.Type, data any) (any, error) {
 	switch to {
 	case reflect.TypeFor[time.Duration]():
@@ -119,7 +119,7 @@ func decodeHook(_, to reflect.Type, data any) (any, error) {
 	return data, nil
 }
 
-// decodeProblems takes mapstructure's tree of errors apart, one problem a key.
+// decodeProblems turns mapstructure's tree of errors into one problem for each key.
 func decodeProblems(err error) []Problem {
 	switch e := err.(type) {
 	case interface{ Unwrap() []error }:
@@ -150,7 +150,7 @@ func decodeProblems(err error) []Problem {
 	return []Problem{p}
 }
 
-// shown writes a value of the file, a text with its quotes.
+// shown formats a value of the file, a text with its quotes.
 func shown(v any) string {
 	if s, ok := v.(string); ok {
 		return fmt.Sprintf("the text %q", s)

@@ -1,6 +1,6 @@
-// Package connector receives the kernel's process events: which process forked,
-// executed a program, changed its UIDs or exited. See the proc connector in
-// drivers/connector/cn_proc.c and Documentation/driver-api/connector.rst.
+// Package connector receives the kernel's process events: which process forked, executed a
+// program, changed its UIDs or exited. See the proc connector in drivers/connector/cn_proc.c
+// and Documentation/driver-api/connector.rst.
 package connector
 
 import (
@@ -16,44 +16,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Batch is how many events one Receive returns at the most, so that the first does
-// not wait long for the last.
+// Batch is the most events that one Receive returns, so that the first does not wait long for
+// the last.
 const Batch = 64
 
-// ErrOverrun says that events were lost because the reader was too slow. It
-// wraps [unix.ENOBUFS].
+// ErrOverrun says that events were lost because the reader was too slow. It wraps
+// [unix.ENOBUFS].
 var ErrOverrun = fmt.Errorf("process events were lost: %w", unix.ENOBUFS)
 
 const (
-	// Room for 20,000 events: the kernel doubles the number, and takes 832 bytes
-	// for each.
+	// Room for 20,000 events: the kernel doubles the number, and each event takes 832 bytes.
 	readBuffer = 8 << 20
 	// No event is larger than this (CONNECTOR_MAX_MSG_SIZE in linux/connector.h).
 	datagram = 16384
-	// The kernel answers at once. It says nothing at all if it does not want to.
+	// The kernel answers at once, or not at all if it refuses.
 	ackTimeout = time.Second
 )
 
 // A Conn receives the events of all processes of the machine.
 //
-// It waits in poll(2) and not with the runtime's poller: that would be woken by each
-// event, also while nobody receives. Forks and execs of the whole machine would pay.
+// It waits in poll(2) and not in the runtime's poller, which each event would wake even while
+// nobody receives. That would slow down all forks and execs of the machine.
 type Conn struct {
 	file, stop *os.File // stop is an eventfd that ends the wait
 	raw        [2]syscall.RawConn
-	// What follows belongs to Receive.
+	// The fields below belong to Receive.
 	buf     []byte
 	events  []Event
 	overrun bool
 }
 
-// Open opens a Conn and returns when events are on their way: those of every
-// process that starts later are received, unless [ErrOverrun] says otherwise.
+// Open opens a Conn. When it returns the subscription is active: the Conn gets the events of
+// every process that starts later, unless [ErrOverrun] says otherwise.
 //
-// The socket is opened in the initial network namespace, whatever that of the
-// caller is, as the connector answers nowhere else. The caller must be in the
-// initial PID and user namespaces and have CAP_NET_ADMIN and CAP_SYS_PTRACE, and
-// CAP_SYS_ADMIN if it is in another network namespace.
+// Open makes the socket in the initial network namespace, whatever that of the caller is,
+// because the connector answers nowhere else. The caller must be in the initial PID and user
+// namespaces and have CAP_NET_ADMIN and CAP_SYS_PTRACE, and CAP_SYS_ADMIN if it is in another
+// network namespace.
 func Open() (*Conn, error) {
 	c, err := open(readBuffer)
 	if err != nil {
@@ -82,8 +81,8 @@ func open(readBuffer int) (*Conn, error) {
 	}
 	c := &Conn{file: file, stop: os.NewFile(uintptr(stop), "eventfd"), buf: make([]byte, datagram)}
 	if err := c.start(fd, readBuffer); err != nil {
-		// Not c.Close: before Linux 6.6 the kernel counts whoever leaves, even if
-		// it has not come.
+		// Not c.Close: before Linux 6.6 the kernel counts every listener that leaves, even one
+		// that never came.
 		c.file.Close()
 		c.stop.Close()
 		return nil, err
@@ -106,17 +105,17 @@ func (c *Conn) start(fd, readBuffer int) (err error) {
 	if err := c.listen(); err != nil {
 		return err
 	}
-	// Ask for the kinds of events that we want, where the kernel can filter (6.6
-	// and later): strace, say, causes lots of others. Older kernels take no notice
-	// of a request of this length. It cannot be the first one, since an
-	// acknowledgement does not pass the filter.
+	// Ask for only the kinds of events that we want, where the kernel can filter (6.6 and
+	// later); strace, for example, causes many others. Older kernels ignore a request of this
+	// length. It cannot be the first request, because an acknowledgement does not pass the
+	// filter.
 	filter := binary.NativeEndian.AppendUint32(nil, mcastListen)
 	filter = binary.NativeEndian.AppendUint32(filter, whatFork|whatExec|whatUID|whatExit)
 	return c.send(0, filter)
 }
 
-// listen asks for events and waits for the kernel's acknowledgement. All
-// listeners of the machine get this; ours is known by its number.
+// listen asks for events and waits for the kernel's acknowledgement. All listeners of the
+// machine receive each acknowledgement, so the request has a number.
 func (c *Conn) listen() error {
 	number := rand.Uint32()
 	err := c.send(number, binary.NativeEndian.AppendUint32(nil, mcastListen))
@@ -153,16 +152,16 @@ func (c *Conn) listen() error {
 	}
 }
 
-// forever makes wait wait until something comes.
+// forever is the timeout of a wait without one.
 const forever = -1 * time.Millisecond
 
-// wait waits until there is something to read, and lets f read it. After that time
-// it returns [os.ErrDeadlineExceeded], after Close [os.ErrClosed].
+// wait waits until there is something to read, and calls f to read it. After the timeout it
+// returns [os.ErrDeadlineExceeded], after Close [os.ErrClosed].
 func (c *Conn) wait(timeout time.Duration, f func(fd int) error) error {
 	if timeout != forever {
 		timeout = max(0, timeout)
 	}
-	failed := os.ErrClosed // Control does not call with what is closed
+	failed := os.ErrClosed // Control does not call its function if the file is closed
 	_ = c.raw[0].Control(func(fd uintptr) {
 		_ = c.raw[1].Control(func(stop uintptr) {
 			fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(stop), Events: unix.POLLIN}}
@@ -186,13 +185,13 @@ func (c *Conn) send(number uint32, op []byte) error {
 	return err
 }
 
-// Receive waits for events and returns at least one, in the order of the kernel.
-// It must not be called from two goroutines at once.
+// Receive waits for events and returns at least one, in the kernel's order. Only one goroutine
+// may call it at a time.
 //
-// [ErrOverrun] means that events were lost. It is returned after all events that
-// were not, when the queue is empty: the kernel goes on dropping events until
-// then. So a scan of /proc that begins after it misses nothing, and Receive may
-// be called again. After [Conn.Close] the error is [os.ErrClosed].
+// [ErrOverrun] means that events were lost. Receive returns it after all events that were not,
+// when the queue is empty, because the kernel goes on dropping events until then. So a scan of
+// /proc that begins after it misses nothing, and Receive may be called again. After
+// [Conn.Close] the error is [os.ErrClosed].
 func (c *Conn) Receive() ([]Event, error) {
 	c.events = c.events[:0]
 	for {
@@ -205,7 +204,7 @@ func (c *Conn) Receive() ([]Event, error) {
 			return slices.Clone(c.events), nil
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			break // that was all before the overrun
+			break // these were all before the overrun
 		}
 		if err != nil {
 			return nil, fmt.Errorf("receive process events: %w", err)
@@ -215,7 +214,7 @@ func (c *Conn) Receive() ([]Event, error) {
 	return nil, fmt.Errorf("receive process events: %w", ErrOverrun)
 }
 
-// drain reads what is there.
+// drain reads the queue, until it has a full batch.
 func (c *Conn) drain(fd int) error {
 	for len(c.events) < Batch {
 		n, _, err := unix.Recvfrom(fd, c.buf, unix.MSG_DONTWAIT)
@@ -234,10 +233,10 @@ func (c *Conn) drain(fd int) error {
 	return nil
 }
 
-// Close ends the subscription and closes the Conn. A Receive that waits returns.
+// Close ends the subscription and closes the Conn. A waiting Receive returns.
 func (c *Conn) Close() error {
-	// The kernel counts its listeners, and makes events for as long as there are
-	// any. Before Linux 6.6 it did not notice when one just closed its socket.
+	// The kernel counts its listeners, and makes events as long as there are any. Before Linux
+	// 6.6 it did not notice when one just closed its socket.
 	_ = c.send(0, binary.NativeEndian.AppendUint32(nil, mcastIgnore))
 	_, _ = c.stop.Write([]byte{1, 0, 0, 0, 0, 0, 0, 0})
 	return errors.Join(c.file.Close(), c.stop.Close())

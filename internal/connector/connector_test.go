@@ -18,11 +18,11 @@ import (
 	"culprit/internal/testkit"
 )
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for an event.
 const patience = 20 * time.Second
 
-// mustOpen opens a Conn. If the test still waits for events when its patience is
-// at an end, it gets an error.
+// mustOpen opens a Conn. A test that still waits for events when its patience ends gets an
+// error.
 func mustOpen(t testing.TB, readBuffer int) *Conn {
 	t.Helper()
 	testkit.Root(t)
@@ -38,8 +38,8 @@ func mustOpen(t testing.TB, readBuffer int) *Conn {
 	return c
 }
 
-// receive returns the events of a process and its descendants until the
-// process has exited the given number of times.
+// receive returns the events of a process and its descendants until the process has exited the
+// given number of times.
 func receive(t *testing.T, c *Conn, pid, exits int) (events []Event) {
 	t.Helper()
 	family := map[int]bool{pid: true}
@@ -74,7 +74,7 @@ func now(t *testing.T) time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// role is the environment variable that tells a process of this test what to be.
+// role is the environment variable that tells a child of this test what to do.
 const role = "CONNECTOR_TEST_ROLE"
 
 // again returns a command that runs a test again, in another role.
@@ -111,7 +111,7 @@ func TestReceiveInOtherNet(t *testing.T) {
 
 func testReceive(t *testing.T) {
 	c := mustOpen(t, readBuffer)
-	// A process that runs as 4242, has a child of its own, and fails.
+	// A process that runs as 4242, has a child, and fails.
 	cmd := exec.Command("sh", "-c", "env true; exit 3")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4242, Gid: 4242}}
 	before := now(t)
@@ -145,8 +145,8 @@ func testReceive(t *testing.T) {
 	}
 }
 
-// A program that is executed by another thread than the first one: its process
-// exits before it executes. Threads cause no other events.
+// A thread other than the first executes a program: its process exits before it executes.
+// Threads cause no other events.
 func TestReceiveExecOfThread(t *testing.T) {
 	t.Parallel()
 	if os.Getenv(role) != "" {
@@ -171,8 +171,8 @@ func TestReceiveExecOfThread(t *testing.T) {
 	}
 }
 
-// execOnThread executes a program on another thread than the first one, while
-// there are many. It does not return.
+// execOnThread executes a program on a thread other than the first, while there are many. It
+// does not return.
 func execOnThread(t *testing.T, threads int) {
 	result := make(chan error, threads)
 	var locked sync.WaitGroup
@@ -210,7 +210,7 @@ func TestOverrun(t *testing.T) {
 	if queued == 0 || queued >= 300*4 {
 		t.Errorf("received %d events before the news of others that were lost", queued)
 	}
-	// And on it goes.
+	// Receiving goes on.
 	cmd := exec.Command("true")
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)
@@ -284,7 +284,7 @@ func TestOpenUnprivileged(t *testing.T) {
 	}
 }
 
-// The goroutines of the process must not be left in another namespace.
+// No thread of the process may be left in another namespace.
 func TestEnterInitialNet(t *testing.T) {
 	t.Parallel()
 	n := testkit.NewNet(t)
@@ -304,7 +304,7 @@ func TestEnterInitialNet(t *testing.T) {
 	}
 }
 
-// netOf returns the number of a process's network namespace, 0 on an error.
+// netOf returns the inode number of a process's network namespace, 0 on an error.
 func netOf(t testing.TB, pid string) uint64 {
 	t.Helper()
 	var st unix.Stat_t
@@ -314,11 +314,11 @@ func netOf(t testing.TB, pid string) uint64 {
 	return st.Ino
 }
 
-// BenchmarkReceive is the cost of an event from the change of a thread's file
-// system UID, the cheapest event there is, to its Event. The same without a
-// listener is what a system call costs.
+// BenchmarkReceive measures the cost of an event, from the change of a thread's file system
+// UID, the cheapest event there is, to its Event. The same without a listener is the cost of
+// the system call.
 func BenchmarkReceive(b *testing.B) {
-	const events = 1000 // fit into the queue
+	const events = 1000 // they fit into the queue
 	change := func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()

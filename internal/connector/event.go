@@ -15,14 +15,14 @@ type Kind uint8
 const (
 	// Fork: the process was created, by fork, vfork or clone.
 	Fork Kind = iota + 1
-	// Exec: the process executes another program.
+	// Exec: the process executed another program.
 	Exec
-	// UID: a thread of the process changed its UIDs: real, effective, saved or
-	// file system (see credentials(7)), also by executing a set-user-ID program.
+	// UID: a thread of the process changed its UIDs (real, effective, saved or file system, see
+	// credentials(7)), perhaps by executing a set-user-ID program.
 	UID
-	// Exit: the first thread of the process ended. Mostly the process did, too,
-	// but others of its threads may live on; and when one of these executes a
-	// program, it takes over the PID: an Exec follows this Exit.
+	// Exit: the first thread of the process ended. Mostly the process ended with it, but other
+	// threads may live on. If one of those executes a program it takes over the PID: an Exec
+	// follows this Exit.
 	Exit
 )
 
@@ -40,11 +40,11 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// An Event is about a process as a whole (a thread group). What its threads do is
-// left out, but for UID. All numbers are those of the initial namespaces.
+// An Event is about a whole process (a thread group). Of what its threads do only UID is
+// reported. All numbers are those of the initial namespaces.
 type Event struct {
 	Kind Kind
-	// PID is the process, for a Fork the new one.
+	// PID is the process; for a Fork the new one.
 	PID int
 	// Parent is the parent of the new process. Fork only.
 	Parent int
@@ -52,8 +52,8 @@ type Event struct {
 	RUID, EUID uint32
 	// ExitCode is the wait status, see wait(2). Exit only.
 	ExitCode uint32
-	// Time is when it happened by CLOCK_MONOTONIC (ktime_get_ns), since boot
-	// without the time that the machine was suspended.
+	// Time is when it happened, by CLOCK_MONOTONIC (ktime_get_ns): time since boot without
+	// suspends.
 	Time time.Duration
 }
 
@@ -72,15 +72,14 @@ const (
 	whatExit = 0x80000000
 )
 
-// Lengths of structures, in bytes. All fields are in the machine's byte order.
+// Lengths of structures, in bytes. All fields are in the byte order of the machine.
 const (
 	headerLen  = unix.SizeofNlMsghdr // struct nlmsghdr
 	messageLen = 20                  // struct cn_msg: id (two numbers), seq, ack, len, flags
 	eventLen   = 16                  // struct proc_event before its union: what, cpu, timestamp
 )
 
-// encode returns a request to the proc connector. The number comes back, plus
-// one, with the acknowledgement.
+// encode makes a request to the proc connector. The acknowledgement has its number, plus one.
 func encode(number uint32, op []byte) []byte {
 	ne := binary.NativeEndian
 	b := make([]byte, 0, headerLen+messageLen+len(op))
@@ -96,13 +95,13 @@ func encode(number uint32, op []byte) []byte {
 	return append(b, op...)
 }
 
-// A message is one of the proc connector's.
+// A message is one message of the proc connector.
 type message struct {
 	ack   uint32
-	event []byte // struct proc_event, at least what is before its union
+	event []byte // struct proc_event, at least the part before its union
 }
 
-// messages returns the messages of a datagram, all that are whole.
+// messages returns the complete messages of a datagram.
 func messages(b []byte) iter.Seq[message] {
 	return func(yield func(message) bool) {
 		ne := binary.NativeEndian
@@ -126,8 +125,7 @@ func messages(b []byte) iter.Seq[message] {
 	}
 }
 
-// acknowledges reports whether m is the answer to the request of that number, and
-// the error in it.
+// acknowledges reports whether m acknowledges the request of that number, and the error in it.
 func (m message) acknowledges(number uint32) (unix.Errno, bool) {
 	ne := binary.NativeEndian
 	if len(m.event) < eventLen+4 || ne.Uint32(m.event) != whatNone || m.ack != number+1 {
@@ -146,14 +144,14 @@ func appendEvents(events []Event, b []byte) []Event {
 	return events
 }
 
-// decode reads a struct proc_event. It reports false for those that are no
-// [Event]: of other kinds, or of a thread.
+// decode reads a struct proc_event. It reports false if that is no [Event]: of another kind, or
+// of a thread.
 func decode(b []byte) (Event, bool) {
 	ne := binary.NativeEndian
 	e := Event{Time: time.Duration(ne.Uint64(b[8:]))}
 	what, b := ne.Uint32(b), b[eventLen:]
 	field := func(i int) uint32 { return ne.Uint32(b[4*i:]) }
-	// Each but Fork begins with the thread and the process.
+	// Every event but Fork begins with the thread and the process.
 	switch {
 	case what == whatFork && len(b) >= 16:
 		// The thread and process of the parent, then those of the child.

@@ -9,10 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// initialNet is the network namespace of kthreadd, the parent of all kernel
-// threads, which is PID 2 and never leaves the initial namespaces. PID 1 is an
-// ordinary process: it may leave them, and on some machines not even root may
-// look at its namespaces.
+// initialNet is the network namespace of kthreadd, PID 2, the parent of all kernel threads,
+// which never leaves the initial namespaces. PID 1 is an ordinary process: it may leave them,
+// and on some machines not even root may look at its namespaces.
 const initialNet = "/proc/2/ns/net"
 
 // inInitialNet calls f in the initial network namespace.
@@ -29,8 +28,8 @@ func inInitialNet(f func() error) error {
 	return <-result
 }
 
-// enterInitialNet does so on the calling thread, and reports whether this is in
-// its own namespace again.
+// enterInitialNet does that on the calling thread, and reports whether the thread is back in
+// its own namespace.
 func enterInitialNet(f func() error) (restored bool, err error) {
 	// Not /proc/self, which is the first thread of the process.
 	own, err := os.Open("/proc/thread-self/ns/net")

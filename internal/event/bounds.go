@@ -2,12 +2,12 @@ package event
 
 import "unicode/utf8"
 
-// MaxDocument is how long a hit, trace or program is as JSON at most, in bytes, whatever
-// the processes in it are called. What reads events line by line has to take so much.
+// MaxDocument is the most bytes that a hit, trace or program takes as JSON, whatever the names
+// of its processes. A program that reads events line by line must accept lines of this length.
 const MaxDocument = 256 << 10
 
-// Cut shortens a text to what takes most bytes as JSON, where control characters, "<" and
-// bytes that are no UTF-8 take six each. What is cut ends in "…".
+// Cut shortens a text to at most most bytes of JSON, where control characters, "<" and invalid
+// UTF-8 take six bytes each. A shortened text ends in "…".
 func Cut(s string, most int) string {
 	for at := 0; at < len(s); {
 		r, size := utf8.DecodeRuneInString(s[at:])
@@ -19,7 +19,7 @@ func Cut(s string, most int) string {
 	return s
 }
 
-// encoded is how many bytes package encoding/json writes for a rune.
+// encoded returns how many bytes package encoding/json writes for a rune.
 func encoded(r rune, size int) int {
 	switch {
 	case r == '"', r == '\\', r == '\n', r == '\r', r == '\t', r == '\b', r == '\f':

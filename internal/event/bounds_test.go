@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// A text that is cut takes as JSON what it may, and no rune less.
+// As JSON, a text that is cut has the allowed length, and not one rune less.
 func TestCut(t *testing.T) {
 	t.Parallel()
 	var runes strings.Builder
@@ -38,7 +38,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// length is how many bytes a text takes as JSON, without its quotes.
+// length returns how many bytes a text takes as JSON, without its quotes.
 func length(t *testing.T, s string) int {
 	t.Helper()
 	b, err := json.Marshal(s)

@@ -1,9 +1,9 @@
 // Package event defines what culprit records: hits, captures, traces and losses.
 //
-// The types are their own machine-readable form. Encoded as JSON they are
-// documents of the Elastic Common Schema 8 (https://www.elastic.co/docs/reference/ecs)
-// where it has a field, with everything else below "culprit". Logs, --json output
-// and the catalogue all use it, so there is one schema to know.
+// The types are their own machine-readable form. As JSON they are documents of the Elastic
+// Common Schema 8 (https://www.elastic.co/docs/reference/ecs) as far as it has fields, with
+// everything else below "culprit". Logs, --json output and the catalogue all use them, so there
+// is one schema to know.
 package event
 
 import (
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Actions, the values of event.action: what kind of thing a document is.
+// Actions are the values of event.action: the kind of a document.
 const (
 	ActionHit     = "hit"
 	ActionCapture = "capture"
@@ -30,10 +30,10 @@ type Meta struct {
 	Action   string     `json:"action"`
 	Start    *time.Time `json:"start,omitempty"`
 	End      *time.Time `json:"end,omitempty"`
-	Duration int64      `json:"duration,omitempty"` // nanoseconds, set with End
+	Duration int64      `json:"duration,omitempty"` // nanoseconds, set together with End
 }
 
-// Finish sets when the thing ended.
+// Finish sets the end, and the duration from it.
 func (m *Meta) Finish(t time.Time) {
 	m.End = &t
 	if m.Start != nil {
@@ -41,7 +41,7 @@ func (m *Meta) Finish(t time.Time) {
 	}
 }
 
-// Rule names a rule of the configuration.
+// Rule names a configured rule.
 type Rule struct {
 	Name string `json:"name"`
 }
@@ -58,7 +58,7 @@ type User struct {
 	Group *Group `json:"group,omitempty"`
 }
 
-// UID returns the number in ID.
+// UID returns ID as a number.
 func (u *User) UID() uint32 {
 	n, _ := strconv.ParseUint(u.ID, 10, 32)
 	return uint32(n)
@@ -82,7 +82,7 @@ type Network struct {
 	Bytes     int    `json:"bytes,omitempty"`     // length of the whole packet
 }
 
-// Endpoint is one end of a packet's way. Port is 0 where the packet has none.
+// Endpoint is the source or destination of a packet. Port is 0 if the packet has none.
 type Endpoint struct {
 	IP   netip.Addr `json:"ip,omitzero"`
 	Port uint16     `json:"port,omitempty"`
@@ -102,18 +102,18 @@ type DNS struct {
 	Question Question `json:"question"`
 }
 
-// Question is what is asked. Name has no trailing dot and is in lower case; bytes
-// that are not printable are escaped.
+// Question is the question itself. Name is in lower case and has no trailing dot; bytes that
+// are not printable are escaped.
 type Question struct {
 	Name  string `json:"name"`
 	Type  string `json:"type"`  // A, AAAA, TXT, … or TYPE65280
 	Class string `json:"class"` // IN, …
 }
 
-// Process is one process, as it was when it was looked at.
+// Process is one process, as it was when it was read from /proc.
 type Process struct {
 	PID              int       `json:"pid"`
-	EntityID         string    `json:"entity_id"` // PID and start time: no other process ever has it
+	EntityID         string    `json:"entity_id"` // PID and start time: no other process ever has the same
 	Start            time.Time `json:"start"`
 	Name             string    `json:"name,omitempty"` // the kernel's comm
 	Executable       string    `json:"executable,omitempty"`
@@ -121,10 +121,10 @@ type Process struct {
 	WorkingDirectory string    `json:"working_directory,omitempty"`
 	RealUser         *User     `json:"real_user,omitempty"`
 	Parent           *Process  `json:"parent,omitempty"`
-	// LeftOut counts the processes between this one and Parent that are not described, as
-	// the chain is too long; without a Parent, those above it: one or more.
+	// LeftOut counts the processes between this one and Parent that are not described because
+	// the chain is too long. Without a Parent, at least this many are above it.
 	LeftOut  int  `json:"parents_left_out,omitempty"`
-	ExitCode *int `json:"exit_code,omitempty"` // 128+n when killed by signal n
+	ExitCode *int `json:"exit_code,omitempty"` // 128+n if signal n killed it
 }
 
 // String names the process for people: "812 php cron.php".
@@ -139,8 +139,7 @@ func (p *Process) String() string {
 	return fmt.Sprintf("%d %s", p.PID, what)
 }
 
-// Ancestry names the process's parents for people, the nearest first, and how many were
-// left out.
+// Ancestry names the process's parents for people, nearest first, and how many were left out.
 func (p *Process) Ancestry() (lines []string) {
 	for at := p; at != nil; at = at.Parent {
 		if at != p {
@@ -171,24 +170,24 @@ type Grade string
 
 // The grades of an origin, best first.
 const (
-	GradeProof      Grade = "proof"      // a line of its trace sent the very packet, see Proof
+	GradeProof      Grade = "proof"      // a line of a trace sent this very packet, see Proof
 	GradeSocket     Grade = "socket"     // the process holds the socket the packet came from
-	GradeCandidates Grade = "candidates" // a guess: the processes of that UID alive at that moment
-	GradeNone       Grade = "none"       // nobody was found
+	GradeCandidates Grade = "candidates" // a guess: the processes of that UID that were alive then
+	GradeNone       Grade = "none"       // no process was found
 )
 
-// Origin is the process a hit came from, as far as it is known.
+// Origin is what is known about the process that sent a hit's packet.
 type Origin struct {
 	Grade Grade `json:"grade"`
 	// Reason says why the grade is not "socket".
 	Reason *Unattributed `json:"reason,omitempty"`
-	// Unlisted says that the user's processes were not looked through for candidates, as
-	// they had been for another packet just before.
+	// Unlisted says that nobody searched the user's processes for candidates, because they had
+	// just been searched for another packet.
 	Unlisted bool `json:"unlisted,omitempty"`
-	// Processes are the candidates; if the grade is "socket", those that hold it
-	// beside the document's "process".
+	// Processes are the candidates. If the grade is "socket", they are those that hold the
+	// socket besides the document's "process".
 	Processes []Process `json:"processes,omitempty"`
-	// More counts those that were left out of Processes.
+	// More counts the processes left out of Processes.
 	More int `json:"more,omitempty"`
 }
 
@@ -210,25 +209,25 @@ type Hit struct {
 	Packet []byte `json:"-"`
 }
 
-// HitDetail is what ECS has no field for.
+// HitDetail holds the fields of a hit that ECS does not have.
 type HitDetail struct {
-	Capture *Reference `json:"capture,omitempty"` // which the hit started or joined
-	// NoCapture says why there is none.
+	Capture *Reference `json:"capture,omitempty"` // that the hit started or joined
+	// NoCapture says why there is no Capture.
 	NoCapture *NoCapture `json:"no_capture,omitempty"`
 	Origin    Origin     `json:"origin"`
-	// Count is how many identical packets came within a second of the first.
+	// Count is how many identical packets came within a second of the first, in all.
 	Count int `json:"count"`
-	// Questions are all of them where the packet asked more than one.
+	// Questions are all questions if the packet asked more than one.
 	Questions []DNS `json:"questions,omitempty"`
 	// Truncated says that the packet was longer than nflog.snaplen.
 	Truncated bool `json:"truncated,omitempty"`
 	// Proof is the line of a trace that sent the packet, once it is found.
 	Proof *ProofDetail `json:"proof,omitempty"`
-	// ForwardedFrom is the hit whose question a local resolver sent on with this one.
+	// ForwardedFrom is the hit whose question a local resolver forwarded with this packet.
 	ForwardedFrom *Reference `json:"forwarded_from,omitempty"`
 }
 
-// Senders are the processes that hold the packet's socket, if any are known.
+// Senders returns the processes that hold the packet's socket, if any are known.
 func (h *Hit) Senders() []Process {
 	if h.Process == nil {
 		return nil
@@ -236,7 +235,7 @@ func (h *Hit) Senders() []Process {
 	return append([]Process{*h.Process}, h.Culprit.Origin.Processes...)
 }
 
-// Asks says for people what the packet asks: "x.badzone.test A", or "-".
+// Asks returns the question of the packet for people: "x.badzone.test A", or "-".
 func (h *Hit) Asks() string {
 	if h.DNS == nil {
 		return "-"
@@ -247,7 +246,7 @@ func (h *Hit) Asks() string {
 // States of captures and traces.
 const (
 	StateRunning  = "running"
-	StateDraining = "draining" // a capture that starts nothing new and waits for its straces
+	StateDraining = "draining" // of a capture that starts no more straces and waits for the running ones
 	StateEnded    = "ended"
 	StateLost     = "lost" // the daemon died while it ran
 )
@@ -258,7 +257,7 @@ type Capture struct {
 	Event     Meta          `json:"event"`
 	Rule      *Rule         `json:"rule,omitempty"` // of the hit that started it
 	User      User          `json:"user"`
-	Observer  *Observer     `json:"observer,omitempty"` // who captured
+	Observer  *Observer     `json:"observer,omitempty"` // the culprit that captured
 	Host      *Host         `json:"host,omitempty"`
 	Culprit   CaptureDetail `json:"culprit"`
 }
@@ -280,62 +279,62 @@ type OS struct {
 	Kernel string `json:"kernel,omitempty"` // its release, as uname -r prints it
 }
 
-// CaptureDetail is what ECS has no field for.
+// CaptureDetail holds the fields of a capture that ECS does not have.
 type CaptureDetail struct {
 	State string `json:"state"`
 	Scope string `json:"scope"` // user or process
 	Level int    `json:"level"` // from 1
-	// Raised says when the level was raised.
+	// Raised says when the level rose.
 	Raised []Raise `json:"raised,omitempty"`
 	Hits   int     `json:"hits"`
 	Traces int     `json:"traces"` // straces that attached
-	// EndedBecause says why nothing more is traced, once that is so.
+	// EndedBecause says why the capture traces nothing more, once it does not.
 	EndedBecause *Ended `json:"ended_because,omitempty"`
-	// Missed counts, by reason, the processes that were found and not traced,
-	// and Examples describes the first of them.
+	// Missed counts the processes that were found but not traced, by reason. Examples describes
+	// the first of them.
 	Missed   MissedCounts `json:"missed,omitempty"`
 	Examples []Missed     `json:"missed_examples,omitempty"`
-	// Programs counts the processes that were seen under the UID, traced or not.
-	// Unseen counts those that were gone before they could be looked at, and
-	// Unlisted those of Programs that were too many to be listed.
+	// Programs counts the processes seen under the UID, traced or not. Unseen counts those that
+	// were gone before they could be examined, Unlisted those of Programs that were too many to
+	// list.
 	Programs int `json:"programs"`
 	Unseen   int `json:"unseen,omitempty"`
 	Unlisted int `json:"unlisted,omitempty"`
-	// Overruns counts how often process events were lost and /proc was scanned anew.
+	// Overruns counts how often process events were lost and /proc was scanned again.
 	Overruns int `json:"overruns,omitempty"`
-	// GateFailures counts how often the gate failed: programs that started then
-	// were found by other ways, a little later.
+	// GateFailures counts how often the gate failed. Programs that started meanwhile were found
+	// in other ways, a little later.
 	GateFailures int `json:"gate_failures,omitempty"`
-	// Unheld counts programs that the gate let go because the daemon did not listen.
-	// They were found by other ways, too. The gate holds for all captures, so each
-	// that was live then counts them.
+	// Unheld counts the programs that the gate let go because the daemon did not answer. They
+	// were found in other ways, too. The gate holds for all captures, so every live one counts
+	// them.
 	Unheld int `json:"unheld,omitempty"`
 	// FirstHit is the hit that started the capture.
 	FirstHit *Reference `json:"first_hit,omitempty"`
-	// Strace is the version of strace, and Config the text of the configuration.
+	// Strace is the version of strace, Config the text of the configuration.
 	Strace string `json:"strace,omitempty"`
 	Config string `json:"config,omitempty"`
 }
 
-// Raise is a moment when a capture was intensified.
+// Raise is a moment at which the level of a capture rose.
 type Raise struct {
 	Timestamp time.Time `json:"@timestamp"`
 	Level     int       `json:"level"` // from then on
 }
 
-// Missed is a process that was found and not traced.
+// Missed is a process that was found but not traced.
 type Missed struct {
 	PID         int      `json:"pid"`
 	CommandLine string   `json:"command_line,omitempty"`
 	Reason      Untraced `json:"reason"`
 }
 
-// MissedCounts counts processes by why they are not traced.
+// MissedCounts counts processes by why they were not traced.
 type MissedCounts map[UntracedCode]int
 
 // Trace is the strace output of one process and its descendants.
 type Trace struct {
-	Timestamp time.Time   `json:"@timestamp"` // when strace was started
+	Timestamp time.Time   `json:"@timestamp"` // when strace started
 	Event     Meta        `json:"event"`
 	Rule      *Rule       `json:"rule,omitempty"`
 	User      User        `json:"user"`
@@ -351,33 +350,32 @@ type File struct {
 	Size int64  `json:"size"` // bytes
 }
 
-// TraceDetail is what ECS has no field for.
+// TraceDetail holds the fields of a trace that ECS does not have.
 type TraceDetail struct {
 	Capture Reference  `json:"capture"`
 	Hit     *Reference `json:"hit,omitempty"` // the hit that triggered it
 	State   string     `json:"state"`
-	// FoundBy says how the process was found: see the Found constants.
+	// FoundBy says how the process was found; see the Found constants.
 	FoundBy string   `json:"found_by"`
 	Command []string `json:"command"` // strace and its arguments
 	Strace  int      `json:"strace"`  // the PID of that strace
-	// AgeMS is how old the process was when strace was on it, AttachMS how long
-	// that took from finding the process. Both in milliseconds.
+	// AgeMS is how old the process was when strace attached, AttachMS how long attaching took
+	// from finding the process on. Both in milliseconds.
 	AgeMS    float64 `json:"age_ms"`
 	AttachMS float64 `json:"attach_ms"`
-	// FromStart says that the program was held until strace was on it: the trace
-	// begins with its first instruction.
+	// FromStart says that the program was held until strace attached: the trace begins with its
+	// first instruction.
 	FromStart    bool   `json:"from_start"`
 	EndedBecause *Ended `json:"ended_because,omitempty"`
 	Truncated    bool   `json:"truncated,omitempty"` // the trace reached capture.trace_bytes
 	Lost         int64  `json:"lost,omitempty"`      // bytes of strace output not kept
-	// Removed says why the file is not there any more, if evidence.keep, max_bytes or
-	// min_free wanted that.
+	// Removed says why the file is gone, if evidence.keep, max_bytes or min_free required that.
 	Removed *Removed `json:"removed,omitempty"`
-	// Proofs are the hits whose packets the trace shows being sent.
+	// Proofs are the hits whose packets were sent by lines of the trace.
 	Proofs []ProofDetail `json:"proofs,omitempty"`
 }
 
-// Life says for people what of the program's life the trace holds.
+// Life says for people which part of the program's life the trace covers.
 func (d *TraceDetail) Life() string {
 	if d.FromStart {
 		return "from start"
@@ -385,64 +383,63 @@ func (d *TraceDetail) Life() string {
 	return fmt.Sprintf("from %.0f ms after its start", d.AgeMS)
 }
 
-// Program is a process that lived under the UID of a capture while that lived,
-// traced or not.
+// Program is a process that ran under the UID of a capture during the capture, traced or not.
 type Program struct {
 	Timestamp time.Time     `json:"@timestamp"` // when it was first seen
-	Event     Meta          `json:"event"`      // with the start, and the end once it has ended
+	Event     Meta          `json:"event"`      // with the start, and with the end once there is one
 	User      User          `json:"user"`
-	Process   Process       `json:"process"` // as what it was last seen
+	Process   Process       `json:"process"` // as it was last seen
 	Culprit   ProgramDetail `json:"culprit"`
 }
 
-// ProgramDetail is what ECS has no field for.
+// ProgramDetail holds the fields of a program that ECS does not have.
 type ProgramDetail struct {
 	Capture Reference `json:"capture"`
 	FoundBy string    `json:"found_by"`
 	Traced  bool      `json:"traced"`
-	// Trace is the trace of this very process; a traced process without one is in
-	// the trace of an ancestor.
+	// Trace is the trace of this very process. A traced process without one is in the trace of
+	// an ancestor.
 	Trace *Reference `json:"trace,omitempty"`
-	// Reason says why it is not traced.
+	// Reason says why it was not traced.
 	Reason *Untraced `json:"reason,omitempty"`
 }
 
 // How a process was found.
 const (
-	FoundGate = "gate" // it was held in its execve until strace was on it
-	FoundScan = "scan" // it was there at the first scan of /proc, or at a later one
-	FoundFork = "fork" // the proc connector told of its fork
-	FoundExec = "exec" // … of its execve
-	FoundUID  = "uid"  // … that it became this UID
-	FoundPoll = "poll" // by polling /proc, where there is no proc connector
-	// FoundDescendant: strace followed an ancestor into it.
+	FoundGate = "gate" // the gate held it in its execve until strace attached
+	FoundScan = "scan" // by a scan of /proc, at the start or later
+	FoundFork = "fork" // the proc connector reported its fork
+	FoundExec = "exec" // … its execve
+	FoundUID  = "uid"  // … its change to this UID
+	FoundPoll = "poll" // by polling /proc, if there is no proc connector
+	// FoundDescendant: strace followed it from an ancestor.
 	FoundDescendant = "descendant"
 )
 
-// Proof says which line of a trace sent a hit's packet: its system call carries the
-// packet's bytes.
+// Proof says which line of a trace sent a hit's packet: its system call carries the bytes of
+// the packet.
 type Proof struct {
-	Timestamp time.Time `json:"@timestamp"` // when the system call began, by strace
+	Timestamp time.Time `json:"@timestamp"` // when the system call began, according to strace
 	Event     Meta      `json:"event"`
 	Rule      Rule      `json:"rule"` // of the hit
 	User      User      `json:"user"`
-	// Process is the thread's process, as what it was last seen.
+	// Process is the process of the thread, as it was last seen.
 	Process Process     `json:"process"`
 	File    File        `json:"file"` // the trace
 	Culprit ProofDetail `json:"culprit"`
 }
 
-// ProofDetail is what ECS has no field for.
+// ProofDetail holds the fields of a proof that ECS does not have.
 type ProofDetail struct {
 	Capture Reference `json:"capture"`
 	Hit     Reference `json:"hit"`
 	Trace   Reference `json:"trace"`
-	// Probable says that bytes or addresses are missing on one side (strace cut the
-	// string short, or the packet was longer than nflog.snaplen): all that both sides
-	// have agrees, but that is not everything.
+	// Probable says that one side lacks bytes or addresses (strace cut the string short, or the
+	// packet was longer than nflog.snaplen). Everything that both sides have agrees, but that
+	// is not all.
 	Probable bool   `json:"probable,omitempty"`
-	TID      int    `json:"tid"`     // the thread, as the trace's lines begin with
+	TID      int    `json:"tid"`     // the thread, with which the lines of the trace begin
 	Syscall  string `json:"syscall"` // sendto, sendmmsg, write, …
 	Line     int64  `json:"line"`    // of the trace file, from 1
-	Offset   int64  `json:"offset"`  // of that line's first byte in the (uncompressed) trace file
+	Offset   int64  `json:"offset"`  // of the first byte of that line in the (uncompressed) trace file
 }

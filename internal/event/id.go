@@ -8,33 +8,31 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// Ids are the order in which things are listed, and how those who look again and again
-// know what is new. So none is less than an earlier one, even if the clock is set back.
-// Times of their own tell when things were.
+// Ids give the order of lists, and pollers recognise new items by them. So no id is less than
+// an earlier one, even if the clock is set back. Timestamps are separate fields.
 
-// maxAhead bounds how far ids may be ahead of the clock: one that was wrong by years, and is
-// set right, must not give its time to all that comes after.
+// maxAhead bounds how far ids may be ahead of the clock. If the clock was wrong by years and is
+// corrected, later ids must not keep the wrong time.
 const maxAhead = 24 * time.Hour
 
-// A maker makes ids. One in the middle of which another was made would not come after it,
-// so it makes one at a time.
+// A maker makes ids, one at a time, so that each comes after all that were made before.
 type maker struct {
 	mu      sync.Mutex
-	latest  uint64                 // the time of the latest id in milliseconds since 1970
-	entropy *ulid.MonotonicEntropy // makes more of each id than of the one before, within a millisecond
+	latest  uint64                 // the time of the latest id, in milliseconds since 1970
+	entropy *ulid.MonotonicEntropy // makes each id greater than the one before, within a millisecond
 }
 
 func newMaker() *maker { return &maker{entropy: ulid.Monotonic(rand.Reader, 0)} }
 
-// ids makes those of this process.
+// ids makes the ids of this process.
 var ids = newMaker()
 
-// NewID makes the id of a new hit, capture or trace: a ULID, 26 characters that
-// sort by time of making. Safe for concurrent use.
+// NewID makes the id of a new hit, capture or trace: a ULID, 26 characters that sort by the
+// time of making. It is safe for concurrent use.
 func NewID() string { return ids.make(time.Now()) }
 
-// NewIDsAfter sees to it that what is made from now on has an id after the given one, which
-// an earlier process made before the clock was set back; unless it is a day ahead.
+// NewIDsAfter makes all later ids greater than the given one, which an earlier process may have
+// made before the clock was set back. It ignores an id that is more than a day ahead.
 func NewIDsAfter(id string) { ids.after(id, time.Now()) }
 
 func (m *maker) make(now time.Time) string {
@@ -52,7 +50,7 @@ func (m *maker) after(id string, now time.Time) {
 	}
 }
 
-// advance moves latest on to a time, unless that is less, or too far ahead.
+// advance moves latest to ms, unless that goes back or is too far ahead.
 func (m *maker) advance(ms uint64, now time.Time) {
 	bound := ulid.Timestamp(now.Add(maxAhead))
 	if ms <= bound && (ms >= m.latest || m.latest > bound) {

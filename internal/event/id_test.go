@@ -10,7 +10,7 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// Ids never go back, whatever the clock does, and do not run away from it either.
+// Ids never go back, whatever the clock does, and do not run far ahead of it.
 func TestNewID(t *testing.T) {
 	t.Parallel()
 	m := newMaker()
@@ -34,7 +34,7 @@ func TestNewID(t *testing.T) {
 	}
 }
 
-// Those of an earlier process count as well.
+// The ids of an earlier process count as well.
 func TestNewIDsAfter(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -47,7 +47,8 @@ func TestNewIDsAfter(t *testing.T) {
 	}
 }
 
-// Whoever makes ids at the same time: each is greater than all that were there before.
+// If several goroutines make ids at the same time, each id is greater than all that existed
+// before.
 func TestNewIDConcurrently(t *testing.T) {
 	t.Parallel()
 	m := newMaker()

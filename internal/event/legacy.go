@@ -7,26 +7,26 @@ import (
 	"strings"
 )
 
-// Before catalogues of version 4 a reason was a sentence. It is read as the code that it
-// meant, so that old evidence can be listed, counted and filtered like new.
+// Before version 4 of the catalogue a reason was a sentence. It is read as the code that it
+// meant, so that old evidence can be listed, counted and filtered like new evidence.
 
-// Unknown is the code, of any kind, of a sentence that is not in the tables; the detail is
+// Unknown is the code, of any kind, for a sentence that the tables do not have. Its detail is
 // the sentence.
 const Unknown = "unknown"
 
-// A sentence is one that older culprits wrote: a pattern whose group, if it has one, is the
-// detail of the code.
+// A sentence is what an older culprit wrote: a pattern whose group, if it has one, is the
+// detail.
 type sentence struct {
 	pattern *regexp.Regexp
 	code    string
-	detail  string // instead of the group
+	detail  string // in place of the group
 }
 
 func says[C ~string](pattern string, code C, detail ...string) sentence {
 	return sentence{regexp.MustCompile("^(?s:" + pattern + ")$"), string(code), strings.Join(detail, "")}
 }
 
-// sentences are those of all reasons but losses. None had two meanings.
+// sentences are those of all reasons but losses. Each has only one meaning.
 var sentences = []sentence{
 	says(`level (\d+ allows \d+) processes`, UntracedLevel),
 	says(`capture\.concurrent allows (\d+) straces at once`, UntracedConcurrent),
@@ -80,7 +80,7 @@ var sentences = []sentence{
 	says(`less than evidence\.min_free was free on the disk`, RemovedMinFree),
 }
 
-// lossSentences are those of losses.
+// lossSentences are the sentences of losses.
 var lossSentences = []sentence{
 	says(`packets dropped by the kernel: .*`, LossKernel),
 	says(`netlink buffer overruns`, LossOverruns),
@@ -109,7 +109,7 @@ var lossSentences = []sentence{
 	says(`other losses`, LossOther),
 }
 
-// understand returns what a sentence meant.
+// understand returns the code and detail that a sentence meant.
 func understand(all []sentence, text string) (code, detail string) {
 	for _, s := range all {
 		m := s.pattern.FindStringSubmatch(text)
@@ -124,7 +124,7 @@ func understand(all []sentence, text string) (code, detail string) {
 	return Unknown, text
 }
 
-// UnmarshalJSON reads a reason, or the sentence that stood in its place.
+// UnmarshalJSON reads a reason, or an older sentence in its place.
 func (r *Reason[C]) UnmarshalJSON(b []byte) error {
 	if !bytes.HasPrefix(b, []byte{'"'}) {
 		type plain Reason[C]
@@ -139,7 +139,7 @@ func (r *Reason[C]) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// UnmarshalJSON reads counts by code, or by sentence.
+// UnmarshalJSON reads counts by code, or by an older sentence.
 func (c *MissedCounts) UnmarshalJSON(b []byte) error {
 	var by map[string]int
 	if err := json.Unmarshal(b, &by); err != nil || by == nil {
@@ -155,7 +155,7 @@ func (c *MissedCounts) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// UnmarshalJSON reads what was lost, or the sentence that stood in its place.
+// UnmarshalJSON reads a loss, or an older sentence in its place.
 func (d *LossDetail) UnmarshalJSON(b []byte) error {
 	type plain LossDetail
 	var read struct {

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Documents of culprits that wrote sentences are read as the codes that they meant.
+// Documents with the sentences of older culprits are read as the codes that they meant.
 func TestSentences(t *testing.T) {
 	t.Parallel()
 	var c CaptureDetail
@@ -48,7 +48,7 @@ func TestSentences(t *testing.T) {
 	}
 }
 
-// What is written now is read back.
+// Documents with codes survive a round trip.
 func TestReasons(t *testing.T) {
 	t.Parallel()
 	c := CaptureDetail{EndedBecause: &Ended{EndedStopped, ""}, Missed: MissedCounts{UntracedGone: 2}, Examples: []Missed{{PID: 1, Reason: Untraced{UntracedForeign, "process 7 (gdb)"}}}}

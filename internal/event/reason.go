@@ -1,13 +1,13 @@
 package event
 
-// A Reason says why something is as it is: a code, which programs, filters and metrics go
-// by, and what only this case has. Package words says it in English.
+// A Reason says why something is so: a code, which programs, filters and metrics use, and a
+// detail of this case. Package words puts it into English.
 type Reason[C ~string] struct {
 	Code   C      `json:"code"`
 	Detail string `json:"detail,omitempty"` // such as a path, a number, an error
 }
 
-// The kinds of reasons, each with codes of its own, so that none is taken for another.
+// The kinds of reasons. Each has its own type of codes, so that none can be taken for another.
 type (
 	// Untraced says why a process that was found has no trace.
 	Untraced = Reason[UntracedCode]
@@ -15,37 +15,37 @@ type (
 	Ended = Reason[EndedCode]
 	// NoCapture says why a hit neither started nor joined a capture.
 	NoCapture = Reason[NoCaptureCode]
-	// Unattributed says why the sender of a packet is not known for sure.
+	// Unattributed says why the sender of a packet is not certain.
 	Unattributed = Reason[UnattributedCode]
 	// Removed says why a file of the evidence was removed.
 	Removed = Reason[RemovedCode]
 )
 
-// An UntracedCode is why a process has no trace; a label of two metrics, too.
+// An UntracedCode says why a process has no trace. It is also a label of two metrics.
 type UntracedCode string
 
-// Why no strace was started for a process, and why one did not get onto it.
+// Why no strace was started for a process, or why strace could not attach.
 const (
-	UntracedLevel            UntracedCode = "level"             // the processes of its level were used up
+	UntracedLevel            UntracedCode = "level"             // its level's number of processes was used up
 	UntracedConcurrent       UntracedCode = "concurrent"        // capture.concurrent straces ran
-	UntracedEnded            UntracedCode = "ended"             // the capture took no more; detail: an EndedCode
-	UntracedGone             UntracedCode = "gone"              // it had ended, or become another process
-	UntracedInit             UntracedCode = "pid_1"             // the service manager of the machine
-	UntracedKernelThread     UntracedCode = "kernel_thread"     // ptrace cannot reach one
+	UntracedEnded            UntracedCode = "ended"             // the capture traces nothing more; detail: an EndedCode
+	UntracedGone             UntracedCode = "gone"              // it had ended, or its PID was another process's
+	UntracedInit             UntracedCode = "pid_1"             // the machine's service manager
+	UntracedKernelThread     UntracedCode = "kernel_thread"     // ptrace cannot attach to one
 	UntracedOurs             UntracedCode = "ours"              // culprit, or a child of it
 	UntracedNeverUsers       UntracedCode = "never_users"       // guard.never_users names its user
 	UntracedNeverExecutables UntracedCode = "never_executables" // detail: the pattern of guard.never_executables
-	UntracedForeign          UntracedCode = "foreign"           // somebody else traces it; detail: who
+	UntracedForeign          UntracedCode = "foreign"           // another tracer is attached; detail: which
 
 	UntracedRefused    UntracedCode = "refused"     // the kernel did not allow it
-	UntracedNoFile     UntracedCode = "no_file"     // its file could not be made, or the disk has no room
+	UntracedNoFile     UntracedCode = "no_file"     // its file could not be created, or the disk is full
 	UntracedNotStarted UntracedCode = "not_started" // strace could not be started
-	UntracedStopped    UntracedCode = "stopped"     // strace was told to end before; detail: an EndedCode
-	UntracedSilent     UntracedCode = "silent"      // strace ended without a word
-	UntracedOther      UntracedCode = "other"       // strace could not attach; detail: what it said
+	UntracedStopped    UntracedCode = "stopped"     // strace was told to end before it attached; detail: an EndedCode
+	UntracedSilent     UntracedCode = "silent"      // strace ended without a message
+	UntracedOther      UntracedCode = "other"       // strace could not attach; detail: its message
 )
 
-// NotTriedCodes are the codes of processes that no strace was started for.
+// NotTriedCodes returns the codes of processes for which no strace was started.
 func NotTriedCodes() []UntracedCode {
 	return []UntracedCode{
 		UntracedLevel, UntracedConcurrent, UntracedEnded, UntracedGone, UntracedInit, UntracedKernelThread,
@@ -53,69 +53,68 @@ func NotTriedCodes() []UntracedCode {
 	}
 }
 
-// NotAttachedCodes are the codes of processes that a strace was started for and did not
-// get onto.
+// NotAttachedCodes returns the codes of processes to which a started strace could not attach.
 func NotAttachedCodes() []UntracedCode {
 	return []UntracedCode{
 		UntracedGone, UntracedRefused, UntracedForeign, UntracedNoFile, UntracedNotStarted, UntracedStopped, UntracedSilent, UntracedOther,
 	}
 }
 
-// An EndedCode is why a capture or a trace ended.
+// An EndedCode says why a capture or a trace ended.
 type EndedCode string
 
-// Why a capture ended; its straces then let go with the same reason.
+// Why a capture ended. Its straces then detach for the same reason.
 const (
-	EndedTime      EndedCode = "time"      // the window of its level, counted from the last hit
-	EndedProcesses EndedCode = "processes" // those of its highest level were used up; detail: how many
+	EndedTime      EndedCode = "time"      // the window of its level, counted from the last hit, is over
+	EndedProcesses EndedCode = "processes" // the number of its highest level was used up; detail: how many
 	EndedStopped   EndedCode = "stopped"   // culprit was stopped
 	EndedKilled    EndedCode = "killed"    // culprit was killed
 )
 
-// Why else a trace ended.
+// Other reasons why a trace ended.
 const (
-	EndedExited           EndedCode = "exited"            // the process; detail: its exit status
+	EndedExited           EndedCode = "exited"            // the process exited; detail: its exit status
 	EndedTraceBytes       EndedCode = "trace_bytes"       // the trace reached capture.trace_bytes
-	EndedNeverUsers       EndedCode = "never_users"       // it became a user of guard.never_users
-	EndedNeverExecutables EndedCode = "never_executables" // it became a program of guard.never_executables; detail: the pattern
-	EndedOtherGuard       EndedCode = "guard"             // it became what else is never traced; detail: an UntracedCode
-	EndedNewProcess       EndedCode = "new_process"       // its PID was another process's before strace was on it
-	EndedNotWritten       EndedCode = "not_written"       // its file could not be made or written; detail: the error
+	EndedNeverUsers       EndedCode = "never_users"       // the process became a user of guard.never_users
+	EndedNeverExecutables EndedCode = "never_executables" // it executed a program of guard.never_executables; detail: the pattern
+	EndedOtherGuard       EndedCode = "guard"             // it became something else that is never traced; detail: an UntracedCode
+	EndedNewProcess       EndedCode = "new_process"       // its PID was another process's before strace attached
+	EndedNotWritten       EndedCode = "not_written"       // its file could not be created or written; detail: the error
 	EndedStraceStopped    EndedCode = "strace_stopped"    // somebody stopped strace by a signal, and we killed it
 	EndedStraceKilled     EndedCode = "strace_killed"     // detail: the signal
 	EndedStrace           EndedCode = "strace_ended"      // strace ended by itself
-	EndedDamaged          EndedCode = "damaged"           // its catalogue was damaged: how it ended is not known
+	EndedDamaged          EndedCode = "damaged"           // its catalogue was damaged, so how it ended is unknown
 )
 
-// A NoCaptureCode is why a hit has no capture.
+// A NoCaptureCode says why a hit has no capture.
 type NoCaptureCode string
 
 // Why a hit has no capture.
 const (
 	NoCaptureStopping   NoCaptureCode = "stopping"    // culprit is stopping
-	NoCaptureNoUID      NoCaptureCode = "no_uid"      // the kernel gave none
+	NoCaptureNoUID      NoCaptureCode = "no_uid"      // the kernel gave no UID
 	NoCaptureNeverUsers NoCaptureCode = "never_users" // guard.never_users names the user
-	NoCaptureTooMany    NoCaptureCode = "too_many"    // as many captures ran as there can be; detail: how many
-	NoCaptureNoProcess  NoCaptureCode = "no_process"  // in process scope, and the process is not known or not to be traced
+	NoCaptureTooMany    NoCaptureCode = "too_many"    // the most captures possible were running; detail: how many
+	NoCaptureNoProcess  NoCaptureCode = "no_process"  // in process scope, and the process is unknown or must not be traced
 	NoCaptureForwarded  NoCaptureCode = "forwarded"   // a local resolver sent it for the program of another hit; detail: the resolver
-	NoCaptureResolver   NoCaptureCode = "resolver"    // a local resolver sent it, for whom is not known; detail: the resolver
+	NoCaptureResolver   NoCaptureCode = "resolver"    // a local resolver sent it, for an unknown program; detail: the resolver
 )
 
-// An UnattributedCode is why the sender of a packet is not known for sure.
+// An UnattributedCode says why the sender of a packet is not certain.
 type UnattributedCode string
 
-// Why the sender of a packet is not known for sure.
+// Why the sender of a packet is not certain.
 const (
-	UnattributedFlood    UnattributedCode = "flood"    // too many packets waited: nothing was searched for
+	UnattributedFlood    UnattributedCode = "flood"    // too many packets waited, so nobody searched
 	UnattributedProtocol UnattributedCode = "protocol" // neither UDP nor TCP
 	UnattributedFragment UnattributedCode = "fragment" // a fragment without ports
 	UnattributedClosed   UnattributedCode = "closed"   // the socket was closed already
-	UnattributedNobody   UnattributedCode = "nobody"   // nobody holds the socket any more; detail: its inode
+	UnattributedNobody   UnattributedCode = "nobody"   // no process holds the socket any more; detail: its inode
 	UnattributedFailed   UnattributedCode = "failed"   // the kernel could not be asked; detail: the error
-	UnattributedHolder   UnattributedCode = "holder"   // proven, but another process held the socket; detail: its PID
+	UnattributedHolder   UnattributedCode = "holder"   // a trace proves one process, but another held the socket; detail: its PID
 )
 
-// A RemovedCode is the bound of the evidence that a file was removed for; a label, too.
+// A RemovedCode is the bound of the evidence for which a file was removed. It is also a label.
 type RemovedCode string
 
 // The bounds of the evidence, by their keys in the section evidence of the configuration.
@@ -125,7 +124,7 @@ const (
 	RemovedMinFree  RemovedCode = "min_free"
 )
 
-// RemovedCodes are all of them.
+// RemovedCodes returns all of them.
 func RemovedCodes() []RemovedCode {
 	return []RemovedCode{RemovedKeep, RemovedMaxBytes, RemovedMinFree}
 }

@@ -1,4 +1,4 @@
-// Package fanotify finds out what fanotify of this kernel can do for the gate.
+// Package fanotify finds out what this kernel's fanotify can do for the gate.
 package fanotify
 
 import (
@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open opens a fanotify descriptor that may ask for permission events (man 2
-// fanotify_init: FAN_CLASS_CONTENT). It needs CAP_SYS_ADMIN.
+// Open opens a fanotify descriptor that can ask for permission events (man 2 fanotify_init:
+// FAN_CLASS_CONTENT). It needs CAP_SYS_ADMIN.
 func Open() (int, error) {
 	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK|unix.FAN_UNLIMITED_QUEUE|unix.FAN_UNLIMITED_MARKS,
 		unix.O_RDONLY|unix.O_LARGEFILE|unix.O_CLOEXEC)
@@ -19,8 +19,8 @@ func Open() (int, error) {
 	return fd, nil
 }
 
-// Probe tries whether an execve can be held. For an instant it asks to be asked
-// about our own executable, which nobody starts just then.
+// Probe tests whether an execve can be held. For an instant it asks for the events of our own
+// executable, which nobody is starting at that moment.
 func Probe() error {
 	fd, err := Open()
 	if err != nil {
@@ -37,9 +37,8 @@ func Probe() error {
 	return nil
 }
 
-// AttachInExecve reports whether a process can be attached to while its execve is
-// held: since Linux 6.8, which opens the program before it takes the process's
-// cred_guard_mutex.
+// AttachInExecve reports whether ptrace can attach to a process while its execve is held. It
+// can since Linux 6.8, which opens the program before it takes the process's cred_guard_mutex.
 func AttachInExecve() bool {
 	var u unix.Utsname
 	if unix.Uname(&u) != nil {

@@ -1,5 +1,5 @@
-// Package nfloggroup finds out who reads an NFLOG group. The kernel gives a group
-// to one reader only; the second is refused (net/netfilter/nfnetlink_log.c).
+// Package nfloggroup finds out who reads an NFLOG group. The kernel gives a group to one reader
+// only and refuses a second (net/netfilter/nfnetlink_log.c).
 package nfloggroup
 
 import (
@@ -15,10 +15,10 @@ import (
 	"culprit/internal/proc"
 )
 
-// A Reader is the netlink socket that reads a group, and who has it open.
+// A Reader is the netlink socket that reads a group, and the process that has it open.
 type Reader struct {
 	Port uint32 // its netlink port id
-	PID  int    // 0 if no process that can be seen here has it open
+	PID  int    // 0 if no visible process has it open
 	Name string // of the process, as ps shows it
 }
 
@@ -30,8 +30,8 @@ func (r *Reader) String() string {
 	return fmt.Sprintf("%s, PID %d", r.Name, r.PID)
 }
 
-// Find returns who reads the group in the network namespace of the calling thread;
-// nil if nobody does. Without root the kernel does not tell: fs.ErrPermission.
+// Find returns the reader of a group in the network namespace of the calling thread, nil if
+// there is none. Without root the kernel does not tell: fs.ErrPermission.
 func Find(group int) (*Reader, error) {
 	text, err := os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_log")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -45,8 +45,8 @@ func Find(group int) (*Reader, error) {
 		return nil, err
 	}
 	r := &Reader{Port: port}
-	// The port id is often the PID, but only of a process's first netlink socket:
-	// so by the inode.
+	// The port id is often the PID, but only for the first netlink socket of a process. So
+	// search by inode.
 	if sockets, err := os.ReadFile("/proc/thread-self/net/netlink"); err == nil {
 		if inode, ok := parseInode(string(sockets), port); ok {
 			r.owner(proc.Default, inode)
@@ -72,8 +72,8 @@ func (r *Reader) owner(fs proc.FS, inode uint64) {
 	}
 }
 
-// parsePort finds the port id of a group's reader in nfnetlink_log: group, port
-// id, queue length, copy mode, copy range, flush timeout, references (seq_show in
+// parsePort finds the port id of a group's reader in nfnetlink_log: group, port id, queue
+// length, copy mode, copy range, flush timeout, references (seq_show in
 // net/netfilter/nfnetlink_log.c).
 func parsePort(text string, group int) (port uint32, found bool, err error) {
 	for line := range strings.Lines(text) {
