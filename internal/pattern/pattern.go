@@ -1,6 +1,6 @@
-// Package pattern turns what a person wants to find in a packet (a string, some
-// bytes, a domain) into the bytes that xt_string looks for, and decides in user
-// space what the kernel's search cannot: whether a DNS name lies in a domain.
+// Package pattern turns what a person wants to find in a packet (a string, some bytes, a
+// domain) into the bytes that xt_string searches for. It also decides in user space what the
+// kernel's search cannot: whether a DNS name lies in a domain.
 package pattern
 
 import (
@@ -13,12 +13,12 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// MaxLen is the longest pattern xt_string takes, in bytes
-// (XT_STRING_MAX_PATTERN_SIZE in linux/netfilter/xt_string.h).
+// MaxLen is the longest pattern that xt_string takes, in bytes (XT_STRING_MAX_PATTERN_SIZE in
+// linux/netfilter/xt_string.h).
 const MaxLen = 128
 
-// A Pattern is what one rule looks for. The zero Pattern matches nothing and is
-// not valid; make one with [String], [Hex] or [Domain].
+// A Pattern is what one rule looks for. Make one with [String], [Hex] or [Domain]: the zero
+// Pattern matches nothing and is not valid.
 type Pattern struct {
 	bytes  []byte
 	icase  bool
@@ -33,9 +33,9 @@ func String(s string) (Pattern, error) {
 	return Pattern{bytes: []byte(s), icase: true}, nil
 }
 
-// Hex looks for exactly the bytes written in the notation of iptables'
-// --hex-string: text, with hexadecimal bytes between bars, as in "|04|evil|00|".
-// Spaces between the digits are allowed; "\|" is a bar that is meant literally.
+// Hex looks for exactly the bytes in the notation of iptables' --hex-string: text, with
+// hexadecimal bytes between bars, as in "|04|evil|00|". Spaces between the digits are allowed;
+// "\|" is a literal bar.
 func Hex(s string) (Pattern, error) {
 	b, err := parseHexString(s)
 	if err != nil {
@@ -47,10 +47,10 @@ func Hex(s string) (Pattern, error) {
 	return Pattern{bytes: b}, nil
 }
 
-// Domain looks for DNS questions about name and every name below it. On the
-// wire a name is a row of length-prefixed labels (RFC 1035, section 3.1), so the
-// kernel searches for those, regardless of case; [Pattern.Contains] makes the
-// exact decision. Names in other scripts are converted as IDNA asks.
+// Domain looks for DNS questions about name and every name below it. In a packet a name is a
+// series of length-prefixed labels (RFC 1035, section 3.1). The kernel searches for those,
+// regardless of case, and [Pattern.Contains] makes the exact decision. Names in other scripts
+// are converted by IDNA.
 func Domain(name string) (Pattern, error) {
 	name = strings.TrimSuffix(name, ".")
 	if name == "" {
@@ -74,25 +74,25 @@ func Domain(name string) (Pattern, error) {
 		return Pattern{}, fmt.Errorf("takes %d bytes on the wire: a DNS name has at most 255", len(wire))
 	}
 	if len(wire) > MaxLen {
-		// The kernel's match is only a pre-filter: the end of the name will do.
+		// The kernel's match is only a pre-filter: the end of the name is enough.
 		wire = wire[len(wire)-MaxLen:]
 	}
 	return Pattern{bytes: wire, icase: true, domain: ascii}, nil
 }
 
-// Bytes is what the kernel searches packets for: 1 to [MaxLen] bytes. The caller
-// must not change them.
+// Bytes returns what the kernel searches packets for: 1 to [MaxLen] bytes. The caller must not
+// change them.
 func (p Pattern) Bytes() []byte { return p.bytes }
 
-// IgnoreCase reports whether the search disregards ASCII case (xt_string --icase).
+// IgnoreCase reports whether the search ignores ASCII case (xt_string --icase).
 func (p Pattern) IgnoreCase() bool { return p.icase }
 
-// IsDomain reports whether the pattern was made by [Domain], so that a packet
-// needs a parsed DNS question in that domain to be a hit.
+// IsDomain reports whether [Domain] made the pattern, so that only a packet with a DNS question
+// in that domain is a hit.
 func (p Pattern) IsDomain() bool { return p.domain != "" }
 
-// Contains reports whether name is the pattern's domain or lies below it.
-// Case and a trailing dot do not matter. It is false for other patterns.
+// Contains reports whether name is the pattern's domain or lies below it. Case and a trailing
+// dot do not matter. It is false for patterns that are not domains.
 func (p Pattern) Contains(name string) bool {
 	if p.domain == "" {
 		return false
@@ -105,7 +105,7 @@ func (p Pattern) Contains(name string) bool {
 	return rest == 0 || name[rest-1] == '.'
 }
 
-// Args is the pattern as arguments of `iptables -m string`, without --algo.
+// Args returns the pattern as arguments of `iptables -m string`, without --algo.
 func (p Pattern) Args() []string {
 	var args []string
 	if p.plain() {
@@ -119,8 +119,7 @@ func (p Pattern) Args() []string {
 	return args
 }
 
-// plain reports whether the pattern can be shown as it is, in a shell and in
-// iptables-save, without quoting.
+// plain reports whether the pattern needs no quoting in a shell and in iptables-save.
 func (p Pattern) plain() bool {
 	for _, c := range p.bytes {
 		switch {
@@ -165,7 +164,7 @@ func parseHexString(s string) ([]byte, error) {
 	return out, nil
 }
 
-// cutBar splits s at the first bar that is not written "\|".
+// cutBar splits s at the first bar that is not escaped as "\|".
 func cutBar(s string) (text []byte, rest string, found bool) {
 	var b bytes.Buffer
 	for i := 0; i < len(s); i++ {

@@ -10,27 +10,27 @@ import (
 	"culprit/internal/event"
 )
 
-// Users finds the names of UIDs in /etc/passwd and remembers them, and the parents
-// that [FS.Describe] described. Safe for concurrent use.
+// Users looks up the names of UIDs in /etc/passwd and caches them. It also caches the parents
+// that [FS.Describe] described. It is safe for concurrent use.
 type Users struct {
 	mu      sync.Mutex
 	names   map[uint32]string
 	parents map[parentKey]ancestor
 }
 
-// ancestor is a parent without its own, and how many bytes that takes as JSON.
+// ancestor is a parent without its own parents, and its length as JSON in bytes.
 type ancestor struct {
 	event.Process
 	size int
 }
 
-// parentKey names a parent and the program it is: the name changes by execve.
+// parentKey identifies a parent and the program it runs: an execve changes the name.
 type parentKey struct {
 	id   ID
 	comm string
 }
 
-// maxRemembered bounds each of the two memories.
+// maxRemembered bounds each of the two caches.
 const maxRemembered = 4096
 
 func (u *Users) parent(k parentKey) (ancestor, bool) {
@@ -49,8 +49,8 @@ func (u *Users) remember(k parentKey, p ancestor) {
 	u.parents[k] = p
 }
 
-// Name returns the user's name, or "" if the UID has none. A name is remembered
-// for good: it labels evidence, nothing is decided by it.
+// Name returns the user's name, or "" if the UID has none. It caches a name for good, because
+// names only label evidence and decide nothing.
 func (u *Users) Name(uid uint32) string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -73,12 +73,12 @@ func (u *Users) User(uid uint32) event.User {
 	return event.User{ID: strconv.FormatUint(uint64(uid), 10), Name: u.Name(uid)}
 }
 
-// MaxCommandLine is how much of a command line is kept, in bytes of JSON. Programs can
-// make them megabytes long.
+// MaxCommandLine is how much of a command line is kept, in bytes of JSON. A program can have
+// one that is megabytes long.
 const MaxCommandLine = 4096
 
-// keep is how much is kept of what a process says of itself, in bytes of JSON, see
-// [event.Cut]. Of parents it is less: each hit holds a chain of them.
+// keep is how much is kept of the texts that a process controls, in bytes of JSON, see
+// [event.Cut]. It is less for parents, as each hit holds a chain of them.
 type keep struct{ commandLine, path int }
 
 var (
@@ -86,12 +86,12 @@ var (
 	ofParent  = keep{commandLine: 512, path: 256}
 )
 
-// maxAncestry is how many bytes of JSON all parents of a process may take. A chain of 20
-// takes 8 KB, if nobody makes it long.
+// maxAncestry bounds the parents of a process together, in bytes of JSON. A chain of 20 takes 8
+// KB if nobody makes it longer on purpose.
 const maxAncestry = 16 << 10
 
-// CommandLine reads the command line, its arguments joined by spaces. A long one
-// is cut and ends in "…"; it is empty if it cannot be read.
+// CommandLine reads the command line, with the arguments joined by spaces. It cuts a long one,
+// which then ends in "…", and returns "" if it cannot read it.
 func (fs FS) CommandLine(pid int) string { return fs.commandLine(pid, MaxCommandLine) }
 
 func (fs FS) commandLine(pid, most int) string {
@@ -99,17 +99,17 @@ func (fs FS) commandLine(pid, most int) string {
 	return JoinArgs(args, most)
 }
 
-// JoinArgs joins arguments by spaces and cuts what takes more than most bytes as JSON.
+// JoinArgs joins arguments by spaces and cuts the result to at most most bytes of JSON.
 func JoinArgs(args []string, most int) string { return event.Cut(strings.Join(args, " "), most) }
 
-// maxParents bounds the chain of parents that is followed; a machine's deepest
-// is rarely over 20.
+// maxParents bounds how many parents are followed. The deepest chain of a machine is rarely
+// over 20.
 const maxParents = 64
 
-// Describe tells all there is to know of a live process, its parents up to PID 1
-// included. Of a chain that is too long the middle is left out, and counted. What cannot
-// be read is left out, too; the error is [ErrGone], or says why not even /proc/PID/stat
-// can be read.
+// Describe returns everything that /proc shows about a live process, including its parents up
+// to PID 1. It leaves out the middle of a chain that is too long, and counts it. It also leaves
+// out what it cannot read. The error is [ErrGone], or says why not even /proc/PID/stat could be
+// read.
 func (fs FS) Describe(pid int, users *Users) (event.Process, error) {
 	st, err := fs.Stat(pid)
 	if err != nil {
@@ -131,7 +131,7 @@ func (fs FS) Describe(pid int, users *Users) (event.Process, error) {
 		parents, ppid = append(parents, parent), st.PPID
 	}
 	if len(parents) == maxParents && ppid > 0 {
-		parents[maxParents-1].LeftOut = 1 // or more: nobody went on looking
+		parents[maxParents-1].LeftOut = 1 // or more: nobody looked further
 	}
 	link(&p, parents)
 	return p, nil
@@ -139,13 +139,13 @@ func (fs FS) Describe(pid int, users *Users) (event.Process, error) {
 
 func newAncestor(p event.Process) ancestor {
 	counts := p
-	counts.LeftOut = maxParents // as it may have to
+	counts.LeftOut = maxParents // the longest value, for measuring
 	b, _ := json.Marshal(counts)
 	return ancestor{p, len(`,"parent":`) + len(b)}
 }
 
-// link sets the parents of a process, the nearest and the uppermost ones of those that
-// have room in maxAncestry: who started it, and what all of it stems from.
+// link sets the parents of a process. If maxAncestry cannot hold all, it keeps the nearest,
+// which show who started the process, and the uppermost, which show where it all came from.
 func link(p *event.Process, parents []ancestor) {
 	near, far := 0, len(parents)
 	for left, up := maxAncestry, false; near < far; up = !up {
@@ -187,9 +187,8 @@ func (fs FS) describeOne(st Stat, most keep, users *Users) event.Process {
 	return p
 }
 
-// IsDescendant reports whether the process is one of the ancestors' or stems from
-// one of them. Children of ancestors that have ended belong to init and are not
-// found so.
+// IsDescendant reports whether the process is one of the ancestors or descends from one. It
+// does not recognise children of ancestors that have ended, as those belong to init.
 func (fs FS) IsDescendant(pid int, ancestors func(ID) bool) bool {
 	for n := 0; pid > 0 && n < maxParents; n++ {
 		st, err := fs.Stat(pid)

@@ -9,7 +9,7 @@ import (
 	"culprit/internal/event"
 )
 
-// Of a long chain of parents both ends are kept, and what is between them is counted.
+// A long chain of parents keeps both ends, and counts what is between them.
 func TestLink(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ parents, text, want int }{

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ExecArgs returns the arguments of the execve that a thread of the process stands
-// in, read from its memory: the command line of what it is about to become. It
-// fails if no thread stands in one, or for 32-bit programs on a 64-bit kernel.
+// ExecArgs returns the arguments of the execve that a thread of the process is in, from its
+// memory: the command line of the program that it will become. It fails if no thread is in an
+// execve, and for 32-bit programs on a 64-bit kernel.
 func (fs FS) ExecArgs(pid int) ([]string, error) {
 	argv, err := fs.execArgv(pid)
 	if err != nil {
@@ -44,8 +44,8 @@ func (fs FS) ExecArgs(pid int) ([]string, error) {
 	return args, nil
 }
 
-// readString reads a string that ends in a zero byte, of at most so many bytes. It
-// goes by pages: what lies behind the string's may not be there.
+// readString reads a zero-terminated string of at most most bytes. It reads page by page,
+// because the page after the string may not be mapped.
 func readString(mem *os.File, at int64, most int) string {
 	const page = 4096
 	var s []byte
@@ -65,15 +65,15 @@ func readString(mem *os.File, at int64, most int) string {
 	return string(s[:min(len(s), most)])
 }
 
-// execArgv finds a thread that stands in execve or execveat, and the address of its
-// argument vector, by /proc/PID/task/TID/syscall (man 5 proc).
+// execArgv finds a thread in execve or execveat, and returns the address of its argument
+// vector, from /proc/PID/task/TID/syscall (man 5 proc).
 func (fs FS) execArgv(pid int) (int64, error) {
 	tasks, err := os.ReadDir(fs.path(pid, "task"))
 	if err != nil {
 		return 0, readError(pid, "task", err)
 	}
 	for _, task := range tasks {
-		// It may be on its way into the execve still, "running".
+		// It may still be on its way into the execve, "running".
 		for range 20 {
 			text, err := os.ReadFile(fs.path(pid, "task/"+task.Name()+"/syscall"))
 			if err != nil {
@@ -91,8 +91,8 @@ func (fs FS) execArgv(pid int) (int64, error) {
 	return 0, fmt.Errorf("read the arguments of process %d: it is not in execve", pid)
 }
 
-// parseExecve reads "59 0xFILE 0xARGV 0xENV …" for execve, with the directory before
-// the file for execveat.
+// parseExecve reads "59 0xFILE 0xARGV 0xENV …" for execve; for execveat the directory comes
+// before the file.
 func parseExecve(text string) (argv int64, ok bool) {
 	f := strings.Fields(text)
 	if len(f) < 7 {

@@ -1,6 +1,6 @@
 // Package proc reads processes from /proc (man 5 proc).
 //
-// A process is named by PID and start time together: PIDs are used again.
+// PID and start time together identify a process, because PIDs are reused.
 package proc
 
 import (
@@ -19,13 +19,13 @@ import (
 // ErrGone says that a process ended before, or while, it was read.
 var ErrGone = errors.New("process is gone")
 
-// FS is where proc is mounted, usually "/proc".
+// FS is the mount point of proc, usually "/proc".
 type FS string
 
 // Default is the proc file system of this machine.
 const Default FS = "/proc"
 
-// ID names one process for ever.
+// ID identifies one process for ever.
 type ID struct {
 	PID   int
 	Start uint64 // in clock ticks since boot, field 22 of /proc/PID/stat
@@ -42,7 +42,7 @@ func ParseID(s string) (ID, bool) {
 	return ID{p, t}, err1 == nil && err2 == nil
 }
 
-// Stat is what /proc/PID/stat tells.
+// Stat is the content of /proc/PID/stat.
 type Stat struct {
 	ID
 	Comm  string
@@ -59,17 +59,17 @@ func (s Stat) KernelThread() bool { return s.Flags&pfKthread != 0 }
 // Dead reports whether the process has ended, waited for or not.
 func (s Stat) Dead() bool { return s.State == 'Z' || s.State == 'X' }
 
-// Status is what /proc/PID/status tells.
+// Status is the content of /proc/PID/status.
 type Status struct {
 	TGID      int
-	TracerPID int // 0 if nobody traces it
+	TracerPID int // 0 if it is not traced
 	UID, GID  IDs
 }
 
 // IDs are the user or group ids of a process.
 type IDs struct{ Real, Effective, Saved, FS uint32 }
 
-// PIDs lists the thread groups alive, in the order of the directory.
+// PIDs lists the live thread groups, in the order of the directory.
 func (fs FS) PIDs() ([]int, error) {
 	d, err := os.Open(string(fs))
 	if err != nil {
@@ -115,7 +115,7 @@ func (fs FS) Status(pid int) (Status, error) {
 	return s, nil
 }
 
-// Owner returns the owner of /proc/PID, the effective UID (task_dump_owner in
+// Owner returns the owner of /proc/PID, which is the effective UID (task_dump_owner in
 // fs/proc/base.c). It costs a tenth of [FS.Status].
 func (fs FS) Owner(pid int) (uint32, error) {
 	var st unix.Stat_t
@@ -125,8 +125,8 @@ func (fs FS) Owner(pid int) (uint32, error) {
 	return st.Uid, nil
 }
 
-// Args reads the command line. A process can write there what it likes; kernel
-// threads and zombies have none.
+// Args reads the command line. A process can write anything there; kernel threads and zombies
+// have none.
 func (fs FS) Args(pid int) ([]string, error) {
 	b, err := fs.read(pid, "cmdline")
 	if err != nil || len(b) == 0 {
@@ -135,14 +135,13 @@ func (fs FS) Args(pid int) ([]string, error) {
 	return strings.Split(strings.TrimRight(string(b), "\x00"), "\x00"), nil
 }
 
-// Executable reads the path of the program, as its own mount namespace names it.
+// Executable reads the path of the program, as seen in its own mount namespace.
 func (fs FS) Executable(pid int) (string, error) { return fs.link(pid, "exe") }
 
 // WorkingDirectory reads the current directory.
 func (fs FS) WorkingDirectory(pid int) (string, error) { return fs.link(pid, "cwd") }
 
-// HoldsSocket reports whether one of the process's descriptors is the socket
-// with that inode.
+// HoldsSocket reports whether a descriptor of the process is the socket with that inode.
 func (fs FS) HoldsSocket(pid int, inode uint64) bool {
 	dir := fs.path(pid, "fd")
 	d, err := os.Open(dir)
@@ -166,9 +165,8 @@ func (fs FS) HoldsSocket(pid int, inode uint64) bool {
 	}
 }
 
-// ContainerID finds the id of the container in /proc/PID/cgroup: the 64
-// hexadecimal digits that Docker, containerd, CRI-O and Podman put there. It is
-// empty where there is none.
+// ContainerID finds the id of the container in /proc/PID/cgroup: the 64 hexadecimal digits that
+// Docker, containerd, CRI-O and Podman put there. It is empty if there is none.
 func (fs FS) ContainerID(pid int) string {
 	b, err := fs.read(pid, "cgroup")
 	if err != nil {
@@ -191,8 +189,8 @@ func (fs FS) path(pid int, name string) string {
 	return filepath.Join(string(fs), strconv.Itoa(pid), name)
 }
 
-// maxRead bounds what is read of a file of a process, in bytes. They are short;
-// only command lines can be longer, and nobody shall make us hold more.
+// maxRead bounds how much of a file of a process is read, in bytes. Only command lines can be
+// longer, and no process may make us hold more.
 const maxRead = 16 << 10
 
 func (fs FS) read(pid int, name string) ([]byte, error) {
@@ -238,7 +236,7 @@ func readError(pid int, name string, err error) error {
 }
 
 func parseStat(b []byte) (Stat, error) {
-	// The name is in parentheses and can itself hold anything, ") " included.
+	// The name is in parentheses and can hold anything, even ") ".
 	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
 	if open < 1 || end < open {
 		return Stat{}, errors.New("no name in parentheses")
@@ -307,11 +305,11 @@ func parseStatus(b []byte) (Status, error) {
 	return s, errors.New("lines are missing")
 }
 
-// ticksPerSecond is USER_HZ, the unit of times in /proc. It is 100 on every
-// architecture that Go runs on.
+// ticksPerSecond is USER_HZ, the unit of times in /proc. It is 100 on every architecture that
+// Go supports.
 const ticksPerSecond = 100
 
-// StartTime turns ticks since boot into a moment, right to 10 ms.
+// StartTime turns ticks since boot into a time, exact to 10 ms.
 func StartTime(ticks uint64) time.Time {
 	return bootTime().Add(time.Duration(ticks) * (time.Second / ticksPerSecond))
 }
@@ -324,9 +322,8 @@ func bootTime() time.Time {
 	return time.Now().Add(-time.Duration(ts.Nano()))
 }
 
-// Of reports whether the process counts as one of the user's: by its real UID, or
-// by its effective or file system UID. Root's processes that act for a user for a
-// moment, as sshd does, are not the user's.
+// Of reports whether the process belongs to the user: by its real UID, or by its effective or
+// file system UID. Processes of root's that act for a user for a moment, as sshd does, do not.
 func (s Status) Of(uid uint32) bool {
 	return s.UID.Real == uid || s.UID.Real != 0 && (s.UID.Effective == uid || s.UID.FS == uid)
 }

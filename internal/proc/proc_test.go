@@ -77,7 +77,7 @@ func TestDescribe(t *testing.T) {
 	}
 	defer func() { cmd.Process.Kill(); cmd.Wait() }()
 	deadline := time.Now().Add(5 * time.Second)
-	for { // fork has happened, execve may not have
+	for { // fork has happened, but perhaps not execve
 		if args, _ := Default.Args(cmd.Process.Pid); strings.Join(args, " ") == "sleep 60" {
 			break
 		}
@@ -153,7 +153,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("7 (bash) S 1 7 7 0 -1 4194304 100 0 0 0 1 2 0 0 20 0 1 0 8675309 1000000 50\n"))
 	f.Add([]byte("Tgid:\t812\nTracerPid:\t9\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n"))
 	f.Add([]byte("7 (a) b) S 1"))                                                    // a name like the end of a name, and too few fields
-	f.Add([]byte("7 (a) S x 7 7 0 -1 -4 100 0 0 0 1 2 0 0 20 0 1 0 86753091000000")) // what should be numbers
+	f.Add([]byte("7 (a) S x 7 7 0 -1 -4 100 0 0 0 1 2 0 0 20 0 1 0 86753091000000")) // where numbers are expected
 	f.Add([]byte("Uid:\t1\t-2\t3\nGid:\t5\t6\t7\t8\n"))                              // three ids, and lines that are missing
 	f.Add([]byte("0::/docker/" + strings.Repeat("0a", 32) + ".scope\n"))             // a container
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -6,7 +6,7 @@ import (
 	"culprit/internal/event"
 )
 
-// A process that is just ending has lost its command line: the known one stays.
+// An ending process has lost its command line, so the known one stays.
 func TestUpdate(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ known, is, want event.Process }{

@@ -1,6 +1,6 @@
-// Package redact masks secrets in what is kept: whatever a pattern matches becomes
-// asterisks, as many as there were bytes. So lines stay where they were, and a trace
-// still shows how long each string was, as strace's results do anyway.
+// Package redact masks secrets in the evidence: whatever a pattern matches becomes as many
+// asterisks as it had bytes. So lines stay at their offsets, and a trace still shows the length
+// of each string, as strace's results do anyway.
 package redact
 
 import (
@@ -9,12 +9,12 @@ import (
 	"regexp"
 )
 
-// Patterns are what is masked. A nil *Patterns masks nothing. Safe for concurrent use.
+// Patterns say what to mask. A nil *Patterns masks nothing. They are safe for concurrent use.
 type Patterns struct{ all []*regexp.Regexp }
 
-// Compile reads regular expressions of RE2 (https://github.com/google/re2/wiki/Syntax).
-// Of one with groups only what the groups match is masked. Every mistake has its
-// index in the list; both results are nil if there are no patterns.
+// Compile reads regular expressions of RE2 (https://github.com/google/re2/wiki/Syntax). If an
+// expression has groups, only what the groups match is masked. Every mistake has its index in
+// the list. Both results are nil if there are no patterns.
 func Compile(patterns []string) (*Patterns, map[int]error) {
 	wrong := map[int]error{}
 	p := new(Patterns)
@@ -48,7 +48,7 @@ func (p *Patterns) Bytes(b []byte) {
 				m = m[2:] // the groups
 			}
 			for ; len(m) > 0; m = m[2:] {
-				if m[0] >= 0 { // a group need not take part in a match
+				if m[0] >= 0 { // a group may have no part in a match
 					fill(b[m[0]:m[1]])
 				}
 			}
@@ -62,7 +62,7 @@ func fill(b []byte) {
 	}
 }
 
-// Text returns s with what the patterns match masked.
+// Text returns s with all matches masked.
 func (p *Patterns) Text(s string) string {
 	if p == nil || s == "" {
 		return s
@@ -75,9 +75,9 @@ func (p *Patterns) Text(s string) string {
 	return string(b)
 }
 
-// maxLine bounds what of a line is looked at as a whole. What is longer is masked from
-// there on, to the last byte of the line: nobody could say what is in it. So is what comes
-// shortly before, which may be the beginning of a secret.
+// maxLine bounds how much of a line is searched as a whole. The rest of a longer line is masked
+// to its last byte, because nobody can say what is in it. So is the part just before, which may
+// be the beginning of a secret.
 const (
 	maxLine = 1 << 20
 	shortly = 4 << 10
@@ -89,18 +89,17 @@ type Masker struct {
 	write    func([]byte) (int, error)
 	spare    func(line []byte) int
 	buf      []byte // the beginning of a line
-	long     bool   // a line of which more than maxLine has been written
+	long     bool   // more than maxLine of the current line has been written
 }
 
-// Masker returns a Masker that writes whole lines with write. How many bytes at the
-// beginning of a line are never masked spare says. Close it to write what has no end of
-// line yet.
+// Masker returns a Masker that writes whole lines with write. spare returns how many bytes at
+// the beginning of a line are never masked. Close it to write a last line without an end.
 func (p *Patterns) Masker(write func([]byte) (int, error), spare func(line []byte) int) *Masker {
 	return &Masker{patterns: p, write: write, spare: spare}
 }
 
-// Write takes all of b, or returns the error of the writer; how much of b is about
-// then is not known.
+// Write takes all of b, or returns the writer's error; then it is unknown how much of b was
+// written.
 func (m *Masker) Write(b []byte) (int, error) {
 	m.buf = append(m.buf, b...)
 	done := 0
@@ -142,7 +141,7 @@ func (m *Masker) mask(line []byte) {
 	fill(line[known:])
 }
 
-// Close writes what has no end of line.
+// Close writes a last line without an end.
 func (m *Masker) Close() error {
 	if len(m.buf) == 0 {
 		return nil

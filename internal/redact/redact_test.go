@@ -50,8 +50,8 @@ func TestCompile(t *testing.T) {
 	}
 }
 
-// However a stream is cut into pieces, its lines are masked the same, and a line that
-// nobody can hold as a whole shows nothing of its rest.
+// However a stream is cut into pieces, its lines are masked alike. Of a line that is too long
+// to hold, the rest is hidden.
 func TestMasker(t *testing.T) {
 	long := "password=" + strings.Repeat("x", maxLine) + "password=rest"
 	in := "one password=abc\ntwo\n\n" + long + "\nafter password=d\nno end password=e"
@@ -62,7 +62,7 @@ func TestMasker(t *testing.T) {
 		for rest := []byte(in); len(rest) > 0; {
 			n := min(size, len(rest))
 			if size == 7 && len(rest) > 200 && len(rest) < len(in)-100 {
-				n = min(64<<10, len(rest)) // the middle in larger ones
+				n = min(64<<10, len(rest)) // the middle in larger pieces
 			}
 			if taken, err := m.Write(rest[:n]); taken != n || err != nil {
 				t.Fatal(taken, err)
@@ -78,8 +78,8 @@ func TestMasker(t *testing.T) {
 	}
 }
 
-// Masking changes neither the length of anything nor where lines end, and leaves no
-// match of a literal behind.
+// Masking changes neither the length of anything nor the line ends, and leaves no match of a
+// literal.
 func FuzzMasker(f *testing.F) {
 	f.Add([]byte("a password=x\nb"), 3)
 	f.Add([]byte("password=\npassword=yy"), 1)

@@ -1,6 +1,5 @@
-// Package sockdiag asks the kernel which socket a packet was sent from, by the
-// exact lookup of sock_diag(7): one question, one answer, no walk through all
-// the sockets of the machine.
+// Package sockdiag asks the kernel which socket sent a packet, by the exact lookup of
+// sock_diag(7): one question, one answer, without reading all sockets of the machine.
 package sockdiag
 
 import (
@@ -33,30 +32,29 @@ func (p Protocol) String() string {
 	return fmt.Sprintf("protocol %d", uint8(p))
 }
 
-// A Socket is what the kernel knows of one socket (struct inet_diag_msg).
+// A Socket is what the kernel reports about a socket (struct inet_diag_msg).
 type Socket struct {
-	// Inode is the number in the links of /proc/PID/fd, "socket:[Inode]". It is
-	// never 0 and is unique among the living sockets of the machine.
+	// Inode is the number in the links of /proc/PID/fd, "socket:[Inode]". It is never 0 and is
+	// unique among the live sockets of the machine.
 	Inode uint32
-	// UID owns the socket: the file system UID of whoever created it, not of
-	// whoever sends on it.
+	// UID owns the socket: it is the file system UID of the process that created it, not of the
+	// one that sends on it.
 	UID uint32
-	// Local and Remote are IPv4 for an IPv6 socket that talks IPv4. An
-	// unconnected UDP socket has port 0 and an unspecified address as Remote;
-	// Local is unspecified, too, if it is bound to a port only.
+	// Local and Remote are IPv4 if an IPv6 socket uses IPv4. An unconnected UDP socket has port
+	// 0 and an unspecified address as Remote; Local is unspecified too if it is bound to a port
+	// only.
 	Local, Remote netip.AddrPort
 }
 
-// ErrNotFound says that no socket sends from one address to the other, or that
-// the one that did has been closed by its last owner.
+// ErrNotFound says that no socket sends from the one address to the other, or that its last
+// owner has closed the one that did.
 var ErrNotFound = errors.New("no such socket")
 
-// The kernel answers from within sendmsg(2), so the reply is there before it is
-// waited for. This is how long to wait should that ever change.
+// The kernel answers within sendmsg(2), so the reply is there before we wait for it. This is
+// how long we wait should that ever change.
 const timeout = 100 * time.Millisecond
 
-// A Conn asks about the sockets of one network namespace. It is not safe for
-// concurrent use.
+// A Conn asks about the sockets of one network namespace. It is not safe for concurrent use.
 type Conn struct {
 	nl *netlink.Conn
 }
@@ -64,8 +62,8 @@ type Conn struct {
 // Open opens a Conn in the network namespace of the calling thread. It needs no
 // privileges.
 func Open() (*Conn, error) {
-	// A reply takes less than 200 bytes. With a buffer of its own the library
-	// need not ask for the size of each beforehand.
+	// A reply takes less than 200 bytes. With a fixed buffer the library need not ask for the
+	// size of each reply first.
 	nl, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, &netlink.Config{MessageBufferSize: 4096})
 	if err != nil {
 		return nil, fmt.Errorf("open sock_diag socket: %w", err)
@@ -78,28 +76,25 @@ func (c *Conn) Close() error {
 	return c.nl.Close()
 }
 
-// Lookup returns the socket that sends packets of the given protocol from local
-// to remote. It is [Conn.LookupOn] for no interface: sockets that are bound to
-// one (SO_BINDTODEVICE, or connected to a link-local address) are not found.
+// Lookup returns the socket that sends packets of the given protocol from local to remote. It
+// is [Conn.LookupOn] without an interface: it does not find sockets that are bound to one (by
+// SO_BINDTODEVICE, or by connecting to a link-local address).
 func (c *Conn) Lookup(proto Protocol, local, remote netip.AddrPort) (Socket, error) {
 	return c.LookupOn(0, proto, local, remote)
 }
 
-// LookupOn returns the socket that sends packets of the given protocol from
-// local to remote through the interface with the index iface. Sockets that are
-// bound to no interface are found, too. It returns an [ErrNotFound] if there is
-// no such socket; no lookup takes longer than 100 ms.
+// LookupOn returns the socket that sends packets of the given protocol from local to remote
+// through the interface with index iface. It also finds sockets that are bound to no interface.
+// If there is no such socket it returns an [ErrNotFound]. No lookup takes longer than 100 ms.
 //
-// For TCP the answer is exact: a connection is never taken for its listener.
-// For UDP the kernel looks for the socket that would receive the answer of
-// remote, by preference one that is connected to remote, which is right but for
-// three cases:
-//   - an unconnected socket is found by its port alone, also for a packet that
-//     another one sent before it was closed; its Remote has port 0;
-//   - unconnected sockets that share address and port (SO_REUSEPORT) cannot be
-//     told apart: the kernel picks one of them by a hash of the addresses;
-//   - a socket that is connected to one peer and sends to another (sendto) is
-//     not found.
+// For TCP the answer is exact: a connection is never taken for its listener. For UDP the kernel
+// looks for the socket that would receive an answer from remote, preferring one that is
+// connected to remote. That is right except in three cases:
+//   - an unconnected socket is found by its port alone, even if another socket sent the packet
+//     before it was closed; its Remote has port 0;
+//   - unconnected sockets that share address and port (SO_REUSEPORT) cannot be told apart: the
+//     kernel picks one of them by a hash of the addresses;
+//   - a socket that is connected to one peer and sends to another (sendto) is not found.
 func (c *Conn) LookupOn(iface uint32, proto Protocol, local, remote netip.AddrPort) (Socket, error) {
 	s, err := c.lookup(request{proto, plain(local), plain(remote), iface})
 	if err != nil {
@@ -123,15 +118,15 @@ func (c *Conn) lookup(r request) (Socket, error) {
 	if err != nil {
 		return Socket{}, err
 	}
-	// Closed TCP connections linger without an owner: no inode, and UID 0.
+	// Closed TCP connections linger without an owner: inode 0 and UID 0.
 	if s.Inode == 0 || !r.matches(s) {
 		return Socket{}, ErrNotFound
 	}
 	return s, nil
 }
 
-// ask sends a request and returns the payload of its reply. A reply to an
-// earlier request, one that came after the timeout, is passed over.
+// ask sends a request and returns the payload of its reply. It skips a reply to an earlier
+// request, which came after the timeout.
 func (c *Conn) ask(data []byte) ([]byte, error) {
 	if err := c.nl.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, err
@@ -160,8 +155,8 @@ func (c *Conn) ask(data []byte) ([]byte, error) {
 	}
 }
 
-// Probe returns nil if lookups work for UDP and TCP in the network namespace of
-// the calling thread, otherwise an error that says what the kernel lacks.
+// Probe returns nil if lookups for UDP and TCP work in the network namespace of the calling
+// thread, otherwise an error that says what the kernel lacks.
 func Probe() error {
 	c, err := Open()
 	if err != nil {
@@ -174,9 +169,8 @@ func Probe() error {
 	)
 }
 
-// probe asks for all sockets that are in no state, that is, for an empty list.
-// An exact lookup does not tell a missing module from a missing socket: it
-// fails with ENOENT for both.
+// probe asks for all sockets that are in no state, which gives an empty list. An exact lookup
+// would not tell a missing module from a missing socket: both fail with ENOENT.
 func (c *Conn) probe(proto Protocol, needs string) error {
 	if err := c.nl.SetDeadline(time.Now().Add(10 * timeout)); err != nil {
 		return err

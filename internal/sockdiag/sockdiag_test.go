@@ -14,18 +14,18 @@ import (
 	"culprit/internal/testkit"
 )
 
-// owner is the UID that the sockets of the tests are given.
+// owner is the UID of the sockets in the tests.
 const owner = 4242
 
-// A world is a network namespace with some sockets in it.
+// A world is a network namespace with some sockets.
 type world struct {
 	t testing.TB
 	n *testkit.Net
 }
 
-// open opens a socket, binds it to an address and connects it to another, if
-// they are given. The socket's family is that of the addresses, so that
-// "[::ffff:127.0.0.1]:1" makes an IPv6 socket that talks IPv4.
+// open opens a socket, binds it to an address and connects it to another, if they are given.
+// The addresses determine its family, so that "[::ffff:127.0.0.1]:1" makes an IPv6 socket that
+// uses IPv4.
 func (w world) open(typ int, local, remote string, options ...func(fd int) error) *os.File {
 	w.t.Helper()
 	domain := unix.AF_INET
@@ -55,7 +55,7 @@ func (w world) open(typ int, local, remote string, options ...func(fd int) error
 	return f
 }
 
-// file returns a file that is closed at the end of the test, if not before.
+// file returns a file that the end of the test closes, if nothing did before.
 func (w world) file(fd int) *os.File {
 	f := os.NewFile(uintptr(fd), "socket")
 	w.t.Cleanup(func() { f.Close() })
@@ -107,7 +107,7 @@ func dial(t testing.TB, n *testkit.Net) (c *Conn) {
 
 func TestLookup(t *testing.T) {
 	t.Parallel()
-	// A case makes some sockets and returns the one that must be found, if any.
+	// A case makes some sockets and returns the one to be found, if any.
 	tests := []struct {
 		name          string
 		proto         Protocol
@@ -259,8 +259,8 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-// Nothing tells unconnected sockets that share a port apart: the kernel chooses
-// one, always the same, and it need not be the one that sends.
+// Nothing tells unconnected sockets that share a port apart: the kernel always chooses the same
+// one, which need not be the sender.
 func TestLookupReusePort(t *testing.T) {
 	t.Parallel()
 	w := world{t, testkit.NewNet(t)}
@@ -318,7 +318,7 @@ func TestLookupInvalid(t *testing.T) {
 	}
 }
 
-// Replies that nobody waited for must not be taken for those of later requests.
+// A late reply must not be taken for that of a later request.
 func TestLookupLateReply(t *testing.T) {
 	t.Parallel()
 	w := world{t, testkit.NewNet(t)}
@@ -349,7 +349,7 @@ func TestProbe(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	// ICMP has no sockets that sock_diag knows: as if a module were missing.
+	// sock_diag does not know sockets of ICMP, so this is like a missing module.
 	err = dial(t, n).probe(Protocol(unix.IPPROTO_ICMP), "the module icmp_diag")
 	if !errors.Is(err, unix.ENOENT) || !strings.Contains(err.Error(), "icmp_diag") {
 		t.Errorf("probe of a protocol without module: %v", err)

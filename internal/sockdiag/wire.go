@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// See include/uapi/linux/sock_diag.h and inet_diag.h. Ports and addresses are in
-// network byte order, the rest is in that of the machine.
+// See include/uapi/linux/sock_diag.h and inet_diag.h. Ports and addresses are in network byte
+// order, everything else in the byte order of the machine.
 const (
 	sockDiagByFamily = 20
 	requestLen       = 56 // struct inet_diag_req_v2
 	replyLen         = 72 // struct inet_diag_msg, without the attributes after it
 )
 
-// A request is for the socket that sends from local to remote.
+// A request asks for the socket that sends from local to remote.
 type request struct {
 	proto         Protocol
 	local, remote netip.AddrPort
@@ -28,17 +28,17 @@ func (r request) valid() bool {
 	return l.IsValid() && m.IsValid() && l.Is4() == m.Is4() && (r.proto == UDP || r.proto == TCP)
 }
 
-// encode returns a struct inet_diag_req_v2. Its idiag_states is 0: lookups do
-// not use it, and [Conn.probe] wants none.
+// encode returns a struct inet_diag_req_v2. Its idiag_states is 0: lookups do not use it, and
+// [Conn.probe] wants none.
 //
-// IPv4 is asked for as AF_INET also if the socket may be an IPv6 one, as the
-// kernel keeps both in the same tables: it finds them, and answers AF_INET6.
+// For IPv4 it asks with AF_INET even if the socket may be an IPv6 one. The kernel keeps both in
+// the same tables, finds it, and answers with AF_INET6.
 func (r request) encode() []byte {
 	src, dst := r.local, r.remote
 	if r.proto == UDP {
-		// The kernel wants the addresses as in a packet to the socket
-		// (udp_dump_one in net/ipv4/udp_diag.c: "src and dst are swapped for
-		// historical reasons"). Otherwise it finds the peer, if that is local.
+		// The kernel wants the addresses as in a packet to the socket (udp_dump_one in
+		// net/ipv4/udp_diag.c: "src and dst are swapped for historical reasons"). Otherwise it
+		// finds the peer, if that is local.
 		src, dst = dst, src
 	}
 	b := make([]byte, requestLen)
@@ -56,9 +56,8 @@ func (r request) encode() []byte {
 	return b
 }
 
-// matches reports whether s may have sent what the request is about. For TCP it
-// must be the very connection: its listener is what the kernel finds after it
-// was closed.
+// matches reports whether s may have sent the packet of the request. For TCP it must be the
+// connection itself: after it was closed the kernel finds its listener.
 func (r request) matches(s Socket) bool {
 	if r.proto == TCP {
 		return s.Local == r.local && s.Remote == r.remote
@@ -92,8 +91,8 @@ func decode(b []byte) (Socket, error) {
 	}, nil
 }
 
-// plain returns the address in the one form that addresses are compared in:
-// IPv4 never mapped into IPv6, and no zone, which replies do not carry.
+// plain returns the address in the one form in which addresses are compared: IPv4 never mapped
+// into IPv6, and no zone, which replies do not have.
 func plain(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
 }

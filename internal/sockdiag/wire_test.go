@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// reply returns a struct inet_diag_msg whose fields are given as the hex digits
-// they have on a little-endian machine.
+// reply returns a struct inet_diag_msg, given the hex digits that its fields have on a
+// little-endian machine.
 func reply(t testing.TB, family, ports, src, dst, uid, inode string) []byte {
 	t.Helper()
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
@@ -94,7 +94,7 @@ func TestMatches(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		proto         Protocol
-		local, remote string // of the socket; asked for is 10.0.0.1:1000 -> 10.0.0.2:53
+		local, remote string // of the socket; the request is 10.0.0.1:1000 -> 10.0.0.2:53
 		want          bool
 	}{
 		{UDP, "10.0.0.1:1000", "10.0.0.2:53", true},
