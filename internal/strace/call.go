@@ -5,11 +5,11 @@ import (
 	"strconv"
 )
 
-// What a call returned, beside the numbers from 0.
+// Special results of a call, besides numbers from 0.
 const (
 	Failed    = -1 // = -1 ENOENT (…)
-	Unknown   = -2 // its line does not show it: it is unfinished, cut, or "= ?"
-	Restarted = -3 // = ? ERESTARTSYS (…): a signal came first, the kernel may begin it anew
+	Unknown   = -2 // the line does not show it: it is unfinished, cut, or "= ?"
+	Restarted = -3 // = ? ERESTARTSYS (…): a signal came first, and the kernel may restart the call
 )
 
 const (
@@ -21,8 +21,8 @@ const (
 	restartedName = "? E"
 )
 
-// CutUnfinished returns a call without the mark that its end is on another line; !ok
-// means that it has none.
+// CutUnfinished removes the mark that says that the end of the call is on another line. !ok
+// means that there is no such mark.
 func CutUnfinished(text []byte) (begin []byte, ok bool) {
 	return bytes.CutSuffix(text, []byte(unfinished))
 }
@@ -37,7 +37,7 @@ func (t Text) CutResumed(name string) (end []byte, ok bool) {
 	return bytes.CutPrefix(rest[len(name):], []byte(resumedEnd))
 }
 
-// Name returns the name of the system call that the line begins or ends; empty for
+// Name returns the name of the system call that the line begins or ends. It is empty for
 // signals and ends of threads.
 func (t Text) Name() []byte {
 	switch t.Kind() {
@@ -62,8 +62,8 @@ func (t Text) Returned() int64 {
 	return Result(t[i:])
 }
 
-// Result reads what follows the bracket that closes a call's arguments, as Returned:
-// " = 33 <0.000020>", " = -1 EPERM (…)", " = ?".
+// Result reads what follows the bracket after a call's arguments, like Returned: " = 33
+// <0.000020>", " = -1 EPERM (…)", " = ?".
 func Result(text []byte) int64 {
 	value, ok := bytes.CutPrefix(bytes.TrimLeft(text, " "), []byte(beforeResult))
 	if !ok {

@@ -13,7 +13,7 @@ const (
 	keyEnd      = ": "
 )
 
-// A key is what a comment line is about.
+// A key says what a comment line is about.
 type key uint8
 
 // The keys of the header, then those of the footer.
@@ -40,14 +40,14 @@ const (
 	keyCount
 )
 
-// A value is foreign if others chose it: it may hold a secret. Unless a key says that its
-// value is ours, it is foreign.
+// A foreign value was chosen by others and may hold a secret. A value is foreign unless its key
+// says that it is ours.
 const (
 	foreign = false
 	ours    = true
 )
 
-// keys are all keys. One that is missing here has no name, which a test finds, and a
+// keys describes all keys. A key that is missing here has no name, which a test finds, and a
 // foreign value.
 var keys = [keyCount]struct {
 	name string
@@ -73,21 +73,21 @@ var keys = [keyCount]struct {
 	keyExit:    {"exit status", ours},
 }
 
-// comments are comment lines that are being written.
+// comments are the comment lines being written.
 type comments []byte
 
-// add adds a line. Whatever its value holds, it stays one line, and is safe to print.
+// add adds a line. Whatever the value is, it stays one line and is safe to print.
 func (c *comments) add(k key, format string, args ...any) {
 	*c = fmt.Appendf(*c, "%s%s%s%s\n", commentMark, keys[k].name, keyEnd, text.Escape(fmt.Sprintf(format, args...)))
 }
 
-// IsComment reports whether a line of a trace file is a comment of ours. A line of strace
-// never is.
+// IsComment reports whether a line of a trace file is a comment of ours. Lines of strace never
+// are.
 func IsComment(line []byte) bool { return bytes.HasPrefix(line, []byte(commentMark)) }
 
-// Spare returns how many bytes at the beginning of a line of a trace file must never be
-// masked: TID and time, which are needed to read it, the key of a comment, and its value
-// if that is ours.
+// Spare returns how many bytes at the beginning of a line of a trace file must never be masked:
+// TID and time, without which it cannot be read, the key of a comment, and its value if that is
+// ours.
 func Spare(line []byte) int {
 	comment, ok := bytes.CutPrefix(line, []byte(commentMark))
 	if !ok {

@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// golden compares a text with that of a file in testdata.
+// golden compares a text with a file in testdata.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -36,7 +36,7 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// theHeader is a header with every line that there can be.
+// theHeader is a header with every possible line.
 func theHeader() Header {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC)
 	process := event.Process{
@@ -76,7 +76,7 @@ func TestHeader(t *testing.T) {
 	golden(t, "header-by-hand.txt", h.Append(nil))
 }
 
-// theFooter is a footer with every line that there can be.
+// theFooter is a footer with every possible line.
 func theFooter() Footer {
 	code := 137
 	return Footer{
@@ -93,7 +93,7 @@ func TestFooter(t *testing.T) {
 	golden(t, "footer-partial.txt", AppendPartial([]byte("812 1.1 write(1, \"cut off"), "culprit was killed"))
 }
 
-// masked masks all of a text that may be masked.
+// masked masks everything in a text that may be masked.
 func masked(t *testing.T, text []byte) []byte {
 	t.Helper()
 	p, wrong := redact.Compile([]string{"."})
@@ -107,7 +107,7 @@ func masked(t *testing.T, text []byte) []byte {
 	return out.Bytes()
 }
 
-// Every key has a name of its own, which can be read again, and is in the golden files.
+// Every key has a name of its own, can be read back, and is in the golden files.
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	all := string(theFooter().Append(theHeader().Append(nil)))

@@ -6,9 +6,9 @@ import (
 	"regexp"
 )
 
-// An Exec is the program that a process has become.
+// An Exec is the program that a process executed.
 type Exec struct {
-	Executable string // the path, as it was given to execve
+	Executable string // the path as given to execve
 	Args       []string
 }
 
@@ -51,6 +51,6 @@ func (t Text) ExecveFailed() bool {
 // ellipsis follows a string that strace cut.
 var ellipsis = []byte("...")
 
-// failed is the end of a call that failed. No quote is in it: a string cannot be taken
-// for it, except where the line was cut inside of one.
+// failed matches the end of a failed call. It allows no quote, so a string cannot look like it,
+// unless the line was cut inside of one.
 var failed = regexp.MustCompile(` = -1 [A-Z0-9]+ \([^()]*\)(?: <[\d.]+>)?$`)

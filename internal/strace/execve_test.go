@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// execve is what process 812 becomes, as the line tells it.
+// execve returns the program that process 812 becomes, according to the line.
 func execve(line []byte) (Exec, bool) {
 	tid, _, text := ParseLine(line)
 	if text == nil || tid != 812 {
@@ -58,7 +58,7 @@ func FuzzExecve(f *testing.F) {
 	f.Add([]byte(`812 1700000000.1 execve("/bin/a", ["a", "b`))               // cut in an argument
 	f.Add([]byte(`813 1700000000.1 execve("/bin/a", ["a"], []) = 0`))         // another thread
 	f.Add([]byte(`812 1700000000.1 close(3) = 0`))                            // another call
-	f.Add([]byte(`812 1700000000.1 execve("", ["\08"], [] <unfinished ...>`)) // 8 is no octal digit
+	f.Add([]byte(`812 1700000000.1 execve("", ["\08"], [] <unfinished ...>`)) // 8 is not an octal digit
 	f.Fuzz(func(t *testing.T, line []byte) {
 		if e, ok := execve(line); ok && e.Name() == "" {
 			t.Errorf("%q: %+v", line, e)

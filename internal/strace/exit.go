@@ -26,8 +26,8 @@ func (t Text) ExitStatus() (code int, ok bool) {
 	return 0, false
 }
 
-// signalNumber returns the number of a signal by its name: SIGKILL, or SIGRT_5 for one of
-// the real-time signals, which the kernel counts from 32. It is 0 for others.
+// signalNumber returns the number of a signal: SIGKILL, or SIGRT_5 for a real-time signal,
+// which the kernel counts from 32. It returns 0 for others.
 func signalNumber(name string) int {
 	if n := unix.SignalNum(name); n != 0 {
 		return int(n)

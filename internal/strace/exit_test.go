@@ -2,7 +2,7 @@ package strace
 
 import "testing"
 
-// exitStatus is that of process 812, as the line tells it.
+// exitStatus returns that of process 812, according to the line.
 func exitStatus(line []byte) (code int, ok bool) {
 	tid, _, text := ParseLine(line)
 	if text == nil || tid != 812 {

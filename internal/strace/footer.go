@@ -1,12 +1,12 @@
 package strace
 
-// A Footer is what a trace file says, at its end, of how the trace ended.
+// A Footer says at the end of a trace file how the trace ended.
 type Footer struct {
-	// Executable and CommandLine are the program that the process has become since the
-	// header was written; empty if there is none.
+	// Executable and CommandLine are the program that the process has executed since the header
+	// was written; empty if there is none.
 	Executable, CommandLine string
 	Ended                   string // why the trace ended
-	Dropped                 int64  // bytes of strace's output that are not in the file
+	Dropped                 int64  // bytes of strace's output that are missing in the file
 	ExitCode                *int   // of the process, 128+n for signal n; nil: not seen
 }
 
@@ -26,8 +26,8 @@ func (f Footer) Append(to []byte) []byte {
 	return c
 }
 
-// AppendPartial appends the footer of a trace that nobody closed. The last line of such a
-// trace may lack its end, so the footer begins with one.
+// AppendPartial appends the footer of a trace that nobody closed. The last line of such a trace
+// may lack its end, so the footer begins with a line end.
 func AppendPartial(to []byte, ended string) []byte {
 	c := comments(append(to, '\n'))
 	c.add(keyEnded, "%s: this trace is partial", ended)

@@ -7,11 +7,11 @@ import (
 	"culprit/internal/text"
 )
 
-// A Header is what a trace file says, at its beginning, of what it belongs to.
+// A Header says at the beginning of a trace file what the trace belongs to.
 type Header struct {
 	Trace *event.Trace
-	Hit   *event.Hit // that triggered it; nil: it was started by hand
-	// Origin says in words where the hit came from.
+	Hit   *event.Hit // that triggered it; nil: started by hand
+	// Origin says in words what sent the packet of the hit.
 	Origin string
 }
 

@@ -41,7 +41,7 @@ type Text []byte
 // A Kind is what a line tells of.
 type Kind int
 
-// What a line tells of.
+// What a line shows.
 const (
 	KindCall    Kind = iota // a system call, from its begin: "close(3) = 0", "close(3 <unfinished ...>"
 	KindResumed             // the end of a system call: "<... close resumed>) = 0"

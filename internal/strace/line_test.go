@@ -9,7 +9,7 @@ func TestParseLine(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		line string
-		tid  int // 0: it is none
+		tid  int // 0: refused
 		text string
 		kind Kind
 	}{

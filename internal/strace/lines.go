@@ -8,11 +8,11 @@ import (
 )
 
 const (
-	longPart  = 64 << 10 // bytes of buffer that stay for the next line that comes in pieces
-	pieceSize = 64 << 10 // bytes that All reads at once
+	longPart  = 64 << 10 // bytes of buffer kept for the next line that comes in pieces
+	pieceSize = 64 << 10 // bytes that All reads at a time
 )
 
-// Lines takes a stream apart into lines. The stream comes in pieces of any size:
+// Lines splits a stream into lines. The stream comes in pieces of any size:
 //
 //	for rest := piece; ; {
 //		line, more, ok := lines.Next(rest)
@@ -27,19 +27,17 @@ type Lines struct {
 	number  int64
 	offset  int64
 	length  int64
-	part    []byte // what is kept of the line's earlier pieces
+	part    []byte // what is kept of the earlier pieces of the line
 	skipped bool
 	ended   bool // the line was returned
 }
 
-// NewLines returns Lines that keep the first keep bytes of a line that comes in several
-// pieces.
+// NewLines returns Lines that keep the first keep bytes of a line that comes in several pieces.
 func NewLines(keep int) *Lines { return &Lines{keep: keep, number: 1} }
 
-// Next returns the first line that ends in p, without its end, and the rest of p. Without
-// such a line it keeps p, for the line that ends in a later piece. A line that began in an
-// earlier piece may be cut, and is nil if it was skipped. It is valid until Next is called
-// again.
+// Next returns the first line that ends in p, without its end, and the rest of p. If no line
+// ends in p it keeps p for a later piece. A line that began in an earlier piece may be cut, and
+// is nil if it was skipped. It is valid until Next is called again.
 func (l *Lines) Next(p []byte) (line, rest []byte, ok bool) {
 	if l.ended {
 		l.number++
@@ -61,7 +59,7 @@ func (l *Lines) Next(p []byte) (line, rest []byte, ok bool) {
 	return l.take(), p[i+1:], true
 }
 
-// Last returns the line that has no end. The stream is over.
+// Last returns the line without an end, when the stream is over.
 func (l *Lines) Last() (line []byte, ok bool) {
 	if l.ended || l.length == 0 {
 		return nil, false
@@ -70,8 +68,8 @@ func (l *Lines) Last() (line []byte, ok bool) {
 	return l.take(), true
 }
 
-// All reads r to its end and yields its lines, the last of which may lack its end. Lines
-// are as Next returns them. The error is that of r; it comes last, without a line.
+// All reads r to its end and yields its lines, which are as Next returns them; the last one may
+// lack its end. An error of r comes last, without a line.
 func (l *Lines) All(r io.Reader) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		for buf := make([]byte, pieceSize); ; {
@@ -99,17 +97,17 @@ func (l *Lines) All(r io.Reader) iter.Seq2[[]byte, error] {
 	}
 }
 
-// Number is the number of the line that was last returned or has begun, from 1.
+// Number is the number of the line that was returned last or has begun, from 1.
 func (l *Lines) Number() int64 { return l.number }
 
 // Offset is where that line begins in the stream, in bytes.
 func (l *Lines) Offset() int64 { return l.offset }
 
-// Length is how long that line is until now, in bytes, without its end. A line that was
-// returned shorter was cut or skipped.
+// Length is the length of that line so far, in bytes, without its end. If the returned line is
+// shorter, it was cut or skipped.
 func (l *Lines) Length() int64 { return l.length }
 
-// Begun returns what is kept of a line whose end has not come.
+// Begun returns what is kept of a line whose end has not come yet.
 func (l *Lines) Begun() []byte {
 	if l.ended {
 		return nil
@@ -117,7 +115,7 @@ func (l *Lines) Begun() []byte {
 	return l.part
 }
 
-// Skip keeps nothing of the line whose end has not come.
+// Skip drops the line whose end has not come yet.
 func (l *Lines) Skip() { l.skipped, l.part = true, l.part[:0] }
 
 func (l *Lines) add(b []byte) {

@@ -9,7 +9,7 @@ import (
 	"testing/iotest"
 )
 
-// inPieces takes a text apart that comes in pieces of a size.
+// inPieces splits a text that comes in pieces of the given size.
 func inPieces(l *Lines, text string, piece int, line func([]byte)) {
 	for len(text) > 0 {
 		n := min(piece, len(text))
@@ -28,8 +28,7 @@ func inPieces(l *Lines, text string, piece int, line func([]byte)) {
 	}
 }
 
-// Whatever pieces a stream comes in, its lines are the same, except that a long one may
-// be cut.
+// A stream has the same lines in whatever pieces it comes, except that a long line may be cut.
 func TestLines(t *testing.T) {
 	t.Parallel()
 	const keep = 5
@@ -69,7 +68,7 @@ func TestLinesWithoutAnEnd(t *testing.T) {
 	}
 }
 
-// A long line takes no more memory than is to be kept of it, and none once it is skipped.
+// A long line takes no more memory than what is kept of it, and none once it is skipped.
 func TestLinesBounds(t *testing.T) {
 	t.Parallel()
 	const keep = 512 << 10

@@ -18,10 +18,10 @@ var ErrNotInstalled = errors.New("find strace: it is not in PATH: install the pa
 type Program struct {
 	Path         string
 	Major, Minor int
-	Stacks       string // the library with which it prints call stacks (-k); empty: it cannot
+	Stacks       string // the library that prints call stacks (-k); empty: not supported
 }
 
-// Version is the version as people write it: "6.1".
+// Version returns the version as people write it: "6.1".
 func (p Program) Version() string { return fmt.Sprintf("%d.%d", p.Major, p.Minor) }
 
 // Before reports whether the version is older than the given one.
@@ -29,7 +29,7 @@ func (p Program) Before(major, minor int) bool {
 	return p.Major < major || p.Major == major && p.Minor < minor
 }
 
-// Find looks for strace in PATH and asks it what it is, within five seconds.
+// Find looks for strace in PATH and asks for its version and features, within five seconds.
 func Find(ctx context.Context) (Program, error) {
 	path, err := exec.LookPath("strace")
 	if err != nil {
@@ -49,11 +49,11 @@ func Find(ctx context.Context) (Program, error) {
 	return p, nil
 }
 
-// CheckSyscalls asks strace whether it takes a set of system calls for -e trace=.
+// CheckSyscalls asks strace whether it accepts a set of system calls for -e trace=.
 func (p Program) CheckSyscalls(ctx context.Context, set string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	// No process has the number 0, but the set is looked at first.
+	// No process has the PID 0, but strace checks the set first.
 	out, _ := exec.CommandContext(ctx, p.Path, "-e", "trace="+set, "-o", "/dev/null", "-p", "0").CombinedOutput()
 	if first, _, _ := strings.Cut(string(out), "\n"); !strings.Contains(first, "process id") {
 		return fmt.Errorf("strace does not take the system calls %q: %s", set, first)
@@ -63,7 +63,7 @@ func (p Program) CheckSyscalls(ctx context.Context, set string) error {
 
 var versionLine = regexp.MustCompile(`^strace -- version (\d+)\.(\d+)`)
 
-// parse reads what strace -V prints. The line of features is there since 4.19.
+// parse reads the output of strace -V. It has the line of features since 4.19.
 func parse(out string) (Program, error) {
 	m := versionLine.FindStringSubmatch(out)
 	if m == nil {

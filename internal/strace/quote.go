@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// CutQuoted returns the string that text begins with, without its quotes and still
-// escaped, and what follows it. !ok means that text begins with no quote, or that the
-// string has no end; then it is all the rest.
+// CutQuoted returns the string that text begins with, without its quotes and still escaped, and
+// what follows it. !ok means that text does not begin with a quote, or that the string has no
+// end; then s is all the rest.
 func CutQuoted(text []byte) (s, rest []byte, ok bool) {
 	if len(text) == 0 || text[0] != '"' {
 		return nil, text, false
@@ -24,8 +24,8 @@ func CutQuoted(text []byte) (s, rest []byte, ok bool) {
 	return text[1:], nil, false
 }
 
-// Unquote appends the bytes that an escaped string of strace stands for. The escapes are
-// those of C: \n and the like, octal with one to three digits, hexadecimal (-x) with two.
+// Unquote appends the bytes of an escaped string of strace. The escapes are those of C: \n and
+// the like, octal with one to three digits, hexadecimal (-x) with two.
 func Unquote(to, s []byte) []byte {
 	for {
 		i := bytes.IndexByte(s, '\\')

@@ -44,7 +44,7 @@ func TestCutQuoted(t *testing.T) {
 	}
 }
 
-// escape is what strace does to strings.
+// escape escapes a string as strace does.
 func escape(data []byte) string {
 	var b strings.Builder
 	for i, c := range data {
@@ -69,7 +69,7 @@ func escape(data []byte) string {
 func FuzzUnquote(f *testing.F) {
 	f.Add([]byte("\x00\x01x\abadzone7\\\"\xff"))
 	f.Add([]byte(`\x61\xfg\x`)) // hexadecimal, not quite, cut short
-	f.Add([]byte(`\a\q\777\`))  // of C, of nobody, more than a byte, cut short
+	f.Add([]byte(`\a\q\777\`))  // of C, unknown, more than a byte, cut short
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, rest, ok := CutQuoted([]byte(`"` + escape(data) + `"...`))
 		if !ok || string(rest) != "..." {

@@ -8,9 +8,8 @@ import (
 	"testing"
 )
 
-// FanotifyMarks counts the fanotify marks of a process that raise events, and those
-// that only make it ignore a file (man 5 proc, fdinfo). The test fails if the
-// process has no fanotify descriptor.
+// FanotifyMarks counts the fanotify marks of a process that raise events, and those that only
+// ignore a file (man 5 proc, fdinfo). The test fails if the process has no fanotify descriptor.
 func FanotifyMarks(t testing.TB, pid int) (marks, ignoring int) {
 	t.Helper()
 	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))

@@ -1,5 +1,5 @@
-// Package testkit lets tests use the real kernel without touching the machine:
-// private network and mount namespaces, raw UIDs, a resolver of their own.
+// Package testkit lets tests use the real kernel without touching the machine: private network
+// and mount namespaces, raw UIDs, a private resolver.
 package testkit
 
 import (
@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Root skips the test where it cannot run for want of privileges. In CI, where
-// the environment has CI set, it fails instead: a skipped check is no check.
+// Root skips the test if it lacks the privileges to run. In CI, where the environment has CI
+// set, it fails instead: a skipped check is no check.
 func Root(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() == 0 {
@@ -27,8 +27,8 @@ func Root(t testing.TB) {
 	t.Skip("this test needs root: run it with make test")
 }
 
-// A Net is a network namespace of a test's own, with its loopback device up, and
-// a mount namespace of its own with it. Both vanish with the last process in them.
+// A Net is a private network namespace of a test, with its loopback device up and a mount
+// namespace. Both vanish with their last process.
 type Net struct {
 	calls chan func()
 }
@@ -47,13 +47,13 @@ func NewNet(t testing.TB) *Net {
 	return n
 }
 
-// serve makes the namespaces on a thread of its own and runs calls on it. The
-// thread is never unlocked: it ends with the goroutine.
+// serve makes the namespaces on a thread of its own and runs calls there. The thread is never
+// unlocked, so it ends with the goroutine.
 func (n *Net) serve(ready chan<- error) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
-		// The first thread cannot end, and it is the one that /proc/self shows.
-		// While we keep it, others have to take the next.
+		// The first thread cannot end, and /proc/self shows it. While we hold it, another
+		// goroutine must take the next thread.
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -82,9 +82,9 @@ func enter() error {
 	return nil
 }
 
-// Do calls f on the thread that is in the namespace and waits for it. Sockets
-// that f opens and commands that it starts are in the namespace; goroutines that
-// it starts are not. f must not call t.FailNow.
+// Do calls f on the thread in the namespace and waits for it. Sockets that f opens and commands
+// that it starts are in the namespace; goroutines that it starts are not. f must not call
+// t.FailNow.
 func (n *Net) Do(f func()) {
 	done := make(chan struct{})
 	n.calls <- func() {
@@ -100,7 +100,7 @@ func (n *Net) Start(cmd *exec.Cmd) (err error) {
 	return err
 }
 
-// Run runs a command in the namespace and returns what it printed, both streams.
+// Run runs a command in the namespace and returns its output, both streams.
 func (n *Net) Run(name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	var out []byte
@@ -112,7 +112,7 @@ func (n *Net) Run(name string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// Must is [Net.Run] that fails the test on an error.
+// Must is [Net.Run], but fails the test on an error.
 func (n *Net) Must(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := n.Run(name, args...)
@@ -122,7 +122,7 @@ func (n *Net) Must(t testing.TB, name string, args ...string) string {
 	return out
 }
 
-// Bind puts a file with the given text over path, in the namespace only.
+// Bind mounts a file with the given text over path, in the namespace only.
 func (n *Net) Bind(t testing.TB, path, text string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), filepath.Base(path))
@@ -136,11 +136,11 @@ func (n *Net) Bind(t testing.TB, path, text string) {
 	}
 }
 
-// Backends are the two flavours of iptables that everything must work with.
+// Backends are the two flavours of iptables, both of which everything must support.
 var Backends = []string{"nft", "legacy"}
 
-// UseBackend makes the plain names of the iptables commands mean the given
-// backend, in the namespace only, by binding over what they are links to.
+// UseBackend makes the plain names of the iptables commands mean the given backend, in the
+// namespace only, by bind mounts over what they link to.
 func (n *Net) UseBackend(t testing.TB, backend string) {
 	t.Helper()
 	multi, err := exec.LookPath("xtables-" + backend + "-multi")

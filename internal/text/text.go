@@ -1,4 +1,4 @@
-// Package text makes what others wrote safe to print, and numbers easy to read.
+// Package text makes foreign text safe to print, and numbers easy to read.
 package text
 
 import (
@@ -13,10 +13,10 @@ import (
 	"unicode/utf8"
 )
 
-// Escape makes s safe to print on a terminal, in a log or in a comment line:
-// everything that is not printable (control characters, line ends, marks that
-// turn the direction of writing, broken UTF-8) becomes a Go escape. A backslash
-// stays as it is: DNS names and command lines are full of them.
+// Escape makes s safe to print on a terminal, in a log or in a comment line: whatever is not
+// printable (control characters, line ends, marks that change the direction of writing, broken
+// UTF-8) becomes a Go escape. A backslash stays as it is, because DNS names and command lines
+// are full of them.
 func Escape(s string) string {
 	if !needsEscape(s) {
 		return s
@@ -38,9 +38,9 @@ func Escape(s string) string {
 	return b.String()
 }
 
-// JSONWriter returns a writer for JSON that is safe to print on a terminal: inside
-// JSON only strings can hold runes that are not printable, and there an escape
-// means the same. Each Write must hold whole runes.
+// JSONWriter returns a writer for JSON that is safe to print on a terminal. In JSON only
+// strings can hold runes that are not printable, and there an escape means the same. Each Write
+// must hold whole runes.
 func JSONWriter(w io.Writer) io.Writer { return jsonWriter{w} }
 
 type jsonWriter struct{ w io.Writer }
@@ -77,8 +77,8 @@ func needsEscape(s string) bool {
 	return false
 }
 
-// Quote writes a command's arguments as one line that a shell would take apart
-// again. What is not printable is escaped as in [Escape], inside $'…'.
+// Quote writes the arguments of a command as one line that a shell would split into them again.
+// What is not printable is escaped as in [Escape], inside $'…'.
 func Quote(args []string) string {
 	var b strings.Builder
 	for i, a := range args {
@@ -102,8 +102,8 @@ func special(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=@%+,", r))
 }
 
-// FileName reduces s to letters, digits, dots, - and _, at most 32 of them, so
-// that it can be part of a file's name.
+// FileName reduces s to letters, digits, dots, - and _, at most 32 of them, so that it can be
+// part of a file name.
 func FileName(s string) string {
 	clean := strings.Map(func(r rune) rune {
 		if r < utf8.RuneSelf && !special(r) && !strings.ContainsRune("/:=@%+,", r) {
@@ -115,7 +115,7 @@ func FileName(s string) string {
 	return clean[:min(len(clean), 32)]
 }
 
-// Size writes a number of bytes with three digits or so: "1.2 MiB".
+// Size writes a number of bytes with about three digits: "1.2 MiB".
 func Size(n int64) string {
 	const units = "KMGTPE"
 	if n < 1024 {
@@ -140,7 +140,7 @@ func Plural[N ~int | ~int64 | ~uint64](n N, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// Time writes a moment as tables show it: local time, to the millisecond.
+// Time writes a time as tables show it: local time, to the millisecond.
 func Time(t time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -148,7 +148,7 @@ func Time(t time.Time) string {
 	return t.Local().Format("2006-01-02 15:04:05.000")
 }
 
-// Clip cuts a text to at most so many characters, the last of which is … then.
+// Clip cuts a text to at most most characters, the last of which is then "…".
 func Clip(s string, most int) string {
 	if len(s) <= most {
 		return s

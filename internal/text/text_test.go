@@ -29,7 +29,7 @@ func TestEscape(t *testing.T) {
 	}
 }
 
-// What is printed is the same document, without anything a terminal obeys.
+// The output is the same document, without anything that a terminal obeys.
 func FuzzJSONWriter(f *testing.F) {
 	f.Add("a\u202eb\x7f\u009b \U000e0001 naïve")
 	f.Add("plain")
@@ -70,7 +70,7 @@ func TestQuote(t *testing.T) {
 	}
 }
 
-// A shell is asked what it makes of quoted words.
+// A shell splits the quoted words as before.
 func TestQuoteForShell(t *testing.T) {
 	t.Parallel()
 	words := []string{"plain-1.2_3", "", "a b", "|0a|", "it's", `back\slash`, "$HOME", "*", "~", "#c", "new\nline", "ä", "\x1b'\\", "\xff"}

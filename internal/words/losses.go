@@ -58,8 +58,8 @@ func Loss(d event.LossDetail) string {
 	return say(losses, event.Reason[event.LossCode]{Code: d.Code, Detail: d.Detail})
 }
 
-// Killed says that an earlier culprit did not end in good order. The last sign of it was at
-// that time.
+// Killed says that an earlier culprit did not end in good order, and when it last gave a sign
+// of life.
 func Killed(last string) string {
 	return "culprit was killed, or the machine went down: nothing was watched until this start; the last sign of life was at " + last
 }

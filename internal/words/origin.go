@@ -8,8 +8,8 @@ import (
 	"culprit/internal/text"
 )
 
-// Grade says how sure it is where a packet came from, to stand before the processes that
-// the origin names.
+// Grade says how certain the sender of a packet is, to stand before the processes of the
+// origin.
 func Grade(o *event.Origin) string {
 	switch o.Grade {
 	case event.GradeProof:
@@ -25,7 +25,7 @@ func Grade(o *event.Origin) string {
 	return "none: " + Unattributed(o)
 }
 
-// Origin says in one line where a packet came from, and how sure that is.
+// Origin says in one line who sent a packet, and how certain that is.
 func Origin(h *event.Hit) string {
 	o := &h.Culprit.Origin
 	switch o.Grade {
@@ -49,7 +49,7 @@ func Origin(h *event.Hit) string {
 	return Grade(o)
 }
 
-// Sender names in a few words who a packet came from: "812 php cron.php", "2 candidates".
+// Sender names the sender of a packet briefly: "812 php cron.php", "2 candidates".
 func Sender(h *event.Hit) string {
 	o := &h.Culprit.Origin
 	switch {
@@ -61,8 +61,8 @@ func Sender(h *event.Hit) string {
 	return "unknown"
 }
 
-// Role says what a process had to do with the packet that is one of a hit's senders: the
-// i-th, from 0.
+// Role says what part a process had in the packet, if it is the i-th (from 0) of the hit's
+// senders.
 func Role(o *event.Origin, i int) string {
 	if i == 0 && o.Grade == event.GradeProof {
 		return "it sent the packet"

@@ -1,5 +1,5 @@
-// Package words says in English what package event records as codes. Whoever prints it
-// escapes it: details come from others.
+// Package words says in English what package event records as codes. The caller escapes it
+// before printing, as details come from others.
 package words
 
 import (
@@ -11,7 +11,7 @@ import (
 	"culprit/internal/text"
 )
 
-// with puts a detail behind what it belongs to.
+// with appends a detail to the words it belongs to.
 func with(what, detail string) string {
 	if detail == "" {
 		return what
@@ -23,9 +23,9 @@ func with(what, detail string) string {
 func say[C ~string](words map[C]string, r event.Reason[C]) string {
 	what, known := words[r.Code]
 	switch {
-	case r.Code == event.Unknown: // a sentence already, of an older culprit
+	case r.Code == event.Unknown: // already a sentence, of an older culprit
 		return r.Detail
-	case !known: // of a newer one
+	case !known: // a code of a newer one
 		what = string(r.Code)
 	}
 	return with(what, r.Detail)
@@ -112,7 +112,7 @@ func TraceEnded(r *event.Ended) string {
 	return CaptureEnded(r)
 }
 
-// detached are the codes of traces whose process lives on.
+// detached are the codes of traces whose process goes on.
 var detached = map[event.EndedCode]bool{
 	event.EndedTime: true, event.EndedProcesses: true, event.EndedStopped: true, event.EndedTraceBytes: true,
 	event.EndedNeverUsers: true, event.EndedNewProcess: true, event.EndedStraceStopped: true,
@@ -155,7 +155,7 @@ var noCapture = map[event.NoCaptureCode]string{
 	event.NoCaptureNoProcess:  "only the sending process would be captured, but it is not known or must not be traced",
 }
 
-// Unattributed says why the sender of a packet is not known for sure.
+// Unattributed says why the sender of a packet is not certain.
 func Unattributed(o *event.Origin) string {
 	r := o.Reason
 	if r == nil {
@@ -193,8 +193,8 @@ var removed = map[event.RemovedCode]string{
 	event.RemovedMinFree:  "less than evidence.min_free was free on the disk",
 }
 
-// Missed says why the processes of a capture were not traced that are counted under a
-// code: with a detail, if all that are described have the same.
+// Missed says why processes of a capture were not traced, for one code: with a detail if all
+// described processes have the same.
 func Missed(d *event.CaptureDetail, code event.UntracedCode) string {
 	why := event.Untraced{Code: code}
 	for i, m := range slices.DeleteFunc(slices.Clone(d.Examples), func(m event.Missed) bool { return m.Reason.Code != code }) {

@@ -6,7 +6,7 @@ import (
 	"culprit/internal/event"
 )
 
-// Proof says in a few words which line of a trace sent a packet; nil: "-".
+// Proof says briefly which line of a trace sent a packet; "-" for nil.
 func Proof(p *event.ProofDetail) string {
 	switch {
 	case p == nil:

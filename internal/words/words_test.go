@@ -7,7 +7,7 @@ import (
 	"culprit/internal/event"
 )
 
-// Every code has words of its own, and what is not a code is said as it is.
+// Every code has words of its own, and anything that is not a code is printed as it is.
 func TestReasons(t *testing.T) {
 	t.Parallel()
 	for _, code := range append(event.NotTriedCodes(), event.NotAttachedCodes()...) {
@@ -48,7 +48,7 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// The reason of a group has a detail only if it is that of all.
+// The reason of a group has a detail only if all its processes have the same.
 func TestMissed(t *testing.T) {
 	t.Parallel()
 	d := &event.CaptureDetail{Examples: []event.Missed{
