@@ -27,8 +27,8 @@ func CutUnfinished(text []byte) (begin []byte, ok bool) {
 	return bytes.CutSuffix(text, []byte(unfinished))
 }
 
-// CutResumed returns what follows "<... NAME resumed>"; !ok means that the line is not the
-// end of such a call.
+// CutResumed returns what follows "<... NAME resumed>". !ok means that the line does not end
+// such a call.
 func (t Text) CutResumed(name string) (end []byte, ok bool) {
 	rest, ok := bytes.CutPrefix(t, []byte(resumedBegin))
 	if !ok || len(rest) < len(name) || string(rest[:len(name)]) != name {
@@ -51,9 +51,9 @@ func (t Text) Name() []byte {
 	return nil
 }
 
-// Returned is what the call returned: a number from 0, or one of the constants. It is
-// looked for from the end of the line, so the program can forge it on a line that does not
-// show a result.
+// Returned returns the result of the call: a number from 0, or one of the constants. It
+// searches from the end of the line, so the program can forge a result on a line that shows
+// none.
 func (t Text) Returned() int64 {
 	i := bytes.LastIndex(t, []byte(" "+beforeResult))
 	if i < 0 || !bytes.HasSuffix(bytes.TrimRight(t[:i], " "), []byte(")")) {

@@ -15,9 +15,9 @@ type Exec struct {
 // Name is the base name of the executable.
 func (e Exec) Name() string { return path.Base(e.Executable) }
 
-// Execve returns the program of an execve that does not show that it failed: it succeeded,
-// or is unfinished (see ExecveFailed). Of a line that was cut it returns as many arguments
-// as that holds.
+// Execve returns the program of an execve, unless the line shows that it failed: the execve
+// succeeded, or is unfinished (see ExecveFailed). From a line that was cut it returns as many
+// arguments as the line holds.
 func (t Text) Execve() (e Exec, ok bool) {
 	text, ok := bytes.CutPrefix(t, []byte("execve("))
 	if !ok || failed.Match(t) {
@@ -41,8 +41,7 @@ func (t Text) Execve() (e Exec, ok bool) {
 	}
 }
 
-// ExecveFailed reports whether the line says that an execve failed whose begin is on
-// another line.
+// ExecveFailed reports whether the line says that an execve failed that began on another line.
 func (t Text) ExecveFailed() bool {
 	_, ok := t.CutResumed("execve")
 	return ok && failed.Match(t)

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ExitStatus returns how the process ended, if the line tells that: its exit code as
-// shells count it, 128+n for signal n.
+// ExitStatus returns how the process ended, if the line shows it: its exit code as shells count
+// it, 128+n for signal n.
 func (t Text) ExitStatus() (code int, ok bool) {
 	what, ok := bytes.CutSuffix(t, []byte(" +++"))
 	if !ok {

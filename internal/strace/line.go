@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// ParseLine takes a line of strace's output apart: "812   1700000000.123456 close(3) = 0".
-// text is nil if the line is not about a thread: a comment, a call stack, or a line that
-// was cut too early.
+// ParseLine splits a line of strace's output: "812   1700000000.123456 close(3) = 0". text is
+// nil if the line is not about a thread: a comment, a call stack, or a line that was cut too
+// early.
 func ParseLine(line []byte) (tid int, at Stamp, text Text) {
 	i := 0
 	for ; i < len(line) && isDigit(line[i]) && i < 10; i++ {
@@ -34,11 +34,10 @@ func ParseLine(line []byte) (tid int, at Stamp, text Text) {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// A Text is what a line tells, behind the TID and the time: "close(3) = 0". It is never
-// empty.
+// A Text is the part of a line after the TID and the time: "close(3) = 0". It is never empty.
 type Text []byte
 
-// A Kind is what a line tells of.
+// A Kind says what a line shows.
 type Kind int
 
 // What a line shows.
@@ -49,7 +48,7 @@ const (
 	KindEnd                 // the end of the thread: "+++ exited with 0 +++"
 )
 
-// Kind returns what the line tells of.
+// Kind returns what the line shows.
 func (t Text) Kind() Kind {
 	switch t[0] {
 	case '<':
@@ -65,7 +64,7 @@ func (t Text) Kind() Kind {
 // A Stamp is the time that a line begins with: seconds and a fraction.
 type Stamp []byte
 
-// Time returns the moment. Nine digits of the fraction count.
+// Time returns the stamp as a time, to the nanosecond.
 func (s Stamp) Time() time.Time {
 	seconds, fraction, _ := bytes.Cut(s, []byte("."))
 	sec, _ := strconv.ParseInt(string(seconds[:min(len(seconds), 12)]), 10, 64)

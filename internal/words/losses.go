@@ -7,7 +7,7 @@ import (
 	"culprit/internal/event"
 )
 
-// Lost says how many of what were lost.
+// Lost says what was lost, and how much.
 func Lost(d event.LossDetail) string {
 	what := Loss(d)
 	switch d.Code {
@@ -27,7 +27,8 @@ func Lost(d event.LossDetail) string {
 	return fmt.Sprintf("%d %s", d.Count, what)
 }
 
-// singular has what [Loss] begins with, and the same for one thing; the longer ones first.
+// singular holds beginnings of what [Loss] returns, with the same for one thing; longer ones
+// first.
 var singular = []struct{ many, one string }{
 	{"hits, proofs and programs", "hit, proof or program"}, {"hits and system calls", "hit or system call"},
 	{"later proofs of a trace, and their hits,", "later proof of a trace, or its hit,"},
@@ -37,7 +38,7 @@ var singular = []struct{ many, one string }{
 	{"captures", "capture"}, {"traces", "trace"}, {"losses", "loss"}, {"events", "event"},
 }
 
-// Loss says what was lost, to stand beside a number.
+// Loss says what was lost, to follow a number.
 func Loss(d event.LossDetail) string {
 	switch d.Code {
 	case event.LossFirewall:
