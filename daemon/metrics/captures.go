@@ -30,7 +30,7 @@ var foundBy = [...]string{event.FoundGate, event.FoundScan, event.FoundFork, eve
 
 func newCaptures(r maker) captures {
 	attach := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "culprit_attach_duration_seconds", Help: "From finding a process to strace being on it, by how it was found. One for each trace.",
+		Name: "culprit_attach_duration_seconds", Help: "Time from finding a process to strace being attached, by how it was found. One per trace.",
 		Buckets: []float64{.001, .002, .003, .004, .005, .0075, .01, .02, .03, .05, .1, .25, .5, 1, 5},
 	}, []string{"found_by"})
 	r.MustRegister(attach)
@@ -41,13 +41,13 @@ func newCaptures(r maker) captures {
 	return captures{
 		started: r.counter("culprit_captures_started_total", "Captures that a hit started."),
 		running: r.gauge("culprit_captures_running", "Captures that have not ended."),
-		straces: r.gauge("culprit_straces_running", "Straces that run, on their process or about to be; capture.concurrent bounds them."),
+		straces: r.gauge("culprit_straces_running", "Straces that run or start, at most capture.concurrent."),
 		attach:  byWay,
-		afterHit: r.histogram("culprit_hit_attach_duration_seconds", "From a packet to strace being on a process that was there when it was sent.",
+		afterHit: r.histogram("culprit_hit_attach_duration_seconds", "Time from a packet to strace being attached to a process that was running when the packet was sent.",
 			.005, .01, .015, .02, .03, .04, .05, .075, .1, .25, .5, 1, 2.5, 5, 10, 30),
-		failures: counters(r, "culprit_attach_failures_total", "Straces that did not get onto their process.", "reason", event.NotAttachedCodes()...),
-		untraced: counters(r, "culprit_processes_untraced_total", "Processes of captured users that no strace was started for.", "reason", event.NotTriedCodes()...),
-		overruns: r.counter("culprit_process_event_overruns_total", "Times that the kernel dropped process events, and /proc was looked through instead."),
+		failures: counters(r, "culprit_attach_failures_total", "Straces that could not attach.", "reason", event.NotAttachedCodes()...),
+		untraced: counters(r, "culprit_processes_untraced_total", "Processes of captured users for which no strace was started.", "reason", event.NotTriedCodes()...),
+		overruns: r.counter("culprit_process_event_overruns_total", "How often the kernel dropped process events, and culprit scanned /proc instead."),
 		held: r.histogram("culprit_gate_hold_duration_seconds", "How long programs were held at their start.",
 			.0005, .001, .002, .003, .004, .005, .0075, .01, .02, .03, .05, .1, .25, .5, 1, 5),
 		gateExpired:  r.counter("culprit_gate_expired_holds_total", "Programs that went on because capture.gate_deadline was over."),

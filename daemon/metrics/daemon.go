@@ -16,14 +16,14 @@ type daemon struct {
 
 func newDaemon(r maker) daemon {
 	d := daemon{
-		repairs:        r.counter("culprit_firewall_repairs_total", "Times that others changed the firewall and our rules were put in place again."),
-		repairFailures: r.counter("culprit_firewall_repair_failures_total", "Times that they could not be; it is tried every second."),
-		gap:            r.counter("culprit_firewall_gap_seconds_total", "For how long, at most, packets were missed by that."),
-		reloaded:       r.gauge("culprit_config_last_reload_successful", "1, or 0 if the configuration was refused when it was last reloaded."),
+		repairs:        r.counter("culprit_firewall_repairs_total", "How often others changed the firewall, and culprit put its rules back."),
+		repairFailures: r.counter("culprit_firewall_repair_failures_total", "How often culprit could not put its firewall rules back; it tries every second."),
+		gap:            r.counter("culprit_firewall_gap_seconds_total", "For how long, at most, packets were missed because others changed the firewall."),
+		reloaded:       r.gauge("culprit_config_last_reload_successful", "1, or 0 if the last reload of the configuration was refused."),
 		reloadedAt:     r.gauge("culprit_config_last_reload_success_timestamp_seconds", "When the configuration in force was read."),
 	}
 	d.turned = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "culprit_loop_last_turn_timestamp_seconds", Help: "When a loop that has to turn was last seen to: every five seconds.",
+		Name: "culprit_loop_last_turn_timestamp_seconds", Help: "When the loop was last seen to turn; culprit looks every five seconds.",
 	}, []string{"loop"})
 	r.MustRegister(d.turned)
 	return d

@@ -41,7 +41,7 @@ type evidence struct {
 func newEvidence(r maker, s Source) evidence {
 	registerCatalogue(r, s.Catalogue)
 	evictions := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "culprit_evidence_evictions_total", Help: "Files of the evidence that were removed, by the key of the configuration that wants it.",
+		Name: "culprit_evidence_evictions_total", Help: "Files of the evidence that were removed, by the configuration key that is the reason.",
 	}, []string{"file", "reason"})
 	r.MustRegister(evictions)
 	for _, file := range [...]string{"trace", "packets"} {
@@ -50,14 +50,14 @@ func newEvidence(r maker, s Source) evidence {
 		}
 	}
 	return evidence{
-		bytes:         r.gauge("culprit_evidence_bytes", "Bytes of the evidence on the disk, at the last sweep."),
-		limit:         r.gauge("culprit_evidence_limit_bytes", "What it may be: evidence.max_bytes."),
-		free:          r.gauge("culprit_evidence_free_bytes", "Bytes that were free on the disk of the evidence, at the last sweep."),
-		minFree:       r.gauge("culprit_evidence_min_free_bytes", "What has to stay free: evidence.min_free."),
-		swept:         r.gauge("culprit_evidence_last_sweep_timestamp_seconds", "When the evidence was last compared with its bounds."),
-		sweepFailures: r.counter("culprit_evidence_sweep_failures_total", "Times that something went wrong with that."),
+		bytes:         r.gauge("culprit_evidence_bytes", "Size of the evidence on the disk at the last sweep."),
+		limit:         r.gauge("culprit_evidence_limit_bytes", "The limit of the size of the evidence: evidence.max_bytes."),
+		free:          r.gauge("culprit_evidence_free_bytes", "Free bytes on the disk of the evidence at the last sweep."),
+		minFree:       r.gauge("culprit_evidence_min_free_bytes", "Bytes that have to stay free on the disk of the evidence: evidence.min_free."),
+		swept:         r.gauge("culprit_evidence_last_sweep_timestamp_seconds", "When the evidence was last compared with its limits."),
+		sweepFailures: r.counter("culprit_evidence_sweep_failures_total", "How often comparing the evidence with its limits failed."),
 		evictions:     evictions,
-		expired:       counters(r, "culprit_catalogue_expired_rows_total", "Rows that were removed from the catalogue, too old or too many.", "table", s.Tables...),
+		expired:       counters(r, "culprit_catalogue_expired_rows_total", "Rows that were removed from the catalogue because they were too old or too many.", "table", s.Tables...),
 	}
 }
 
@@ -91,13 +91,13 @@ func registerCatalogue(r maker, read func() Catalogue) {
 	count := func(name, help string, labels prometheus.Labels, of func(Catalogue) uint64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(of(read())) }))
 	}
-	const proofs, proofsHelp = "culprit_proofs_total", "Packets whose sending line was found, by how sure that is."
+	const proofs, proofsHelp = "culprit_proofs_total", "Packets for which the sending line was found, by how sure that is."
 	count(proofs, proofsHelp, prometheus.Labels{"certainty": "certain"}, func(c Catalogue) uint64 { return c.Proofs })
 	count(proofs, proofsHelp, prometheus.Labels{"certainty": "probable"}, func(c Catalogue) uint64 { return c.Probable })
-	count("culprit_proof_uncompared_total", "Hits and system calls that were not compared with each other; culprit prove can.", nil, func(c Catalogue) uint64 { return c.Uncompared })
+	count("culprit_proof_uncompared_total", "Hits and system calls that were not compared with each other; culprit prove can compare them.", nil, func(c Catalogue) uint64 { return c.Uncompared })
 	count("culprit_catalogue_dropped_total", "Hits, proofs and programs that could not be written to the catalogue, or not in time.", nil, func(c Catalogue) uint64 { return c.Dropped })
 	count("culprit_catalogue_write_failures_total", "Transactions of the catalogue that failed.", nil, func(c Catalogue) uint64 { return c.Failures })
-	count("culprit_events_dropped_total", "Events that were not sent out, as too many waited.", nil, func(c Catalogue) uint64 { return c.Lost })
+	count("culprit_events_dropped_total", "Events that were not sent out because too many waited.", nil, func(c Catalogue) uint64 { return c.Lost })
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "culprit_events_waiting", Help: "Events that wait to be sent out.",
 	}, func() float64 { return float64(read().Unsent) }))

@@ -75,7 +75,7 @@ func New(s Source) *Metrics {
 	)
 	r := maker{registry}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "culprit_build_info", Help: "What runs: always 1.",
+		Name: "culprit_build_info", Help: "The version of culprit; always 1.",
 	}, []string{"version", "revision", "goversion"})
 	r.MustRegister(build)
 	build.WithLabelValues(s.Version, s.Commit, runtime.Version()).Set(1)

@@ -17,18 +17,18 @@ type packets struct {
 
 func newPackets(r maker, waiting func() int) packets {
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "culprit_packets_waiting", Help: "Packets that wait to be looked at; nflog.queue bounds them.",
+		Name: "culprit_packets_waiting", Help: "Packets that wait, at most nflog.queue.",
 	}, func() float64 { return float64(waiting()) }))
 	hits := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "culprit_hits_total", Help: "Hits, by rule and how sure their origin was at first.",
+		Name: "culprit_hits_total", Help: "Hits, by rule and by the first grade of their origin.",
 	}, []string{"rule", "origin"})
 	r.MustRegister(hits)
 	return packets{
 		hits:     hits,
-		repeats:  r.counter("culprit_hit_repeats_total", "Packets that said the same as a hit within a second, and are counted with it."),
-		lost:     counters(r, "culprit_packets_lost_total", "Packets that matched a rule and are not kept.", "reason", event.LossKernel, event.LossQueue, event.LossRate),
+		repeats:  r.counter("culprit_hit_repeats_total", "Packets that repeated a hit within a second, and are counted with it."),
+		lost:     counters(r, "culprit_packets_lost_total", "Packets that matched a rule but were not kept.", "reason", event.LossKernel, event.LossQueue, event.LossRate),
 		ignored:  counters(r, "culprit_packets_ignored_total", "Packets of our NFLOG group that are no hits.", "reason", event.LossUnverified, event.LossForeign),
-		overruns: r.counter("culprit_nflog_overruns_total", "Overruns of the netlink buffer that packets come by."),
+		overruns: r.counter("culprit_nflog_overruns_total", "Overruns of the netlink buffer that carries the packets."),
 	}
 }
 

@@ -11,8 +11,8 @@ type traces struct{ written, dropped prometheus.Counter }
 
 func newTraces(r maker) traces {
 	return traces{
-		written: r.counter("culprit_trace_written_bytes_total", "Bytes written to trace files, before they are compressed."),
-		dropped: r.counter("culprit_trace_dropped_bytes_total", "Bytes of strace output that were not kept: capture.trace_bytes, or a disk that was full."),
+		written: r.counter("culprit_trace_written_bytes_total", "Bytes written to trace files, before compression."),
+		dropped: r.counter("culprit_trace_dropped_bytes_total", "Bytes of strace output that were not kept: capture.trace_bytes was reached, or the disk was full."),
 	}
 }
 
