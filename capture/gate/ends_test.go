@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Whatever ends the gate, who was held goes on long before the deadline: the
-// kernel lets all go.
+// Whatever ends the gate, held programs go on long before the deadline, because the kernel lets
+// them go.
 func TestGateEnds(t *testing.T) {
 	for name, end := range map[string]func(*driver){
 		"socket closes": func(d *driver) { d.conn.Close() },
@@ -37,8 +37,8 @@ func TestGateEnds(t *testing.T) {
 	}
 }
 
-// A gate that hangs is killed by its watchdog, and all go on: the held ones, and
-// those of others, who cannot be let go by a gate that hangs either.
+// The watchdog kills a gate that hangs, and all programs go on: the held ones, and those of
+// other users, which a hanging gate cannot let go either.
 func TestGateHangs(t *testing.T) {
 	const deadline = 500 * time.Millisecond
 	r, other := newRunner(t, nil, newUID()), newRunner(t, nil, newUID())
@@ -57,7 +57,7 @@ func TestGateHangs(t *testing.T) {
 	}
 }
 
-// While it watches nothing, and so nobody waits for it, the gate may be stopped.
+// A gate that watches nothing, so that nobody waits for it, may be stopped.
 func TestIdleGateRests(t *testing.T) {
 	const deadline = 200 * time.Millisecond
 	r := newRunner(t, nil, newUID())
@@ -86,7 +86,7 @@ func TestIdleGateRests(t *testing.T) {
 	r.end()
 }
 
-// Nothing is held for a daemon that says nothing any more.
+// The gate holds nothing for a daemon that has fallen silent.
 func TestDaemonHangs(t *testing.T) {
 	const deadline = 200 * time.Millisecond
 	r := newRunner(t, nil, newUID())
@@ -102,7 +102,7 @@ func TestDaemonHangs(t *testing.T) {
 	if c := d.counts(); c.Busy != 3 || c.Held != 0 {
 		t.Errorf("the counts are %+v, want 3 that were let go because the daemon said nothing", c)
 	}
-	// The pings of none and counts were heard.
+	// The gate heard the pings of none and counts.
 	eventually(t, "programs are held again", func() error {
 		d.counts()
 		r.run("/bin/true")
@@ -116,13 +116,13 @@ func TestDaemonHangs(t *testing.T) {
 	})
 }
 
-// Nor for one that does not read what it is told: its socket is full some day.
+// Nor does it for a daemon that does not read: at some time its socket is full.
 func TestDaemonDoesNotRead(t *testing.T) {
 	r := newRunner(t, nil, newUID())
 	d := startGate(t, nil, forever)
 	d.watch(r.uid)
-	d.conn.SetReadDeadline(time.Now().Add(-time.Second)) // we read no more
-	for range 30_000 {                                   // more answers than the socket takes
+	d.conn.SetReadDeadline(time.Now().Add(-time.Second)) // we stop reading
+	for range 30_000 {                                   // more answers than fit into the socket
 		d.send([]byte{kindPing})
 	}
 	r.run("/bin/true")

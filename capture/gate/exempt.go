@@ -12,14 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Exempt lists the files that an execve of path opens: the program itself, the
-// interpreter of a script, the dynamic loader. They are what the gate must never
-// be asked about, so that the daemon can start straces without waiting for it:
-// while Go's fork waits for its child's execve the daemon can be unable to do
-// anything else, such as killing a gate that hangs.
+// Exempt lists the files that an execve of path opens: the program itself, the interpreter of a
+// script, the dynamic loader. The gate must never be asked about them, so that the daemon can
+// start straces without waiting for it. While Go's fork waits for its child's execve the daemon
+// may be unable to do anything else, such as killing a gate that hangs.
 func Exempt(path string) ([]string, error) {
 	var files []string
-	for range 5 { // the kernel allows as many interpreters of interpreters
+	for range 5 { // the kernel allows as many nested interpreters
 		real, err := filepath.EvalSymlinks(path)
 		if err != nil {
 			return nil, fmt.Errorf("find what starting a program opens: %w", err)
@@ -35,8 +34,8 @@ func Exempt(path string) ([]string, error) {
 	return files, nil
 }
 
-// interpreter returns who runs the file: for a script the program behind #!, for
-// an ELF file its dynamic loader, "" if it is linked statically.
+// interpreter returns the program that runs the file: for a script the one after #!, for an ELF
+// file its dynamic loader, "" if it is linked statically.
 func interpreter(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {

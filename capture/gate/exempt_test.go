@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// staticELF is a program without a loader, as far as its header tells.
+// staticELF is a program that has no loader, according to its header.
 func staticELF(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -26,7 +26,7 @@ func staticELF(t *testing.T) []byte {
 	return b.Bytes()
 }
 
-// resolve follows the links of a path.
+// resolve follows the symbolic links of a path.
 func resolve(t *testing.T, path string) string {
 	t.Helper()
 	real, err := filepath.EvalSymlinks(path)
@@ -36,7 +36,7 @@ func resolve(t *testing.T, path string) string {
 	return real
 }
 
-// dynamic returns a program that is linked dynamically, and its loader.
+// dynamic returns a dynamically linked program and its loader.
 func dynamic(t *testing.T) (program, loader string) {
 	t.Helper()
 	program = resolve(t, "/bin/true")
@@ -108,7 +108,7 @@ func TestExempt(t *testing.T) {
 	}
 }
 
-// Scripts that are interpreters of scripts have an end, as in the kernel.
+// A chain of scripts as interpreters ends, as it does in the kernel.
 func TestExemptEnds(t *testing.T) {
 	t.Parallel()
 	dir := resolve(t, t.TempDir())

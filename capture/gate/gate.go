@@ -1,24 +1,24 @@
-// Package gate holds a program of a captured UID inside its execve until strace is
-// on it, so that its trace begins with its first instruction.
+// Package gate holds a program of a captured UID inside its execve until strace is attached, so
+// that its trace begins with its first instruction.
 //
-// The gate is a process of its own ([Run], started by a [Keeper] of the daemon). It
-// has fanotify marks (FAN_OPEN_EXEC_PERM, man 7 fanotify) on every file system a
-// program can be started from, and each execve on the machine waits for its answer.
-// So it must answer, whatever happens:
+// The gate is a separate process ([Run], started by a [Keeper] of the daemon). It has fanotify
+// marks (FAN_OPEN_EXEC_PERM, man 7 fanotify) on every file system from which a program can be
+// started, and each execve on the machine waits for its answer. So it must answer, whatever
+// happens:
 //
-//   - It never forks and never executes anything: its own execve would wait for
-//     itself. In the daemon that would be a deadlock of the whole machine: Go's fork
-//     is a vfork, whose child waits in execve for the answer of a goroutine that
-//     cannot run while the parent waits for the child.
+//   - It never forks and never executes anything, because its own execve would wait for itself.
+//     In the daemon that would be a deadlock of the whole machine: Go's fork is a vfork, whose
+//     child waits in execve for the answer of a goroutine that cannot run while the parent
+//     waits for the child.
 //   - It opens only files below /proc, never with the intent to execute.
-//   - One thread reads and answers; it waits for nothing but the next event, message
-//     or deadline (poll). Marks are set by another one.
-//   - A held process goes on when the daemon says so, at the latest after the
-//     deadline. Nothing is held for a daemon that does not answer pings.
-//   - When the daemon ends, its end of the socket closes and the gate ends. When the
-//     gate ends, the kernel lets everyone through.
-//   - While there are marks, a timer of the kernel kills the gate if its loop does not
-//     turn, even if the gate is stopped (see watchdog).
+//   - One thread reads and answers; it waits only for the next event, message or deadline
+//     (poll). Another one sets the marks.
+//   - A held process goes on when the daemon says so, and at the latest after the deadline.
+//     Nothing is held for a daemon that does not answer pings.
+//   - When the daemon ends, its end of the socket closes and the gate ends. When the gate ends,
+//     the kernel lets everyone through.
+//   - While there are marks, a kernel timer kills the gate if its loop does not turn, even if
+//     the gate is stopped (see watchdog).
 package gate
 
 import (
@@ -42,8 +42,7 @@ import (
 // sendBuffer is the size of the buffer for messages to the daemon, in bytes.
 const sendBuffer = 8 << 20
 
-// patience is how much longer than its deadline the gate may be stuck before its
-// watchdog kills it.
+// patience is how much longer than its deadline the gate may hang before its watchdog kills it.
 const patience = 200 * time.Millisecond
 
 // pingEvery is how often the daemon pings the gate while anything is watched.
@@ -56,34 +55,33 @@ type gate struct {
 	daemon   int // socket
 	deadline time.Duration
 	stop     bool         // hold by SIGSTOP outside of execve
-	stopped  *stoppedList // those; nil without stop
+	stopped  *stoppedList // the stopped processes; nil without stop
 
 	uids    []uint32
 	holds   []hold // oldest first, so the first expires first
 	numbers uint64
 	counts  Counts
-	heard   time.Time // when the daemon last said anything
+	heard   time.Time // the daemon's last message
 	marks   *marker
 	dog     watchdog
 }
 
-// Config says how a gate works.
+// Config configures a gate.
 type Config struct {
-	Deadline time.Duration // the longest an execve is held
-	// Stop stops programs by SIGSTOP behind their execve instead of holding them
-	// inside it: before Linux 6.8 nobody can attach to a process in execve (there
-	// the file is opened with cred_guard_mutex held).
+	Deadline time.Duration // the longest that an execve is held
+	// Stop stops programs by SIGSTOP after their execve instead of holding them inside it:
+	// before Linux 6.8 nobody can attach to a process in execve (there the file is opened with
+	// cred_guard_mutex held).
 	Stop   bool
-	Exempt []string // files that are never asked about, see [Exempt]
+	Exempt []string // files that the gate is never asked about, see [Exempt]
 }
 
-// Run is the whole life of the gate: it answers until the socket of the daemon
-// closes.
+// Run runs the gate until the daemon's socket closes.
 func Run(socket int, c Config) error {
 	runtime.LockOSThread()
 	debug.SetGCPercent(400) // it allocates little; collect even less
-	// Should memory run out: everybody waits for us, so be the last to go. The
-	// kernel lets all through if we go all the same.
+	// If memory runs out, be the last to be killed, as everybody waits for us. If we are killed
+	// nevertheless, the kernel lets all programs through.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 
 	fd, err := fanotify.Open()
@@ -102,11 +100,11 @@ func Run(socket int, c Config) error {
 	if err := unix.SetNonblock(socket, true); err != nil {
 		return fmt.Errorf("use the daemon's socket: %w", err)
 	}
-	// Room for the news of thousands of programs that start at once. Best effort.
+	// Room for messages about thousands of programs that start at once. Best effort.
 	_ = unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
 	g := &gate{
 		fs: proc.Default, fanotify: fd, daemon: socket, deadline: c.Deadline, stop: c.Stop, stopped: stopped,
-		numbers: uint64(time.Now().UnixNano()), // no number of an earlier gate comes again
+		numbers: uint64(time.Now().UnixNano()), // never repeats a number of an earlier gate
 		heard:   time.Now(), marks: newMarker(fd, socket),
 	}
 	if g.dog, err = newWatchdog(c.Deadline + patience); err != nil {
@@ -117,7 +115,7 @@ func Run(socket int, c Config) error {
 	return g.loop()
 }
 
-// loop answers until the daemon is gone.
+// loop answers until the daemon has gone.
 func (g *gate) loop() error {
 	fds := []unix.PollFd{{Fd: int32(g.fanotify), Events: unix.POLLIN}, {Fd: int32(g.daemon), Events: unix.POLLIN}}
 	buf := make([]byte, maxMessage)
@@ -140,7 +138,7 @@ func (g *gate) loop() error {
 		if _, err := unix.Poll(fds, timeout); err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for events: %w", err)
 		}
-		// The daemon first: its answers shorten what others wait.
+		// Messages of the daemon come first, as they shorten the wait of others.
 		if fds[1].Revents != 0 {
 			if gone, err := g.messages(buf); gone || err != nil {
 				return err
@@ -155,7 +153,7 @@ func (g *gate) loop() error {
 	}
 }
 
-// events reads what fanotify has.
+// events reads the pending fanotify events.
 func (g *gate) events(buf []byte) error {
 	n, err := unix.Read(g.fanotify, buf[:4096])
 	switch {
@@ -178,7 +176,7 @@ func (g *gate) events(buf []byte) error {
 	return nil
 }
 
-// event decides about one execve: hold it, or answer at once.
+// event decides about one execve: it holds it, or answers at once.
 func (g *gate) event(e *unix.FanotifyEventMetadata) {
 	uid, tracer, watched := g.watched(int(e.Pid))
 	if !watched || e.Mask&unix.FAN_OPEN_EXEC_PERM == 0 {
@@ -194,7 +192,7 @@ func (g *gate) event(e *unix.FanotifyEventMetadata) {
 	}
 	now := time.Now()
 	st, err := g.fs.Stat(int(e.Pid))
-	// A daemon that has not pinged for so long hangs: do not make others wait.
+	// A daemon that has been silent for so long hangs: do not make others wait.
 	if err != nil || now.Sub(g.heard) > g.deadline+2*pingEvery {
 		g.counts.Busy++
 		g.allow(e.Fd)
@@ -204,8 +202,8 @@ func (g *gate) event(e *unix.FanotifyEventMetadata) {
 	path, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(e.Fd)))
 	h := Held{Number: g.numbers, ID: st.ID, Since: monotonic(), UID: uid, Path: path}
 	if g.stop {
-		// It stops before its first instruction, on its way out of execve. On the
-		// list first: nobody shall stay stopped if we are killed.
+		// The process stops before its first instruction, on its way out of execve. List it
+		// first, so that it does not stay stopped if we are killed.
 		if err := g.stopped.add(st.ID); err != nil || unix.Kill(st.PID, unix.SIGSTOP) != nil {
 			g.counts.Busy++
 			g.allow(e.Fd)
@@ -226,13 +224,13 @@ func (g *gate) event(e *unix.FanotifyEventMetadata) {
 	g.holds = append(g.holds, held)
 }
 
-// watched returns the watched UID of a process, if it has one, and who traces it
-// already, 0 if nobody: a strace of its parent, its own strace, as an execve opens its
-// interpreter too, or somebody else's.
+// watched returns the watched UID of a process, if it has one, and the PID of its tracer, or 0.
+// The tracer may be its parent's strace, its own strace (because an execve also opens the
+// interpreter), or a foreign one.
 //
-// Everybody's execve waits for this, so it asks first what is cheap to ask: the owner
-// of /proc/PID, which is the effective UID; root's are looked at. A process that is the user only
-// by its real UID is left to the proc connector.
+// Every execve on the machine waits for this, so the cheap question comes first: the owner of
+// /proc/PID, which is the effective UID. Processes of root's are examined further. A process
+// that belongs to the user only by its real UID is left to the proc connector.
 func (g *gate) watched(pid int) (uid uint32, tracer int, watched bool) {
 	if len(g.uids) == 0 {
 		return 0, 0, false
@@ -252,7 +250,7 @@ func (g *gate) watched(pid int) (uid uint32, tracer int, watched bool) {
 	return 0, 0, false
 }
 
-// tell tells the daemon of an execve that nobody has to wait for, if it listens.
+// tell tells the daemon about an execve that needs no answer, if it listens.
 func (g *gate) tell(e *unix.FanotifyEventMetadata, uid uint32, tracer int) {
 	st, err := g.fs.Stat(int(e.Pid))
 	if err != nil {
@@ -263,7 +261,7 @@ func (g *gate) tell(e *unix.FanotifyEventMetadata, uid uint32, tracer int) {
 	_ = unix.Send(g.daemon, h.encode(), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 }
 
-// messages reads what the daemon says. It is gone when its end is closed.
+// messages reads the daemon's messages. gone means that its end of the socket is closed.
 func (g *gate) messages(buf []byte) (gone bool, err error) {
 	for {
 		n, _, err := unix.Recvfrom(g.daemon, buf, unix.MSG_DONTWAIT)
@@ -290,13 +288,13 @@ func (g *gate) messages(buf []byte) (gone bool, err error) {
 	}
 }
 
-// hurry sees to it that the thread that answers does not wait for others: everybody
-// waits for it. Nice alone does not do that since Linux 6.6, where what runs is not
-// interrupted before its slice is over; since 6.12 a shorter slice interrupts
-// (PREEMPT_SHORT in kernel/sched/features.h). Real time would, too, but a runtime
-// that spins must not keep out the thread for which it waits.
+// hurry keeps the answering thread from waiting for other threads, because everybody waits for
+// it. Since Linux 6.6 nice alone does not do that: a running thread is not interrupted before
+// its slice is over. Since 6.12 a shorter slice interrupts it (PREEMPT_SHORT in
+// kernel/sched/features.h). Real time would, too, but a spinning runtime must not keep out the
+// thread for which it waits.
 func hurry() {
-	const slice = 100 * time.Microsecond // the shortest there is
+	const slice = 100 * time.Microsecond // the shortest possible
 	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Nice: -20, Runtime: uint64(slice)}
 	if unix.SchedSetAttr(0, &attr, 0) != nil {
 		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)

@@ -13,7 +13,7 @@ import (
 	"culprit/internal/testkit"
 )
 
-// The program is held inside its execve until the daemon says go, and nobody else.
+// The gate holds the program inside its execve until the daemon says go, and holds nobody else.
 func TestHold(t *testing.T) {
 	program, loader := dynamic(t)
 	watched, other := newRunner(t, nil, newUID()), newRunner(t, nil, newUID())
@@ -34,7 +34,7 @@ func TestHold(t *testing.T) {
 	if exe, err := proc.Default.Executable(h.ID.PID); err != nil || exe != resolve(t, "/bin/sh") {
 		t.Errorf("the held process is %s (%v), want it still to be the shell", exe, err)
 	}
-	// Somebody else's program does not wait meanwhile, nor does root's.
+	// Meanwhile a program of another user does not wait, nor does one of root's.
 	other.run("/bin/true")
 	other.end()
 	if out, err := exec.Command("/bin/true").CombinedOutput(); err != nil {
@@ -43,13 +43,13 @@ func TestHold(t *testing.T) {
 	watched.waits()
 	d.send(encodeGo(h.Number + 1)) // not its number
 	d.send([]byte{kindGo, 1, 2})   // no number
-	d.send([]byte{'?', 1, 2})      // nothing we know
+	d.send([]byte{'?', 1, 2})      // an unknown message
 	watched.waits()
 	d.send(encodeGo(h.Number))
 	watched.end()
-	d.send(encodeGo(h.Number)) // too late, and no matter
+	d.send(encodeGo(h.Number)) // too late, and harmless
 
-	// The next one has a number of its own.
+	// The next program has another number.
 	watched.run("/bin/true")
 	second := d.hold()
 	if second.Number == h.Number || second.ID == h.ID {
@@ -66,7 +66,7 @@ func TestHold(t *testing.T) {
 	}
 }
 
-// What is watched can change, also while somebody is held.
+// The watched UIDs can change, even while a program is held.
 func TestWatchChanges(t *testing.T) {
 	a, b := newRunner(t, nil, newUID()), newRunner(t, nil, newUID())
 	d := startGate(t, nil, forever)
@@ -97,7 +97,7 @@ func TestWatchChanges(t *testing.T) {
 	a.end()
 	d.none()
 
-	// Who is held when nothing is watched any more waits for go, too.
+	// A program that is held when nothing is watched any more still waits for go.
 	b.run("/bin/true")
 	h = d.hold()
 	d.send(encodeWatch(nil))
@@ -117,14 +117,14 @@ func TestWatchChanges(t *testing.T) {
 	b.end()
 	d.none()
 
-	// And once more from the beginning.
+	// Then once more from the beginning.
 	d.watch(b.uid)
 	b.run("/bin/true")
 	d.send(encodeGo(d.hold().Number))
 	b.end()
 }
 
-// Nobody is held longer than the deadline.
+// No program is held longer than the deadline.
 func TestDeadline(t *testing.T) {
 	const deadline = 500 * time.Millisecond
 	r := newRunner(t, nil, newUID())
@@ -139,7 +139,7 @@ func TestDeadline(t *testing.T) {
 			t.Logf("held for %v with a deadline of %v", took, deadline)
 		}
 	}
-	// Many at once have one deadline, not one after the other.
+	// Many programs at once share the deadline, instead of waiting for one after the other.
 	start := r.run("i=0; while [ $i -lt 100 ]; do /bin/true & i=$((i+1)); done; wait")
 	for range 100 {
 		d.hold()
@@ -154,7 +154,7 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-// Many programs at once are all held and all go on.
+// Of many programs at once all are held, and all go on.
 func TestCrowd(t *testing.T) {
 	uid := newUID()
 	var runners []*runner
@@ -175,7 +175,7 @@ func TestCrowd(t *testing.T) {
 		}
 		numbers[h.Number] = true
 	}
-	for number := range numbers { // in no order
+	for number := range numbers { // in any order
 		d.send(encodeGo(number))
 	}
 	for _, r := range runners {
@@ -187,7 +187,7 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
-// Who is traced already is not held: strace follows it.
+// A process that is already traced is not held, because strace follows it.
 func TestTracedPass(t *testing.T) {
 	r := newRunner(t, nil, newUID())
 	d := startGate(t, nil, forever)
@@ -216,7 +216,7 @@ func TestTracedPass(t *testing.T) {
 	}
 }
 
-// A process that is killed while it is held is no trouble.
+// A process that is killed while it is held does no harm.
 func TestHeldIsKilled(t *testing.T) {
 	r := newRunner(t, nil, newUID())
 	d := startGate(t, nil, forever)

@@ -15,26 +15,26 @@ import (
 	"culprit/internal/testkit"
 )
 
-// Every test here has a gate of its own, a process, whose daemon is the test. It
-// dies of the end of its test, of the end of its socket, of its watchdog and, at the
-// latest, of the alarm in helper: no execve on the machine waits for ever.
+// Every test here has a gate process of its own, for which the test is the daemon. The gate
+// dies with the end of its test, the end of its socket, by its watchdog or, at the latest, by
+// the alarm in helper. So no execve on the machine waits for ever.
 
-// soon is how long something may take that should be there at once: machines that
-// test are busy ones. And forever is a deadline of the gate that no test waits for,
-// so that what goes on went on for another reason.
+// soon is how long something may take that should happen at once, as test machines are busy.
+// forever is a deadline of the gate that no test waits for, so that what goes on does so for
+// another reason.
 const (
 	soon    = 15 * time.Second
 	forever = 30 * time.Second
 )
 
-// UIDs are the machine's, and so is the gate: no two tests may share any.
+// All tests share the machine's UIDs and execves, so no two tests may use the same UID.
 var lastUID atomic.Uint32
 
 func newUID() uint32 {
 	return 647_000_000 + uint32(os.Getpid()%32_768)*1_000 + lastUID.Add(1)
 }
 
-// A driver is the daemon of a gate.
+// A driver plays the daemon of a gate.
 type driver struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -43,16 +43,16 @@ type driver struct {
 	held  chan Held
 	marks chan string
 	count chan Counts
-	ended chan struct{} // closed when the gate was waited for
+	ended chan struct{} // closed when the gate has been waited for
 	pings sync.WaitGroup
-	mute  chan struct{} // closed to ping no more
+	mute  chan struct{} // closed to stop the pings
 }
 
 // starter starts a command, perhaps in a namespace.
 type starter func(*exec.Cmd) error
 
-// startGate starts a gate that never asks about the loader, so that each execve of a
-// dynamic program is held once, as it is when strace holds it from then on.
+// startGate starts a gate that never asks about the loader, so that each execve of a dynamic
+// program is held once, as it is when strace is attached from then on.
 func startGate(t *testing.T, start starter, deadline time.Duration, args ...string) *driver {
 	t.Helper()
 	testkit.Root(t)
@@ -152,7 +152,7 @@ func (d *driver) send(b []byte) {
 	}
 }
 
-// watch watches, and waits until the marks are set. It returns what is not covered.
+// watch watches UIDs, and waits until the marks are set. It returns what is not covered.
 func (d *driver) watch(uids ...uint32) (trouble string) {
 	d.t.Helper()
 	d.send(encodeWatch(uids))
@@ -162,10 +162,10 @@ func (d *driver) watch(uids ...uint32) (trouble string) {
 	return await(d.t, d.marks, "the gate says that the file systems are marked")
 }
 
-// counts asks for the counts as they are now.
+// counts asks for the current counts.
 func (d *driver) counts() Counts {
 	d.t.Helper()
-	for { // what was answered before
+	for { // earlier answers
 		select {
 		case <-d.count:
 			continue
@@ -181,7 +181,7 @@ func (d *driver) counts() Counts {
 
 func (d *driver) kill(s syscall.Signal) {
 	select {
-	case <-d.ended: // its PID may be another's
+	case <-d.ended: // its PID may be another process's
 	default:
 		d.cmd.Process.Signal(s)
 	}
@@ -193,10 +193,10 @@ func (d *driver) hold() Held {
 	return await(d.t, d.held, "a program is held")
 }
 
-// none fails the test if anything is held that was not taken note of.
+// none fails the test if a process was held that the test did not wait for.
 func (d *driver) none() {
 	d.t.Helper()
-	d.counts() // which comes behind what was held before
+	d.counts() // the answer comes after all holds before it
 	select {
 	case h := <-d.held:
 		d.t.Errorf("held: %+v, want nobody", h)
@@ -211,7 +211,7 @@ func (d *driver) isMarked() bool {
 	return marks > 0
 }
 
-// await takes something from a channel that should be there soon.
+// await receives a value that should come soon.
 func await[T any](t *testing.T, c <-chan T, what string) T {
 	t.Helper()
 	select {

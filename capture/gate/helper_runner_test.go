@@ -11,8 +11,8 @@ import (
 	"culprit/internal/testkit"
 )
 
-// A runner is a shell of some user that runs programs. Go's fork would wait for the
-// gate, and we are the one that tells the gate to let go.
+// A runner is a shell of some user that runs programs. Go's fork would wait for the gate, and
+// the test is the one that tells the gate to let go.
 type runner struct {
 	t      *testing.T
 	uid    uint32
@@ -21,13 +21,13 @@ type runner struct {
 	result chan result
 }
 
-// result is how a program has ended, and when.
+// result is how and when a program ended.
 type result struct {
 	said string
 	at   time.Time
 }
 
-// newRunner starts a shell. Do so before its UID is watched.
+// newRunner starts a shell. Call it before its UID is watched.
 func newRunner(t *testing.T, start starter, uid uint32) *runner {
 	t.Helper()
 	testkit.Root(t)
@@ -51,7 +51,7 @@ func newRunner(t *testing.T, start starter, uid uint32) *runner {
 	}
 	r.pid = cmd.Process.Pid
 	t.Cleanup(func() {
-		syscall.Kill(-r.pid, syscall.SIGKILL) // those it runs too
+		syscall.Kill(-r.pid, syscall.SIGKILL) // including what it runs
 		cmd.Wait()
 	})
 	go func() {
@@ -62,7 +62,7 @@ func newRunner(t *testing.T, start starter, uid uint32) *runner {
 	return r
 }
 
-// run runs a command of the shell and returns at once, with the time.
+// run starts a command in the shell and returns the time, without waiting.
 func (r *runner) run(command string) time.Time {
 	r.t.Helper()
 	start := time.Now()
@@ -72,7 +72,7 @@ func (r *runner) run(command string) time.Time {
 	return start
 }
 
-// end waits for the end of the command, and returns when that was.
+// end waits for the end of the command and returns its time.
 func (r *runner) end() time.Time {
 	r.t.Helper()
 	got := await(r.t, r.result, "the program ends")
@@ -82,7 +82,7 @@ func (r *runner) end() time.Time {
 	return got.at
 }
 
-// waits checks that the command has not ended, for a moment.
+// waits checks for a moment that the command does not end.
 func (r *runner) waits() {
 	r.t.Helper()
 	select {

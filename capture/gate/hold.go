@@ -13,12 +13,12 @@ import (
 // A hold is an execve that waits for our answer.
 type hold struct {
 	number uint64
-	file   int32 // the event's descriptor, by which we answer
+	file   int32 // the event's descriptor, with which we answer
 	id     proc.ID
 	until  time.Time
 }
 
-// goOn lets go of the hold with a number, if there is one.
+// goOn releases the hold with a number, if there is one.
 func (g *gate) goOn(number uint64) {
 	for i, h := range g.holds {
 		if h.number == number {
@@ -29,7 +29,7 @@ func (g *gate) goOn(number uint64) {
 	}
 }
 
-// expire lets those go that have waited long enough.
+// expire releases the holds that have reached their deadline.
 func (g *gate) expire(now time.Time) {
 	for len(g.holds) > 0 && !now.Before(g.holds[0].until) {
 		g.counts.Expired++
@@ -41,7 +41,7 @@ func (g *gate) expire(now time.Time) {
 	}
 }
 
-// releaseAll lets everybody go when the gate ends.
+// releaseAll releases all holds when the gate ends.
 func (g *gate) releaseAll() {
 	for _, h := range g.holds {
 		g.release(h)
@@ -62,7 +62,7 @@ func (g *gate) release(h hold) {
 	}
 }
 
-// allow answers an event. An error means that the kernel no longer waits.
+// allow answers an event. It ignores errors, which mean that the kernel no longer waits.
 func (g *gate) allow(file int32) {
 	var answer [8]byte
 	binary.NativeEndian.PutUint32(answer[:], uint32(file))

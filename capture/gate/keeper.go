@@ -12,16 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Keeper is the daemon's side: it starts the gate, tells it what to hold, and
-// starts it anew should it end. While anything is watched it pings the gate, which
-// holds nobody for a daemon that it does not hear.
+// Keeper is the daemon's side: it starts the gate, tells it what to hold, and starts it again
+// if it ends. While anything is watched it pings the gate, which holds nothing for a daemon
+// that it does not hear.
 type Keeper struct {
 	args  []string
 	stop  bool
 	limit time.Duration // of a hold
 	start func(*exec.Cmd) error
 
-	watches chan []uint32 // the latest set that was not taken yet
+	watches chan []uint32 // the latest set that has not been taken yet
 	gos     chan uint64
 }
 
@@ -40,8 +40,8 @@ func NewKeeper(c Config) *Keeper {
 	}
 }
 
-// Watch sets the UIDs whose programs are held; none: nobody waits for us. It never
-// waits, and has one caller.
+// Watch sets the UIDs whose programs are held; with none nobody waits for us. It never blocks,
+// and has one caller.
 func (k *Keeper) Watch(uids []uint32) {
 	select {
 	case <-k.watches:
@@ -50,31 +50,29 @@ func (k *Keeper) Watch(uids []uint32) {
 	k.watches <- uids
 }
 
-// Go lets a held process go on. It is no error if it has done so already.
+// Go lets a held process go on. It is no error if the process has already gone on.
 func (k *Keeper) Go(number uint64) {
 	select {
 	case k.gos <- number:
-	default: // the gate's deadline will do it
+	default: // the gate's deadline will release it
 	}
 }
 
-// Output takes what the keeper learns. It is called on one goroutine.
+// Output takes what the keeper learns. All calls come from one goroutine.
 type Output interface {
-	// Held is told of each held process. Somebody must call Go for it soon.
+	// Held reports a held process. Somebody must call Go for it soon.
 	Held(Held)
-	// Gone is told of the end of each hold, and how long it took: its deadline at most.
+	// Gone reports the end of a hold, and how long it took: its deadline at most.
 	Gone(after time.Duration)
-	// Down is told when the gate failed: from now until the next Marked programs
-	// are started unseen by it.
+	// Down reports that the gate failed: until the next Marked it does not see programs start.
 	Down(error)
-	// Marked is told when the file systems are marked, and which could not be.
+	// Marked reports that the file systems are marked, and which could not be.
 	Marked(trouble string)
-	// Counted is told now and then what the gate has done since it was started.
+	// Counted reports from time to time what the gate has done since it started.
 	Counted(Counts)
 }
 
-// Run keeps a gate running until the context ends. While nothing is watched the
-// gate sleeps.
+// Run keeps a gate running until the context ends. While nothing is watched the gate sleeps.
 func (k *Keeper) Run(ctx context.Context, out Output) {
 	var watched []uint32
 	for ctx.Err() == nil {
@@ -84,15 +82,15 @@ func (k *Keeper) Run(ctx context.Context, out Output) {
 			return
 		}
 		out.Down(err)
-		select { // do not start one after the other where it cannot work
+		select { // do not start one after the other if it cannot work
 		case <-time.After(time.Until(began.Add(time.Second))):
 		case <-ctx.Done():
 		}
 	}
 }
 
-// open starts the gate with one end of a socket pair as descriptor 3. When we die,
-// that closes, and the gate ends by itself.
+// open starts the gate with one end of a socket pair as descriptor 3. When we die that closes,
+// and the gate ends by itself.
 func (k *Keeper) open() (*net.UnixConn, *exec.Cmd, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -106,9 +104,9 @@ func (k *Keeper) open() (*net.UnixConn, *exec.Cmd, error) {
 		return nil, nil, fmt.Errorf("use the socket: %w", err)
 	}
 	cmd := &exec.Cmd{
-		// Not its path: that may be another culprit's by now, after an upgrade.
+		// Not by its path, which may be another culprit's after an upgrade.
 		Path: "/proc/self/exe", Args: k.args, Stderr: os.Stderr, ExtraFiles: []*os.File{theirs},
-		SysProcAttr: &syscall.SysProcAttr{Setpgid: true}, // no Ctrl-C of a terminal reaches it
+		SysProcAttr: &syscall.SysProcAttr{Setpgid: true}, // a terminal's Ctrl-C must not reach it
 	}
 	if err := k.start(cmd); err != nil {
 		c.Close()

@@ -18,7 +18,7 @@ import (
 	"culprit/internal/testkit"
 )
 
-// told is an Output that keeps what it is told.
+// told is an Output that keeps everything.
 type told struct {
 	held   chan Held
 	gone   chan time.Duration
@@ -38,8 +38,7 @@ func (o told) Counted(c Counts) {
 	}
 }
 
-// A kept gate is one that a keeper keeps. The keeper's Run must return soon when
-// the test ends.
+// A kept gate is run by a keeper. The keeper's Run must return soon when the test ends.
 type kept struct {
 	*Keeper
 	told
@@ -94,7 +93,7 @@ func (k *kept) signal(s syscall.Signal) {
 	}
 }
 
-// holds runs a program, which must be held and must go on when the keeper says so.
+// holds runs a program, which must be held, and must go on when the keeper says so.
 func (k *kept) holds(r *runner) {
 	k.t.Helper()
 	r.run("/bin/true")
@@ -133,7 +132,7 @@ func TestKeeper(t *testing.T) {
 			}
 		}
 	})
-	k.Go(12345) // nobody's
+	k.Go(12345) // belongs to nobody
 	await(t, k.counts, "the counts are told")
 	k.Watch(nil)
 	eventually(t, "the marks are gone", func() error {
@@ -149,8 +148,7 @@ func TestKeeper(t *testing.T) {
 	}
 }
 
-// A gate that ends, or that hangs while it watches, is replaced by one that watches
-// the same.
+// A gate that ends, or that hangs while it watches, is replaced by one that watches the same.
 func TestKeeperRestarts(t *testing.T) {
 	for name, s := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "stopped": syscall.SIGSTOP} {
 		t.Run(name, func(t *testing.T) {
@@ -173,8 +171,8 @@ func TestKeeperRestarts(t *testing.T) {
 	}
 }
 
-// A gate that was stopped while it watched nothing, when its watchdog rests, does
-// not mark anything when it should. The keeper has to notice by its silence.
+// A gate that is stopped while it watches nothing, so that its watchdog rests, does not set
+// marks when it should. The keeper must notice its silence.
 func TestKeeperNoticesSilence(t *testing.T) {
 	r := newRunner(t, nil, newUID())
 	k := keep(t, 100*time.Millisecond)
@@ -191,8 +189,8 @@ func TestKeeperNoticesSilence(t *testing.T) {
 	k.holds(r)
 }
 
-// Where the gate cannot be started, the keeper tries again and again, not too fast,
-// and ends when it should.
+// If the gate cannot be started the keeper tries again and again, not too fast, and ends when
+// it should.
 func TestKeeperCannotStart(t *testing.T) {
 	t.Parallel()
 	out := told{down: make(chan error, 100)}
@@ -210,7 +208,7 @@ func TestKeeperCannotStart(t *testing.T) {
 	if took := time.Since(start); took < 500*time.Millisecond {
 		t.Errorf("it tried again after %v", took)
 	}
-	for i := range 5000 { // nobody takes them, and nobody waits
+	for i := range 5000 { // nobody takes them, and Watch does not wait
 		k.Watch([]uint32{uint32(i)})
 		k.Go(uint64(i))
 	}
@@ -218,7 +216,7 @@ func TestKeeperCannotStart(t *testing.T) {
 	await(t, done, "the keeper ends")
 }
 
-// The gate is told all that it needs to know.
+// The gate gets all arguments that it needs.
 func TestKeeperArguments(t *testing.T) {
 	t.Parallel()
 	k := NewKeeper(Config{Deadline: 1500 * time.Millisecond, Stop: true, Exempt: []string{"/a b", "/c"}})
@@ -227,7 +225,7 @@ func TestKeeperArguments(t *testing.T) {
 	}
 }
 
-// Who was stopped by SIGSTOP goes on though the gate is killed: its keeper sees to it.
+// A process stopped by SIGSTOP goes on even if the gate is killed: the keeper resumes it.
 func TestKeeperResumes(t *testing.T) {
 	r := newRunner(t, nil, newUID())
 	k := keepGate(t, Config{Deadline: forever, Stop: true})
@@ -240,8 +238,8 @@ func TestKeeperResumes(t *testing.T) {
 	r.end()
 }
 
-// If the keeper is killed, too, the next gate sees to it, by the list; that of a gate
-// that lives is left alone.
+// If the keeper is killed too, the next gate resumes it, by the list. It leaves the list of a
+// live gate alone.
 func TestSweep(t *testing.T) {
 	testkit.Root(t)
 	dir := filepath.Join(t.TempDir(), "run")
@@ -268,7 +266,7 @@ func TestSweep(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// What follows is another process, with a list of another name.
+		// What comes next is another process, with a list of another name.
 		name = filepath.Join(dir, fmt.Sprint("stopped-of-", time.Now().UnixNano()))
 		if err := os.Rename(l.file.Name(), name); err != nil {
 			t.Fatal(err)
@@ -277,7 +275,7 @@ func TestSweep(t *testing.T) {
 	}
 	ours, others, of := stopped(), stopped(), stopped()
 	old := others
-	old.Start-- // it had the PID before
+	old.Start-- // an earlier process with this PID
 	killed, killedName := open()
 	fmt.Fprintf(killed.file, "%v\nnonsense\n%v\n%v", old, ours, proc.ID{PID: 1 << 22, Start: 1})
 	alive, aliveName := open()

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestMain lets the test binary be other processes, too: the gate, which a keeper
-// starts as "culprit gate", and the one that a watchdog watches.
+// TestMain lets the test binary play other processes too: the gate, which a keeper starts as
+// "culprit gate", and the process that a watchdog watches.
 func TestMain(m *testing.M) {
 	if len(os.Args) < 2 || os.Args[1] != "gate" && os.Args[1] != "watchdog" {
 		os.Exit(m.Run())
@@ -20,8 +20,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// lifetime is the longest that a helper process lives, whatever happens to it, its
-// test or its own watchdog: while a gate has marks, the whole machine waits for it.
+// lifetime is the longest that a helper process lives, whatever happens to it, its test or its
+// own watchdog: while a gate has marks, the whole machine waits for it.
 const lifetime = 60 * time.Second
 
 func helper(what string, args []string) error {

@@ -14,8 +14,8 @@ import (
 	"culprit/internal/proc"
 )
 
-// marker keeps the fanotify marks, on a goroutine of its own: the thread that
-// answers must not wait for a path to be looked up.
+// marker keeps the fanotify marks, on a goroutine of its own, because the answering thread must
+// not wait for the lookup of a path.
 type marker struct {
 	fanotify int
 	daemon   int
@@ -37,15 +37,15 @@ func (m *marker) set(wanted bool) {
 	m.wanted <- wanted
 }
 
-// markEvery is how often everything is marked anew while marks are wanted: mounts in
-// other namespaces come without a word. lookEvery is how often we look whether marks
-// are still wanted, and whether something was mounted in our own.
+// markEvery is how often everything is marked again while marks are wanted, because mounts in
+// other namespaces appear without notice. lookEvery is how often the marker checks whether
+// marks are still wanted, and whether something was mounted in its own namespace.
 const (
 	markEvery = time.Second
 	lookEvery = 100 * time.Millisecond
 )
 
-// run sets and removes marks for as long as the process lives.
+// run sets and removes marks as long as the process lives.
 func (m *marker) run() {
 	for wanted := range m.wanted {
 		if wanted {
@@ -56,8 +56,7 @@ func (m *marker) run() {
 	}
 }
 
-// keep marks everything, again when something is mounted, until marks are not
-// wanted any more.
+// keep marks everything, and again after each mount, until marks are not wanted any more.
 func (m *marker) keep() {
 	mounts, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
@@ -90,8 +89,7 @@ func (m *marker) keep() {
 	}
 }
 
-// mark marks the file systems of all mount namespaces and returns what could not be
-// marked.
+// mark marks the file systems of all mount namespaces and returns what it could not mark.
 func (m *marker) mark() (trouble []string) {
 	seen, done := map[string]bool{}, map[string]bool{} // namespaces, devices
 	visit := func(pid, root string) {
@@ -117,7 +115,7 @@ func (m *marker) mark() (trouble []string) {
 			case err == nil:
 				done[mt.device] = true
 			case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ESRCH):
-				// Unmounted, or the process is gone.
+				// Unmounted, or the process has gone.
 			default:
 				trouble = append(trouble, fmt.Sprintf("%s (%s): %v", mt.point, mt.kind, err))
 			}
@@ -158,8 +156,8 @@ func (m mount) startable() bool {
 	return true
 }
 
-// unmarkable says why a file system is not marked, or "". The look-up of a path on
-// a server that is gone would hang us for ever, with all execve waiting.
+// unmarkable says why a file system is not marked, or "". Looking a path up on a server that
+// has gone would hang us for ever, and every execve with us.
 func (m mount) unmarkable() string {
 	kind, _, _ := strings.Cut(m.kind, ".")
 	switch kind {

@@ -42,8 +42,7 @@ func TestParseMounts(t *testing.T) {
 	}
 }
 
-// An overlay of hundreds of layers has a line that long. The mounts behind it count
-// as well.
+// An overlay of hundreds of layers has a line that long. The mounts after it count as well.
 func TestParseLongMount(t *testing.T) {
 	t.Parallel()
 	long := "41 27 0:41 / /merged rw - overlay overlay rw,lowerdir+=" + strings.Repeat("/a/very/long/layer:", 10_000) + "\n"
@@ -76,10 +75,10 @@ func TestUnescape(t *testing.T) {
 		`/a\040b`:        "/a b",
 		`\040\011\012`:   " \t\n",
 		`/back\134slash`: `/back\slash`,
-		`\134040`:        `\040`, // what is unescaped is not so twice
+		`\134040`:        `\040`, // unescaped only once
 		`/x\043y`:        "/x#y",
 		`\377`:           "\xff",
-		`\400`:           `\400`, // no byte
+		`\400`:           `\400`, // not a byte
 		`\08`:            `\08`,
 		`/end\`:          `/end\`,
 		`/end\04`:        `/end\04`,
@@ -138,7 +137,7 @@ func FuzzParseMounts(f *testing.F) {
 		f.Add([]byte(line))
 	}
 	f.Add([]byte("36 - ext4"))                                    // too few fields before the dash
-	f.Add([]byte("26 24 0:24 / /dev/pts rw - devpts\n\n\n - \n")) // and behind it, and lines of nothing
+	f.Add([]byte("26 24 0:24 / /dev/pts rw - devpts\n\n\n - \n")) // and after it, and lines of nothing
 	f.Fuzz(func(t *testing.T, text []byte) {
 		for _, m := range parseMounts(text) {
 			if m.device == "" || m.kind == "" || m.options == "" || len(m.point) > len(text) {
@@ -150,13 +149,13 @@ func FuzzParseMounts(f *testing.F) {
 	})
 }
 
-// Every name survives as the kernel escapes it (fs/proc_namespace.c, seq_path).
+// Every name survives the kernel's escaping (fs/proc_namespace.c, seq_path).
 func FuzzUnescape(f *testing.F) {
 	f.Add("/a b")
 	f.Add(`\040`)
-	f.Add(`\008\700\04`) // no octal digit, more than a byte, cut short
+	f.Add(`\008\700\04`) // not an octal digit, more than a byte, cut short
 	f.Fuzz(func(t *testing.T, name string) {
-		unescape(name) // any text is good for something
+		unescape(name) // any text may come
 		escaped := strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`, "#", `\043`).Replace(name)
 		if got := unescape(escaped); got != name {
 			t.Errorf("%q, escaped as %q, came back as %q", name, escaped, got)

@@ -31,7 +31,7 @@ func mountTmpfs(t *testing.T, n *testkit.Net) (program string) {
 	return program
 }
 
-// becomesHeld runs a program until it is held.
+// becomesHeld runs a program again and again until it is held.
 func (r *runner) becomesHeld(d *driver, program string) {
 	r.t.Helper()
 	eventually(r.t, program+" is held", func() error {
@@ -54,8 +54,7 @@ func (r *runner) becomesHeld(d *driver, program string) {
 	})
 }
 
-// A file system that is mounted while the gate watches is marked too, and can be
-// unmounted.
+// A file system that is mounted while the gate watches is marked too, and can be unmounted.
 func TestMountedLater(t *testing.T) {
 	n := testkit.NewNet(t)
 	r := newRunner(t, n.Start, newUID())
@@ -69,7 +68,7 @@ func TestMountedLater(t *testing.T) {
 	})
 }
 
-// So is one that only another mount namespace has, as containers do.
+// So is one that exists only in another mount namespace, as those of containers do.
 func TestOtherNamespace(t *testing.T) {
 	d := startGate(t, nil, forever)
 	n := testkit.NewNet(t)
@@ -79,7 +78,7 @@ func TestOtherNamespace(t *testing.T) {
 	r.becomesHeld(d, program)
 }
 
-// A namespace that is made while the gate watches is found.
+// The gate finds a namespace that is made while it watches.
 func TestNamespaceLater(t *testing.T) {
 	d := startGate(t, nil, forever)
 	d.watch(newUID())
@@ -90,7 +89,7 @@ func TestNamespaceLater(t *testing.T) {
 	r.becomesHeld(d, program)
 }
 
-// And what is mounted in another namespace that the gate has seen before.
+// It also finds a mount in another namespace that it has seen before.
 func TestMountedLaterInOtherNamespace(t *testing.T) {
 	d := startGate(t, nil, forever)
 	n := testkit.NewNet(t)

@@ -12,16 +12,16 @@ import (
 	"culprit/internal/proc"
 )
 
-// session is the life of one gate, as the keeper sees it.
+// session is the life of one gate, seen by the keeper.
 type session struct {
 	keeper *Keeper
 	out    Output
 	conn   *net.UnixConn
 	cmd    *exec.Cmd
 	in     chan []byte
-	held   map[uint64]Held // and not told to go on
+	held   map[uint64]Held // held, and not yet told to go on
 	pings  *time.Ticker    // while anything is watched
-	asked  time.Time       // the first ping that was not answered
+	asked  time.Time       // the first unanswered ping
 }
 
 // serve runs one gate until it fails or the context ends.
@@ -77,8 +77,8 @@ func (s *session) watch(uids []uint32) error {
 	return s.send(encodeWatch(uids))
 }
 
-// ping asks the gate for a sign of life, unless it owes us one for too long. While it
-// watches, its watchdog kills a gate that hangs, and sooner. But it may have been stopped
+// ping asks the gate for a sign of life, and fails if it has owed us one for too long. While
+// the gate watches, its watchdog kills it sooner if it hangs. But it may have been stopped
 // before.
 func (s *session) ping(now time.Time) error {
 	if s.asked.IsZero() {
@@ -89,7 +89,7 @@ func (s *session) ping(now time.Time) error {
 	return s.send([]byte{kindPing})
 }
 
-// take takes in a message of the gate.
+// take handles a message of the gate.
 func (s *session) take(b []byte) error {
 	switch b[0] {
 	case kindHeld:
@@ -99,7 +99,7 @@ func (s *session) take(b []byte) error {
 		}
 		if h.Number != 0 {
 			if len(s.held) >= maxListed {
-				clear(s.held) // told to go on by a message that found no room, most of them
+				clear(s.held) // most of them were told to go on by messages that found no room
 			}
 			s.held[h.Number] = h
 		}
@@ -117,7 +117,7 @@ func (s *session) take(b []byte) error {
 	return nil
 }
 
-// gone tells of the end of a hold, if it was one.
+// gone reports the end of a hold, if there was one.
 func (s *session) gone(number uint64) {
 	if h, ok := s.held[number]; ok {
 		s.out.Gone(min(time.Since(h.Began()), s.keeper.limit))
@@ -125,7 +125,7 @@ func (s *session) gone(number uint64) {
 	}
 }
 
-// send writes a message to the gate. One that hangs does not read.
+// send writes a message to the gate. A gate that hangs does not read.
 func (s *session) send(b []byte) error {
 	s.conn.SetWriteDeadline(time.Now().Add(patience))
 	if _, err := s.conn.Write(b); err != nil {
@@ -134,7 +134,8 @@ func (s *session) send(b []byte) error {
 	return nil
 }
 
-// close ends the gate. First the socket: a gate that is well ends by it. Then the rest.
+// close ends the gate. It closes the socket first, which ends a healthy gate, and then kills
+// it.
 func (s *session) close() {
 	s.pings.Stop()
 	s.conn.Close()
@@ -145,13 +146,13 @@ func (s *session) close() {
 	}
 	for number, h := range s.held {
 		s.gone(number)
-		if s.keeper.stop { // it could not let go itself
+		if s.keeper.stop { // a killed gate cannot resume them itself
 			resume(proc.Default, h.ID)
 		}
 	}
 }
 
-// receive passes on messages until the socket closes.
+// receive passes messages on until the socket closes.
 func receive(conn *net.UnixConn, in chan<- []byte) {
 	defer close(in)
 	buf := make([]byte, maxMessage)

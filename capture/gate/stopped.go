@@ -11,31 +11,31 @@ import (
 	"culprit/internal/proc"
 )
 
-// Where programs are stopped by SIGSTOP, somebody must let them go on. That is the
-// gate: when told to, at their deadline, and when it ends. Should it be killed, its
-// keeper does. Should both be killed at once, a list in a file remains, by which the
-// next gate does, that of another culprit included.
+// Somebody must resume programs that are stopped by SIGSTOP. The gate does: when told to, at
+// their deadline, and when it ends. If the gate is killed, its keeper does. If both are killed
+// at once, a list in a file remains, and the next gate resumes the programs, even if it belongs
+// to another culprit.
 
-// stoppedDir is where the lists are, one for each gate that lives or was killed.
+// stoppedDir holds the lists, one for each gate that lives or was killed.
 const stoppedDir = "/run/culprit"
 
-// maxListed is how many lines a list may have before it is emptied, once nobody is
-// stopped.
+// maxListed is how many lines a list may have before it is emptied, which happens once no
+// program is stopped.
 const maxListed = 1000
 
-// A stoppedList lists processes that were stopped, a line each. The gate holds a lock on
-// the file for as long as it lives: that tells its list from those that gates left.
+// A stoppedList lists stopped processes, one on each line. The gate holds a lock on the file as
+// long as it lives, which tells its list from those of dead gates.
 type stoppedList struct {
 	file  *os.File
 	lines int
 }
 
-// openStopped makes our list in dir, and lets go what gates left that were killed.
+// openStopped creates our list in dir, and resumes the programs of gates that were killed.
 func openStopped(dir string) (*stoppedList, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("keep a list of stopped processes: %w", err)
 	}
-	// One at a time: between being made and being locked a list looks left.
+	// One gate at a time: between its creation and its lock a list looks abandoned.
 	turn, err := os.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("keep a list of stopped processes: %w", err)
@@ -65,28 +65,28 @@ func openStopped(dir string) (*stoppedList, error) {
 	return &stoppedList{file: f}, nil
 }
 
-// add notes a process that is about to be stopped.
+// add lists a process that is about to be stopped.
 func (l *stoppedList) add(id proc.ID) error {
 	l.lines++
 	_, err := fmt.Fprintln(l.file, id)
 	return err
 }
 
-// clear empties a list that has grown long. Call it when nobody is stopped.
+// clear empties a list that has grown long. Call it when no process is stopped.
 func (l *stoppedList) clear() {
 	if l.lines >= maxListed && l.file.Truncate(0) == nil {
 		l.lines = 0
 	}
 }
 
-// close removes the list. Call it when nobody is stopped.
+// close removes the list. Call it when no process is stopped.
 func (l *stoppedList) close() {
 	_ = os.Remove(l.file.Name())
 	_ = l.file.Close()
 }
 
-// sweep lets the processes of a list go on that are still stopped, and removes it; not
-// that of a gate that lives.
+// sweep resumes the processes of a list that are still stopped, and removes the list. It leaves
+// the list of a live gate alone.
 func sweep(path string) error {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -107,7 +107,7 @@ func sweep(path string) error {
 	return nil
 }
 
-// resume lets a process go on that we stopped, if it still is that process.
+// resume lets a process go on that we stopped, if the PID still is that process's.
 func resume(fs proc.FS, id proc.ID) {
 	if st, err := fs.Stat(id.PID); err == nil && st.ID == id {
 		_ = unix.Kill(id.PID, unix.SIGCONT)

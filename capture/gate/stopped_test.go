@@ -13,8 +13,8 @@ import (
 	"culprit/internal/proc"
 )
 
-// Where nobody can attach to a process in execve, it is stopped before its first
-// instruction instead, and goes on all the same.
+// If nobody can attach to a process in execve, it is stopped before its first instruction
+// instead, and goes on nevertheless.
 func TestStopMode(t *testing.T) {
 	const deadline = 500 * time.Millisecond
 	for _, c := range []struct {
@@ -64,7 +64,7 @@ func TestStopMode(t *testing.T) {
 	}
 }
 
-// atFirstInstruction checks that a process has run nothing of its program: its next
+// atFirstInstruction checks that a process has executed nothing of its program: its next
 // instruction is the entry of the loader.
 func atFirstInstruction(t *testing.T, pid int) {
 	t.Helper()

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchdog kills this process if nobody feeds it in time, by a timer of the kernel
-// whose signal is SIGKILL (man 2 timer_create). It also strikes a process that is
-// stopped, or whose threads are all stuck, and needs no help from anybody.
+// watchdog kills this process if it is not fed in time, by a kernel timer whose signal is
+// SIGKILL (man 2 timer_create). It also strikes a process that is stopped or whose threads all
+// hang, and needs no other process.
 type watchdog struct {
 	timer int32
 	after time.Duration
@@ -35,10 +35,11 @@ func newWatchdog(after time.Duration) (watchdog, error) {
 	return w, nil
 }
 
-// feedEvery is how long a feed does for: to set a timer is dear on virtual machines.
+// feedEvery is how long one feed lasts, because setting a timer is expensive on virtual
+// machines.
 const feedEvery = 50 * time.Millisecond
 
-// feed puts the end off by the whole time again, or by up to feedEvery less.
+// feed restarts the whole time, or up to feedEvery less.
 func (w *watchdog) feed(now time.Time) error {
 	if now.Sub(w.fed) < feedEvery {
 		return nil

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// watchdogAfter is how long the watchdog of these tests waits. A busy machine can
-// keep a process from feeding it for a while.
+// watchdogAfter is how long the watchdog of these tests waits. A busy machine can keep a
+// process from feeding it for a while.
 const watchdogAfter = time.Second
 
-// watched is a process with a watchdog, in one of the ways to live with it.
+// watched is a process with a watchdog, which behaves in the given way.
 func watched(way string) error {
 	dog, err := newWatchdog(watchdogAfter)
 	if err != nil {
@@ -39,7 +39,7 @@ func watched(way string) error {
 				return err
 			}
 		}
-		return dog.rest() // with -race, to exit takes a second
+		return dog.rest() // with -race, exiting takes a second
 	}
 	return fmt.Errorf("no such way to live: %s", way)
 }

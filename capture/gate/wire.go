@@ -10,31 +10,31 @@ import (
 	"culprit/internal/proc"
 )
 
-// The daemon and the gate talk over a SOCK_SEQPACKET pair: each message is one
-// packet, its kind in the first byte, numbers in little endian.
+// The daemon and the gate talk over a SOCK_SEQPACKET pair. Each message is one packet, with its
+// kind in the first byte and numbers in little endian.
 const (
-	kindWatch = 'W' // to the gate: the UIDs to hold, 4 bytes each; replaces what was watched
+	kindWatch = 'W' // to the gate: the UIDs to hold, 4 bytes each; replaces the earlier ones
 	kindGo    = 'G' // to the gate: a held process may go on: its number
 	kindPing  = 'P' // to the gate, which answers with its counts
 	kindHeld  = 'H' // to the daemon: a process is held
-	kindMarks = 'M' // to the daemon: the file systems are marked; what could not be, as text
+	kindMarks = 'M' // to the daemon: the file systems are marked; those that could not be, as text
 )
 
 // maxMessage bounds a message, in bytes.
 const maxMessage = 16 << 10
 
-// Held is a process that the gate holds in its execve, or, with the number 0, one
-// that went on because somebody was tracing it already.
+// Held is a process that the gate holds in its execve. With number 0 it is one that went on,
+// because it was already traced.
 type Held struct {
 	Number uint64 // of the hold, for [Keeper.Go]
 	ID     proc.ID
 	Since  int64  // when the hold began, in nanoseconds of CLOCK_MONOTONIC
-	UID    uint32 // the watched one that the process counts for
-	Tracer int    // the PID of who traces it already, or 0
-	Path   string // of the program it is about to become, as the gate sees it
+	UID    uint32 // the watched UID to which the process belongs
+	Tracer int    // the PID of its tracer, or 0
+	Path   string // of the program that it will become, as the gate sees it
 }
 
-// Counts are what the gate has done since it was started.
+// Counts are what the gate has done since it started.
 type Counts struct {
 	Passed  uint64 // let go at once: not watched, or traced already
 	Held    uint64 // held until the daemon said go, or longer
@@ -68,10 +68,10 @@ func decodeHeld(b []byte) (Held, error) {
 	}, nil
 }
 
-// Began is when the hold began.
+// Began returns when the hold began.
 func (h Held) Began() time.Time { return time.Now().Add(time.Duration(h.Since - monotonic())) }
 
-// monotonic is the time that all processes share, in nanoseconds (man 2 clock_gettime).
+// monotonic returns the clock that all processes share, in nanoseconds (man 2 clock_gettime).
 func monotonic() int64 {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {

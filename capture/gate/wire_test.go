@@ -98,10 +98,10 @@ func FuzzDecodeCounts(f *testing.F) {
 	})
 }
 
-// A message has one byte at least: one of none is the end of the socket.
+// A message has at least one byte, because an empty one means the end of the socket.
 func FuzzDecodeWatch(f *testing.F) {
 	f.Add(encodeWatch([]uint32{0, 1000})[1:])
-	f.Add([]byte{1, 2, 3, 4, 5}) // a UID and a part of one
+	f.Add([]byte{1, 2, 3, 4, 5}) // one UID and part of another
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, rest []byte) {
 		b := append([]byte{kindWatch}, rest...)
