@@ -12,7 +12,7 @@ import (
 	"culprit/trigger"
 )
 
-// counts are the metrics, told in the words of the packages that are counted.
+// counts are the metrics, with methods in the terms of the packages that they count.
 type counts struct{ *metrics.Metrics }
 
 func newCounts(c *config.Config, o Options, store *evidence.Store, listener *trigger.Listener) *counts {
@@ -26,8 +26,8 @@ func newCounts(c *config.Config, o Options, store *evidence.Store, listener *tri
 	return n
 }
 
-// listenForMetrics listens for those who read the metrics: nil if the configuration does
-// not say where.
+// listenForMetrics listens for readers of the metrics. It returns nil if the configuration has
+// no address.
 func listenForMetrics(ctx context.Context, c config.Metrics) (net.Listener, error) {
 	network, address, err := c.Address()
 	if err != nil || network == "" {
@@ -36,7 +36,7 @@ func listenForMetrics(ctx context.Context, c config.Metrics) (net.Listener, erro
 	return metrics.Listen(ctx, network, address)
 }
 
-// configured takes in a configuration that is now in force.
+// configured takes over a configuration that is now in force.
 func (n *counts) configured(c *config.Config) {
 	var names []string
 	for _, r := range c.Rules {
@@ -46,7 +46,7 @@ func (n *counts) configured(c *config.Config) {
 	n.Bounds(int64(c.Evidence.MaxBytes), int64(c.Evidence.MinFree))
 }
 
-// swept counts what a sweep of the evidence has removed.
+// swept counts what a sweep of the evidence removed.
 func (n *counts) swept(r retention.Report, err error) {
 	s := metrics.Sweep{Evictions: map[metrics.Eviction]int{}, Expired: r.Expired}
 	s.Bytes, s.Free = r.Left()
@@ -56,14 +56,14 @@ func (n *counts) swept(r retention.Report, err error) {
 	n.Swept(s, err)
 }
 
-// serveMetrics answers those who read the metrics, until the context ends.
+// serveMetrics serves the metrics until the context ends.
 func (d *daemon) serveMetrics(ctx context.Context) {
 	if d.readers != nil {
 		d.counts.Serve(ctx, d.readers, d.log, d.loops()...)
 	}
 }
 
-// loops are those that have to turn.
+// loops are the loops that must turn.
 func (d *daemon) loops() []metrics.Loop {
 	return []metrics.Loop{{Name: "packets", Turns: d.listener.Turns}, {Name: "captures", Turns: d.controller.Turns}}
 }

@@ -14,7 +14,7 @@ import (
 	"culprit/internal/event"
 )
 
-// noCounts are those of a daemon that has done nothing yet.
+// noCounts are the metrics of a daemon that has done nothing yet.
 func noCounts() *counts {
 	return &counts{metrics.New(metrics.Source{
 		Version: "dev", Commit: "unknown", Tables: catalogue.Tables(),
@@ -22,7 +22,7 @@ func noCounts() *counts {
 	})}
 }
 
-// counters are the values of all counters, by name and the values of their labels.
+// counters returns the values of all counters, by name and label values.
 func counters(t *testing.T, n *counts) map[string]float64 {
 	t.Helper()
 	families, err := n.Gather()
@@ -42,7 +42,7 @@ func counters(t *testing.T, n *counts) map[string]float64 {
 	return got
 }
 
-// Every loss of the trigger has its number, and no number has two.
+// Every loss of the trigger has its own counter.
 func TestLossesAreCounted(t *testing.T) {
 	t.Parallel()
 	n := noCounts()
@@ -60,7 +60,7 @@ func TestLossesAreCounted(t *testing.T) {
 	}
 }
 
-// What the daemon's sweeper removes is counted, in series that were there before.
+// What the daemon's sweeper removes is counted, in series that existed before.
 func TestRemovalsAreCounted(t *testing.T) {
 	t.Parallel()
 	n := noCounts()
@@ -88,7 +88,7 @@ func TestRemovalsAreCounted(t *testing.T) {
 	f.Close()
 	store.Capture(capture)
 	store.Trace(trace)
-	if err := store.Close(); err != nil { // which writes
+	if err := store.Close(); err != nil { // which writes everything
 		t.Fatal(err)
 	}
 	store = open()
@@ -115,7 +115,7 @@ func TestRemovalsAreCounted(t *testing.T) {
 	}
 }
 
-// BenchmarkHit is what the counts add to a hit.
+// BenchmarkHit measures what the counts add to a hit.
 func BenchmarkHit(b *testing.B) {
 	n := noCounts()
 	n.configured(&config.Config{Rules: []config.Rule{{Name: "badzone"}}})

@@ -1,5 +1,5 @@
-// Package daemon is the running hunt: it makes the parts in the order in which they need
-// each other, starts them, and stops them in reverse.
+// Package daemon is the running hunt: it makes the parts in the order in which they need each
+// other, starts them, and stops them in reverse.
 //
 //	trigger.Listener ──hit──▶ capture.Controller ──hit, capture, trace──▶ recorder ──▶ evidence.Store, log, counts
 //	       ▲                                                                                │
@@ -21,13 +21,13 @@ import (
 	"culprit/trigger"
 )
 
-// Options are what a daemon cannot read from its configuration.
+// Options are what a daemon does not get from its configuration.
 type Options struct {
 	Version, Commit string    // of the program
 	Log             io.Writer // where the log goes
 }
 
-// daemon is the parts of a running hunt.
+// daemon holds the parts of a running hunt.
 type daemon struct {
 	config     *config.Config // in force; a reload replaces it
 	version    string
@@ -43,8 +43,8 @@ type daemon struct {
 	firewall   *firewall
 }
 
-// Run hunts until the context ends. What it sets up it takes down in reverse, also when
-// something on the way fails. It needs root, and the configuration of [config.Load].
+// Run hunts until the context ends. It takes down in reverse what it set up, even if something
+// fails on the way. It needs root and a configuration from [config.Load].
 func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	logging := newLogging(c)
 	log := newLogger(o.Log, c.Log.Format, logging)
@@ -63,7 +63,7 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 		return err
 	}
 
-	// From here on packets wait in the listener, so none is missed when the rules are
+	// From here on packets wait in the listener, so none is missed once the rules are
 	// installed.
 	listener, err := trigger.Listen(c, log)
 	if err != nil {
@@ -91,9 +91,9 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	return d.hunt(ctx)
 }
 
-// hunt starts the parts and installs the rules; when the context ends it stops the parts
-// in reverse. The rules go last, when the gate is gone, so that iptables waits for nothing:
-// what they log until then is nobody's hit.
+// hunt starts the parts and installs the rules. When the context ends it stops the parts in
+// reverse. The rules go last, after the gate, so that iptables waits for nothing. What they log
+// until then becomes no hit.
 func (d *daemon) hunt(ctx context.Context) error {
 	captures := start(ctx, quiet(d.controller.Run))
 	sweeps := start(ctx, quiet(d.sweeper.Run))

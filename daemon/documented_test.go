@@ -15,7 +15,7 @@ import (
 	"culprit/internal/config"
 )
 
-// registered are the metrics of a daemon, by name.
+// registered returns the metrics of a daemon, by name.
 func registered(t testing.TB) map[string]*dto.MetricFamily {
 	t.Helper()
 	n := noCounts()
@@ -31,7 +31,7 @@ func registered(t testing.TB) map[string]*dto.MetricFamily {
 	return all
 }
 
-// labels of a metric, in order.
+// labels returns the labels of a metric, in order.
 func labels(f *dto.MetricFamily) (names []string) {
 	for _, l := range f.GetMetric()[0].GetLabel() {
 		names = append(names, l.GetName())
@@ -40,7 +40,7 @@ func labels(f *dto.MetricFamily) (names []string) {
 	return names
 }
 
-// docs/metrics.md has every metric with its type and labels, and no other.
+// docs/metrics.md has every metric with its type and labels, and no others.
 func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../docs/metrics.md")
@@ -48,7 +48,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := registered(t)
-	// Loops are asked only where somebody reads.
+	// Loops are only asked if somebody reads the metrics.
 	all["culprit_loop_last_turn_timestamp_seconds"] = nil
 	documented := map[string]bool{}
 	for _, m := range regexp.MustCompile("(?m)^\\| `(culprit_\\w+)` \\| (\\w+) \\| ([\\w, ]*)\\| (.+) \\| (.*)\\|$").FindAllStringSubmatch(string(text), -1) {
@@ -89,7 +89,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 
 var metricName = regexp.MustCompile(`\b(?:culprit|process|go)_[a-z0-9_]+`)
 
-// uses checks that an expression of PromQL is about metrics that there are.
+// uses checks that an expression of PromQL uses only existing metrics, and returns them.
 func uses(t *testing.T, all map[string]*dto.MetricFamily, where, expr string) (names []string) {
 	t.Helper()
 	for _, name := range metricName.FindAllString(expr, -1) {
@@ -197,7 +197,7 @@ func TestDashboard(t *testing.T) {
 			}
 		}
 	}
-	// When things happened is for alerts.
+	// Timestamps are for alerts.
 	for name := range maps.Keys(all) {
 		if strings.HasPrefix(name, "culprit_") && !shown[name] && !strings.HasSuffix(name, "_timestamp_seconds") && name != "culprit_firewall_gap_seconds_total" {
 			t.Errorf("no panel shows %s", name)

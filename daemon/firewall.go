@@ -9,13 +9,13 @@ import (
 	"culprit/rules"
 )
 
-// firewall is our rules in the kernel, which a goroutine keeps in their place while the
-// hunt goes on. Its methods are for one goroutine.
+// firewall is our rules in the kernel. A goroutine keeps them in place during the hunt. Its
+// methods are for one goroutine.
 type firewall struct {
 	rules    *rules.Firewall // in force
 	recorder *recorder
 	counts   *counts
-	keeping  *part // nil: not now
+	keeping  *part // nil: the rules are not being kept
 }
 
 func newFirewall(r *rules.Firewall, recorder *recorder, counts *counts) *firewall {
@@ -31,8 +31,8 @@ func (f *firewall) install(ctx context.Context) error {
 	return nil
 }
 
-// replace installs other rules beside those in force, and then removes these: no packet
-// of a rule that stays is missed. On an error the rules in force stay.
+// replace installs other rules beside those in force and then removes the old ones, so that no
+// packet of a rule that stays is missed. On an error the rules in force stay.
 func (f *firewall) replace(ctx context.Context, next *rules.Firewall) error {
 	f.leave()
 	defer f.keep(ctx)
@@ -43,7 +43,7 @@ func (f *firewall) replace(ctx context.Context, next *rules.Firewall) error {
 	return nil
 }
 
-// remove removes the rules. They must not be kept any more.
+// remove removes the rules. Nobody may be keeping them any more.
 func (f *firewall) remove() error { return f.rules.Remove() }
 
 func (f *firewall) keep(ctx context.Context) {
@@ -51,10 +51,10 @@ func (f *firewall) keep(ctx context.Context) {
 	f.keeping = start(ctx, quiet(func(ctx context.Context) { r.Keep(ctx, f.healed, f.counts.RepairFailed) }))
 }
 
-// leave ends the keeping of the rules.
+// leave stops keeping the rules.
 func (f *firewall) leave() {
 	if f.keeping != nil {
-		_ = stop(f.keeping) // it has no errors
+		_ = stop(f.keeping) // it never fails
 		f.keeping = nil
 	}
 }

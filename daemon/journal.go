@@ -20,12 +20,12 @@ func toJournal() bool {
 	return os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
-// journal gives each line its priority, for journald to keep (man 3 sd-daemon).
+// journal gives each line a priority, which journald stores (man 3 sd-daemon).
 type journal struct {
 	debug, info, warn, err slog.Handler
 }
 
-// newJournal makes a journal of handlers that write lines.
+// newJournal makes a journal from handlers that write lines.
 func newJournal(w io.Writer, handler func(io.Writer) slog.Handler) journal {
 	return journal{
 		debug: handler(prefixed{w, "<7>"}), info: handler(prefixed{w, "<6>"}),
@@ -61,7 +61,7 @@ func (j journal) WithGroup(name string) slog.Handler {
 	return journal{j.debug.WithGroup(name), j.info.WithGroup(name), j.warn.WithGroup(name), j.err.WithGroup(name)}
 }
 
-// prefixed writes a prefix before each line. A handler writes a line in one call.
+// prefixed writes a prefix before each line. A handler writes each line in one call.
 type prefixed struct {
 	w      io.Writer
 	prefix string

@@ -11,7 +11,7 @@ import (
 	"culprit/internal/text"
 )
 
-// logging is what a reload can change of the log: its level, and what is masked.
+// logging is the part of the log that a reload can change: its level, and what is masked.
 type logging struct {
 	level slog.LevelVar
 	mask  atomic.Pointer[redact.Patterns]
@@ -32,7 +32,7 @@ func (l *logging) set(c *config.Config) {
 	l.mask.Store(c.Capture.Redaction())
 }
 
-// masked masks an attribute that holds other people's text.
+// masked masks an attribute that holds foreign text.
 func (l *logging) masked(a slog.Attr) slog.Attr {
 	if a.Key == "command_line" || a.Key == "text" || a.Key == "detail" {
 		a.Value = slog.StringValue(l.mask.Load().Text(a.Value.String()))
@@ -40,8 +40,8 @@ func (l *logging) masked(a slog.Attr) slog.Attr {
 	return a
 }
 
-// newLogger logs in the configured format: logfmt for people, or JSON with the names
-// of ECS. Both escape what is not printable.
+// newLogger logs in the configured format: logfmt for people, or JSON with the field names of
+// ECS. Both escape what is not printable.
 func newLogger(w io.Writer, format string, settings *logging) *slog.Logger {
 	options := &slog.HandlerOptions{Level: &settings.level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { return settings.masked(a) }}
 	handler := func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, options) }

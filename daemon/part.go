@@ -8,11 +8,12 @@ import (
 // A part runs on a goroutine of its own until it is stopped.
 type part struct {
 	cancel context.CancelFunc
-	ended  chan struct{} // closed when it has ended
-	err    error         // why it ended; read it when it has
+	ended  chan struct{} // closed when the part has ended
+	err    error         // why it ended; read it after that
 }
 
-// start starts a part. It goes on when the context ends: parts are stopped in order.
+// start starts a part. The end of the context does not stop it, because parts are stopped in
+// order.
 func start(ctx context.Context, run func(context.Context) error) *part {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p := &part{cancel: cancel, ended: make(chan struct{})}
@@ -23,7 +24,7 @@ func start(ctx context.Context, run func(context.Context) error) *part {
 	return p
 }
 
-// quiet is a part that has no errors.
+// quiet turns a function without an error into a part.
 func quiet(run func(context.Context)) func(context.Context) error {
 	return func(ctx context.Context) error {
 		run(ctx)

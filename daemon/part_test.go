@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A part outlives the context that it was started with, and ends when it is stopped.
+// A part outlives the context that started it, and ends when it is stopped.
 func TestPart(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -13,18 +13,18 @@ import (
 	"culprit/internal/strace"
 )
 
-// memoryLimit is the size, in bytes, from which the runtime gives memory back instead of
-// keeping it for the next flood. The queues bound what is in use, not this.
+// memoryLimit is the size, in bytes, above which the runtime returns memory instead of keeping
+// it for the next flood. The memory in use is bounded by the queues, not by this.
 const memoryLimit = 40 << 20
 
-// prepareProcess sets what holds for the process as a whole.
+// prepareProcess makes settings for the whole process.
 func prepareProcess() error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	// A panic, or the SIGABRT of systemd's watchdog, must end us by a signal. By default Go
-	// exits with status 2, which means a wrong configuration: systemd would not restart us.
-	// No core: it would hold other people's data.
+	// exits with status 2, which means a wrong configuration, and systemd would not restart us.
+	// No core: it would hold the data of others.
 	debug.SetTraceback("crash")
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("forbid core dumps: %w", err)
@@ -32,8 +32,8 @@ func prepareProcess() error {
 	return nil
 }
 
-// findStrace finds the strace of this machine, and makes sure that it takes what the
-// configuration wants of it.
+// findStrace finds the strace of this machine, and checks that it supports what the
+// configuration wants.
 func findStrace(ctx context.Context, c *config.Config, log *slog.Logger) (strace.Program, error) {
 	program, err := strace.Find(ctx)
 	if err != nil {

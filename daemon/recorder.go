@@ -16,7 +16,7 @@ import (
 	"culprit/internal/words"
 )
 
-// keptEvidence is where documents and traces go.
+// keptEvidence takes documents and traces.
 type keptEvidence interface {
 	Hit(*event.Hit)
 	Repeated(id string, count int)
@@ -30,15 +30,15 @@ type keptEvidence interface {
 // disk says whether it has room for another trace.
 type disk interface{ Room() error }
 
-// recorder is told of everything that happens: it counts it, passes it on to the
-// evidence, and logs hits and losses. It is the [capture.Recorder] of the controller.
+// recorder takes everything that happens: it counts it, passes it on to the evidence, and logs
+// hits and losses. It is the controller's [capture.Recorder].
 type recorder struct {
 	evidence keptEvidence
 	disk     disk
 	counts   *counts
 	log      *slog.Logger
 	limit    *rate.Limiter // of log lines about hits
-	unlogged int           // hits since the last line, which had none
+	unlogged int           // hits since the last log line
 	observed event.Capture
 }
 
@@ -47,11 +47,11 @@ func newRecorder(e keptEvidence, d disk, counts *counts, log *slog.Logger, obser
 	return &recorder{evidence: e, disk: d, counts: counts, log: log, limit: rate.NewLimiter(perSecond, perSecond), observed: observed}
 }
 
-// observed is what each capture says of us and the machine: how it was obtained.
+// observed is what each capture says about us and the machine: how it was obtained.
 func observed(c *config.Config, version string, program strace.Program) event.Capture {
 	s := event.Capture{Observer: &event.Observer{Product: "culprit", Version: version}, Host: new(event.Host)}
 	s.Culprit.Strace = program.Version()
-	text, _ := os.ReadFile(c.Path) // it could be read a moment ago
+	text, _ := os.ReadFile(c.Path) // we read it a moment ago
 	s.Culprit.Config = string(text)
 	s.Host.Hostname, _ = os.Hostname()
 	var u unix.Utsname
@@ -71,7 +71,7 @@ func (r *recorder) Capture(c event.Capture) {
 // Program records a program.
 func (r *recorder) Program(p event.Program) { r.evidence.Program(p) }
 
-// Create makes the file of a trace.
+// Create creates the file of a trace.
 func (r *recorder) Create(t *event.Trace) (io.WriteCloser, error) {
 	f, err := r.evidence.Create(t)
 	if err != nil {
@@ -82,13 +82,13 @@ func (r *recorder) Create(t *event.Trace) (io.WriteCloser, error) {
 
 // Trace records a new or changed trace.
 func (r *recorder) Trace(t event.Trace) {
-	if t.Culprit.State == event.StateEnded { // it is told of that once
+	if t.Culprit.State == event.StateEnded { // which comes only once
 		r.counts.TraceDropped(t.Culprit.Lost)
 	}
 	r.evidence.Trace(t)
 }
 
-// Hit records and logs a hit. The controller calls it, on its one goroutine.
+// Hit records and logs a hit. The controller calls it, on one goroutine.
 func (r *recorder) Hit(hit *event.Hit) {
 	r.counts.Hit(hit.Rule.Name, hit.Culprit.Origin.Grade)
 	r.evidence.Hit(hit)
@@ -126,7 +126,7 @@ func (r *recorder) Hit(hit *event.Hit) {
 	r.log.Info("hit", attrs...)
 }
 
-// Room returns an error if the disk has none for another trace.
+// Room returns an error if the disk has no room for another trace.
 func (r *recorder) Room() error { return r.disk.Room() }
 
 // Lost records and logs a loss.
@@ -135,7 +135,7 @@ func (r *recorder) Lost(l event.Loss) {
 	r.evidence.Lost(l)
 	level := slog.LevelWarn
 	if l.Culprit.Code == event.LossUnverified {
-		level = slog.LevelInfo // a verdict more than a loss
+		level = slog.LevelInfo // a verdict rather than a loss
 	}
 	r.log.Log(context.Background(), level, "lost", slog.Group("culprit", "what", words.Loss(l.Culprit), "count", l.Culprit.Count))
 }
@@ -146,8 +146,8 @@ func (r *recorder) Repeated(id string, count int) {
 	r.evidence.Repeated(id, count)
 }
 
-// packets is told of what the trigger makes of packets: a hit goes to the controller,
-// which passes it on to [recorder.Hit] once it knows the hit's capture.
+// packets takes what the trigger makes of packets. A hit goes to the controller, which passes
+// it on to [recorder.Hit] once it knows the hit's capture.
 type packets struct {
 	captures interface{ Hit(*event.Hit) }
 	recorder *recorder

@@ -14,7 +14,7 @@ import (
 	"culprit/internal/event"
 )
 
-// notes is evidence that only remembers what it was told.
+// notes is evidence that only remembers what it gets.
 type notes struct {
 	hits     []*event.Hit
 	captures []event.Capture
@@ -37,7 +37,8 @@ func recorderWith(log io.Writer) (*recorder, *notes) {
 	return newRecorder(n, n, noCounts(), slog.New(slog.NewTextHandler(log, nil)), seen), n
 }
 
-// In a flood every hit is recorded and some are logged; a later line says how many were not.
+// In a flood every hit is recorded but only some are logged; a later line says how many were
+// not.
 func TestHitsInAFlood(t *testing.T) {
 	t.Parallel()
 	const flood = 1000
@@ -69,7 +70,7 @@ func TestCapturesAreStamped(t *testing.T) {
 	}
 }
 
-// A loss is counted, recorded and logged; what is only a verdict is no warning.
+// A loss is counted, recorded and logged; a mere verdict is not a warning.
 func TestLosses(t *testing.T) {
 	t.Parallel()
 	for code, level := range map[event.LossCode]string{event.LossKernel: "WARN", event.LossUnverified: "INFO"} {

@@ -11,8 +11,8 @@ import (
 	"culprit/rules"
 )
 
-// reload reads the configuration again and puts it into force. If that is not
-// possible, the one in force stays, and the error says why.
+// reload reads the configuration again and puts it into force. If that fails the old one stays
+// in force, and the error says why.
 func (d *daemon) reload(ctx context.Context) error {
 	c, err := config.Load(d.config.Path)
 	if err != nil {
@@ -25,8 +25,8 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Packets of new rules come as soon as these are installed, those of old ones
-	// until they are removed.
+	// Packets of new rules arrive as soon as those are installed, packets of old rules until
+	// those are removed.
 	if err := d.listener.SetRules(ctx, slices.Concat(d.config.Rules, c.Rules)); err != nil {
 		return err
 	}

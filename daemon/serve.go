@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// serve reloads on each SIGHUP, and returns when the context ends or packets cannot be read
-// any more. On a terminal SIGHUP means that it was closed: serve returns, too.
+// serve reloads on each SIGHUP, and returns when the context ends or packets can no longer be
+// read. On a terminal SIGHUP means that the terminal was closed, so serve returns too.
 func (d *daemon) serve(ctx context.Context, unread <-chan struct{}) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -45,7 +45,7 @@ func (d *daemon) serve(ctx context.Context, unread <-chan struct{}) {
 	}
 }
 
-// beat tells systemd's watchdog that we live, if every loop turns in time.
+// beat tells systemd's watchdog that we are alive, if every loop turns in time.
 func (d *daemon) beat(ctx context.Context, patience time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -57,7 +57,7 @@ func (d *daemon) beat(ctx context.Context, patience time.Duration) {
 	sd.SdNotify(false, sd.SdNotifyWatchdog)
 }
 
-// hangup reloads the configuration and says what came of it.
+// hangup reloads the configuration and logs the result.
 func (d *daemon) hangup(ctx context.Context) {
 	sd.SdNotify(false, reloading())
 	err := d.reload(ctx)
@@ -73,17 +73,17 @@ func (d *daemon) hangup(ctx context.Context) {
 func notifyReady()    { sd.SdNotify(false, sd.SdNotifyReady) }
 func notifyStopping() { sd.SdNotify(false, sd.SdNotifyStopping) }
 
-// reloading is the message with which a reload begins (man 3 sd_notify).
+// reloading is the message that starts a reload (man 3 sd_notify).
 func reloading() string {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
 	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", sd.SdNotifyReloading, now.Nano()/1000)
 }
 
-// onTerminal reports whether standard error is a terminal, even one that is gone.
+// onTerminal reports whether standard error is a terminal, even one that has gone.
 func onTerminal() bool {
 	var st unix.Stat_t
-	const ttys, consoles = 4, 5 // and pseudo terminals: Documentation/admin-guide/devices.txt
+	const ttys, consoles = 4, 5 // besides pseudo terminals: Documentation/admin-guide/devices.txt
 	if unix.Fstat(2, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR {
 		return false
 	}

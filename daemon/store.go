@@ -9,7 +9,7 @@ import (
 	"culprit/internal/config"
 )
 
-// openStore opens the evidence, and what its events are sent to.
+// openStore opens the evidence and the destination of its events.
 func openStore(c *config.Config, log *slog.Logger) (*evidence.Store, error) {
 	options := []evidence.Option{evidence.Masking(c.Capture.Redaction())}
 	o, err := openOutlet(c.Events, log)
@@ -22,7 +22,7 @@ func openStore(c *config.Config, log *slog.Logger) (*evidence.Store, error) {
 	return evidence.Open(c.Evidence.Dir, log, options...)
 }
 
-// openOutlet opens what events are sent to: nil if they are not.
+// openOutlet opens the destination of events, nil if there is none.
 func openOutlet(e config.Events, log *slog.Logger) (outlet.Outlet, error) {
 	switch {
 	case e.File != "":
@@ -35,7 +35,7 @@ func openOutlet(e config.Events, log *slog.Logger) (outlet.Outlet, error) {
 	return nil, nil
 }
 
-// Bounds are how much evidence a configuration wants to be kept.
+// Bounds returns how much evidence a configuration keeps.
 func Bounds(e config.Evidence) retention.Bounds {
 	return retention.Bounds{Keep: e.Keep, MaxBytes: int64(e.MaxBytes), MinFree: int64(e.MinFree), Compress: e.Compress}
 }

@@ -8,8 +8,8 @@ import (
 	"culprit/internal/event"
 )
 
-// captures counts what captures do and measures how quick they are. It is the
-// controller's Meter.
+// captures counts what captures do and measures how fast they are. It is the controller's
+// Meter.
 type captures struct {
 	started          prometheus.Counter
 	running, straces prometheus.Gauge
@@ -25,7 +25,7 @@ type captures struct {
 	gateFailures prometheus.Counter
 }
 
-// foundBy are all ways to find a process that a strace is then started for.
+// foundBy are all ways to find a process that lead to a strace.
 var foundBy = [...]string{event.FoundGate, event.FoundScan, event.FoundFork, event.FoundExec, event.FoundUID, event.FoundPoll}
 
 func newCaptures(r maker) captures {
@@ -59,28 +59,28 @@ func newCaptures(r maker) captures {
 // Started counts a capture.
 func (c *captures) Started() { c.started.Inc() }
 
-// Running is how many captures and straces there are.
+// Running sets how many captures and straces are running.
 func (c *captures) Running(captures, straces int) {
 	c.running.Set(float64(captures))
 	c.straces.Set(float64(straces))
 }
 
-// Attached measures a strace that got onto a process, which was found in that way.
+// Attached measures a strace that attached to a process, by how the process was found.
 func (c *captures) Attached(foundBy string, took time.Duration) {
 	if h := c.attach[foundBy]; h != nil {
 		h.Observe(took.Seconds())
 	}
 }
 
-// AttachedAfter measures how long it took from the packet.
+// AttachedAfter measures the time from the packet to the attached strace.
 func (c *captures) AttachedAfter(hit time.Duration) { c.afterHit.Observe(hit.Seconds()) }
 
-// AttachFailed counts a strace that did not get onto its process.
+// AttachFailed counts a strace that could not attach.
 func (c *captures) AttachFailed(why event.UntracedCode) {
 	c.failures.WithLabelValues(string(why)).Inc()
 }
 
-// Untraced counts a process that no strace was started for.
+// Untraced counts a process for which no strace was started.
 func (c *captures) Untraced(why event.UntracedCode) { c.untraced.WithLabelValues(string(why)).Inc() }
 
 // Overrun counts a loss of process events.
@@ -89,7 +89,7 @@ func (c *captures) Overrun() { c.overruns.Inc() }
 // Held measures a hold of the gate.
 func (c *captures) Held(d time.Duration) { c.held.Observe(d.Seconds()) }
 
-// GateExpired, GateUnheld and GateFailed count what went wrong with it.
+// GateExpired, GateUnheld and GateFailed count failures of the gate.
 func (c *captures) GateExpired(n uint64) { c.gateExpired.Add(float64(n)) }
 func (c *captures) GateUnheld(n uint64)  { c.gateUnheld.Add(float64(n)) }
 func (c *captures) GateFailed()          { c.gateFailures.Inc() }

@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// daemon counts what the daemon does about itself and its firewall rules.
+// daemon counts what the daemon does for itself and its firewall rules.
 type daemon struct {
 	repairs, repairFailures prometheus.Counter
 	gap                     prometheus.Counter
@@ -29,16 +29,16 @@ func newDaemon(r maker) daemon {
 	return d
 }
 
-// Repaired counts a gap in which our rules were not as they should be.
+// Repaired counts a gap in which our rules were not right.
 func (d *daemon) Repaired(gap time.Duration) {
 	d.repairs.Inc()
 	d.gap.Add(gap.Seconds())
 }
 
-// RepairFailed counts that they could not be put in place.
+// RepairFailed counts a failed attempt to repair them.
 func (d *daemon) RepairFailed() { d.repairFailures.Inc() }
 
-// Reloaded says whether the configuration was read and put into force.
+// Reloaded counts a reload, and whether it succeeded.
 func (d *daemon) Reloaded(ok bool) {
 	if !ok {
 		d.reloaded.Set(0)

@@ -15,14 +15,14 @@ type Catalogue struct {
 	Lost                         uint64
 }
 
-// A Sweep is what came of looking through the evidence once.
+// A Sweep is the result of one sweep of the evidence.
 type Sweep struct {
-	Bytes, Free int64            // after it: of the evidence, and free on its disk
-	Evictions   map[Eviction]int // files that were removed
-	Expired     map[string]int64 // rows that were, by table
+	Bytes, Free int64            // after the sweep: of the evidence, and free on its disk
+	Evictions   map[Eviction]int // removed files
+	Expired     map[string]int64 // removed rows, by table
 }
 
-// An Eviction is what kind of file was removed, and for which bound of the evidence.
+// An Eviction is the kind of a removed file, and the bound of the evidence that required it.
 type Eviction struct {
 	File   string // trace, packets
 	Reason event.RemovedCode
@@ -61,13 +61,13 @@ func newEvidence(r maker, s Source) evidence {
 	}
 }
 
-// Bounds are those in force, in bytes.
+// Bounds sets the bounds in force, in bytes.
 func (e *evidence) Bounds(maxBytes, minFree int64) {
 	e.limit.Set(float64(maxBytes))
 	e.minFree.Set(float64(minFree))
 }
 
-// Swept takes in a sweep, which went wrong in parts if there is an error.
+// Swept counts a sweep. An error means that parts of it failed.
 func (e *evidence) Swept(s Sweep, err error) {
 	if err != nil {
 		e.sweepFailures.Inc()
@@ -79,7 +79,7 @@ func (e *evidence) Swept(s Sweep, err error) {
 		e.expired.WithLabelValues(table).Add(float64(n))
 	}
 	if s.Bytes == 0 && err != nil {
-		return // it did not get as far as looking
+		return // it failed before it had measured anything
 	}
 	e.bytes.Set(float64(s.Bytes))
 	e.free.Set(float64(s.Free))

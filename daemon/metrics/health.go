@@ -10,22 +10,21 @@ import (
 	"time"
 )
 
-// turnEvery is how often a loop is asked whether it turns, and stuckAfter from when on
-// one that has not answered is called stuck.
+// turnEvery is how often a loop is asked whether it turns. A loop that has not answered for
+// stuckAfter counts as stuck.
 const (
 	turnEvery  = 5 * time.Second
 	stuckAfter = 3 * turnEvery
 )
 
-// A Loop is one of the daemon's that has to turn. Turns waits until it has, or the
-// context ends.
+// A Loop is a loop of the daemon that must turn. Turns waits until it has, or the context ends.
 type Loop struct {
 	Name  string
 	Turns func(context.Context) error
 }
 
-// health knows when each loop last turned. To read that waits for nothing: each loop is
-// asked by a goroutine of its own, one question at a time.
+// health knows when each loop last turned. Reading that waits for nothing, because each loop is
+// asked by its own goroutine, one question at a time.
 type health struct {
 	loops []Loop
 	last  []atomic.Pointer[time.Time]
@@ -37,7 +36,7 @@ func newHealth(loops []Loop, told func(string, time.Time)) *health {
 	return &health{loops: loops, last: make([]atomic.Pointer[time.Time], len(loops)), since: time.Now(), told: told}
 }
 
-// run asks until the context ends.
+// run asks the loops until the context ends.
 func (h *health) run(ctx context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -59,7 +58,7 @@ func (h *health) run(ctx context.Context) {
 	}
 }
 
-// stuck says which loops do not turn, or "".
+// stuck names the loops that do not turn, or returns "".
 func (h *health) stuck(now time.Time) string {
 	var b strings.Builder
 	for i, l := range h.loops {

@@ -14,17 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Listen listens where [config.Metrics.Address] says. A socket is for its owner alone,
-// in a directory that nobody else can write to; one that a daemon left that was killed
-// is replaced. It goes when the listener is closed.
+// Listen listens on the address of [config.Metrics.Address]. Only its owner can use a socket,
+// which must be in a directory that nobody else can write to. Listen replaces the socket of a
+// killed daemon. Closing the listener removes the socket.
 func Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	var lc net.ListenConfig
 	if network == "unix" {
 		if err := prepare(address); err != nil {
 			return nil, fmt.Errorf("metrics.listen: %w", err)
 		}
-		// The file gets the mode that its socket has before it is bound (unix_bind_bsd in
-		// net/unix/af_unix.c): there is no moment in which others can connect.
+		// The file gets the mode that its socket has before bind (unix_bind_bsd in
+		// net/unix/af_unix.c), so at no moment can others connect.
 		lc.Control = func(_, _ string, c syscall.RawConn) (err error) {
 			if controlErr := c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), 0o600) }); controlErr != nil {
 				return controlErr
@@ -42,8 +42,8 @@ func Listen(ctx context.Context, network, address string) (net.Listener, error) 
 	return l, nil
 }
 
-// prepare makes the directory of a socket, if only that is missing, makes sure that it
-// is ours alone, and removes the socket of somebody who died.
+// prepare creates the directory of a socket if its parent exists, checks that only we can write
+// there, and removes the socket of a dead process.
 func prepare(path string) error {
 	dir := filepath.Dir(path)
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -65,7 +65,7 @@ func prepare(path string) error {
 	case info.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("%s exists and is not a socket: move it away, or name another path", path)
 	}
-	// Only nobody refuses a connection. One whose queue is full answers EAGAIN.
+	// Only a socket without a listener refuses connections. A full queue answers EAGAIN.
 	c, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
 		c.Close()
@@ -79,8 +79,8 @@ func prepare(path string) error {
 	return nil
 }
 
-// oursAlone makes sure that nobody else can put something of theirs into a directory,
-// or put another in its place.
+// oursAlone checks that nobody else can put anything into a directory, or another directory in
+// its place.
 func oursAlone(dir string) error {
 	for at, here := dir, true; ; at, here = filepath.Dir(at), false {
 		info, err := os.Lstat(at)
@@ -91,7 +91,7 @@ func oursAlone(dir string) error {
 		switch {
 		case owner != 0 && owner != os.Geteuid():
 			return fmt.Errorf("%s belongs to user %d, who could put another socket in place of ours: name a path in a directory of root's, such as /run/culprit", at, owner)
-		// In one that is sticky nobody can move what is not theirs.
+		// In a sticky directory nobody can move what belongs to others.
 		case info.Mode().Perm()&0o022 != 0 && (here || info.Mode()&fs.ModeSticky == 0):
 			return fmt.Errorf("%s can be written to by others, who could put another socket in place of ours: chmod go-w it, or name a path in another directory, such as /run/culprit", at)
 		}

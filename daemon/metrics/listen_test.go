@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// private is a directory that nobody else can write to, all the way up.
+// private returns a directory that nobody else can write to, all the way up.
 func private(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "metrics-test-")
@@ -22,7 +22,7 @@ func private(t *testing.T) string {
 }
 
 func TestSocketIsOursAlone(t *testing.T) {
-	old := unix.Umask(0) // whatever that is
+	old := unix.Umask(0) // so that it does not matter
 	defer unix.Umask(old)
 	path := filepath.Join(private(t), "new", "metrics.sock")
 	l, err := Listen(t.Context(), "unix", path)
@@ -80,7 +80,7 @@ func TestNoSocket(t *testing.T) {
 	}
 }
 
-// Where others can write there is no socket, nor below.
+// There is no socket in a directory that others can write to, nor below one.
 func TestOthersDirectories(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
@@ -117,7 +117,7 @@ func TestOthersDirectories(t *testing.T) {
 		if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %q", what, err, c.says)
 		}
-		// A link to it is no way in.
+		// A symbolic link to it does not help.
 		link := filepath.Join(private(t), "link")
 		if err := os.Symlink(dir, link); err != nil {
 			t.Fatal(err)

@@ -1,8 +1,8 @@
 // Package metrics counts what the daemon does, and lets Prometheus read it.
 //
-// Everything is always counted, as that costs next to nothing, and can be read if
-// metrics.listen says where. The values of labels come from the configuration or the
-// code: never from packets or processes.
+// It always counts everything, because that costs next to nothing. metrics.listen says where
+// the metrics can be read. The values of labels come from the configuration or the code, never
+// from packets or processes.
 package metrics
 
 import (
@@ -15,7 +15,7 @@ import (
 	"culprit/internal/event"
 )
 
-// Metrics are all numbers. Its methods are safe for concurrent use and wait for nothing.
+// Metrics holds all metrics. Its methods are safe for concurrent use and wait for nothing.
 type Metrics struct {
 	registry *prometheus.Registry
 	packets
@@ -25,7 +25,7 @@ type Metrics struct {
 	daemon
 }
 
-// A maker makes the numbers of one registry.
+// A maker makes the metrics of one registry.
 type maker struct{ *prometheus.Registry }
 
 func (r maker) counter(name, help string) prometheus.Counter {
@@ -40,8 +40,8 @@ func (r maker) gauge(name, help string) prometheus.Gauge {
 	return g
 }
 
-// counters makes a counter with one label, and a series for each of the values: one that
-// began with its first event would hide that from PromQL's increase().
+// counters makes a counter with one label, and a series for each of the values. A series that
+// began with its first event would hide that event from PromQL's increase().
 func counters[V ~string](r maker, name, help, label string, values ...V) *prometheus.CounterVec {
 	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
 	r.MustRegister(v)
@@ -57,16 +57,16 @@ func (r maker) histogram(name, help string, seconds ...float64) prometheus.Histo
 	return h
 }
 
-// A Source is the daemon that is measured. Its functions are called whenever somebody
-// reads, and wait for nothing.
+// A Source is the daemon to be measured. Its functions are called at each reading, and must not
+// wait.
 type Source struct {
 	Version, Commit string           // of the program
 	Tables          []string         // of the catalogue
-	Waiting         func() int       // packets that wait to be looked at
+	Waiting         func() int       // packets in the queue
 	Catalogue       func() Catalogue // what the store has done
 }
 
-// New makes the numbers of a daemon.
+// New makes the metrics of a daemon.
 func New(s Source) *Metrics {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -88,5 +88,5 @@ func New(s Source) *Metrics {
 // Gather returns what Prometheus would read.
 func (m *Metrics) Gather() ([]*dto.MetricFamily, error) { return m.registry.Gather() }
 
-// grades are the origins that a new hit can have. That it is proven is known later.
+// grades are the grades that a new hit can have. Proof comes later.
 var grades = [...]event.Grade{event.GradeSocket, event.GradeCandidates, event.GradeNone}

@@ -32,7 +32,7 @@ func newPackets(r maker, waiting func() int) packets {
 	}
 }
 
-// Rules are those in force: from now on each has its numbers, if it has no hits yet.
+// Rules names the rules in force: from now on each has its series, even before its first hit.
 func (p *packets) Rules(names []string) {
 	for _, name := range names {
 		for _, g := range grades {
@@ -46,10 +46,10 @@ func (p *packets) Hit(rule string, origin event.Grade) {
 	p.hits.WithLabelValues(rule, string(origin)).Inc()
 }
 
-// Repeated counts the further packets of a hit that had count packets in all.
+// Repeated counts the repetitions of a hit's packet, which came count times in all.
 func (p *packets) Repeated(count int) { p.repeats.Add(float64(count - 1)) }
 
-// Lost counts what the trigger loses. Other losses have numbers of their own.
+// Lost counts losses of the trigger. Other losses have metrics of their own.
 func (p *packets) Lost(d event.LossDetail) {
 	n := float64(d.Count)
 	switch d.Code {

@@ -13,8 +13,7 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// What readers may take: they are few, and what they ask for is small. A reader that is
-// slow to ask or to read is cut off.
+// Limits for readers: they are few, and their requests are small. A slow reader is cut off.
 const (
 	maxConnections = 16
 	maxScrapes     = 4
@@ -25,9 +24,9 @@ const (
 	stopTimeout    = time.Second
 )
 
-// Serve answers on the listener, which it closes, until the context ends: /metrics,
-// and /healthz, which says whether the loops turn. All of an answer is gathered before
-// any of it is sent, so a slow reader holds nobody up.
+// Serve serves /metrics and /healthz, which says whether the loops turn, until the context
+// ends. It closes the listener. It gathers a whole answer before it sends any of it, so a slow
+// reader delays nobody.
 func (m *Metrics) Serve(ctx context.Context, l net.Listener, log *slog.Logger, loops ...Loop) {
 	h := newHealth(loops, func(loop string, at time.Time) {
 		m.turned.WithLabelValues(loop).Set(float64(at.UnixNano()) / 1e9)

@@ -25,7 +25,7 @@ func source() Source {
 	}
 }
 
-// serve serves numbers until the test ends or stop is called, which waits for the end.
+// serve serves metrics until the test ends or stop is called, which waits for the end.
 func serve(t *testing.T, m *Metrics, loops ...Loop) (address string, stop func()) {
 	t.Helper()
 	l, err := Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -94,7 +94,7 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// One who connects and says nothing, or reads nothing, holds up neither the others nor
+// A reader that connects and sends nothing, or reads nothing, delays neither other readers nor
 // the end.
 func TestSlowReaders(t *testing.T) {
 	t.Parallel()
@@ -113,7 +113,7 @@ func TestSlowReaders(t *testing.T) {
 	if status, _ := get(t, "http://"+address+"/metrics"); status != 200 && status != 503 {
 		t.Errorf("beside slow readers: %d", status)
 	}
-	m.Hit("badzone", event.GradeNone) // waits for nobody
+	m.Hit("badzone", event.GradeNone) // does not wait
 	stop()
 }
 
@@ -151,7 +151,7 @@ func TestStuck(t *testing.T) {
 	}
 }
 
-// all is a set of numbers of which each has been told something.
+// all returns metrics with a value in each.
 func all() *Metrics {
 	s := source()
 	s.Catalogue = func() Catalogue { return Catalogue{1, 2, 3, 4, 5, 6, 7, 8} }
@@ -161,7 +161,7 @@ func all() *Metrics {
 	return m
 }
 
-// Names and units are as Prometheus wants them.
+// Names and units follow the rules of Prometheus.
 func TestLint(t *testing.T) {
 	t.Parallel()
 	m := all()
@@ -175,7 +175,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// What is told is what is read.
+// The metrics have the values that were counted.
 func TestCounts(t *testing.T) {
 	t.Parallel()
 	m := all()
@@ -201,7 +201,7 @@ func TestCounts(t *testing.T) {
 	m.TraceDropped(13)
 	m.Bounds(100, 10)
 	m.Swept(Sweep{Bytes: 50, Free: 60, Evictions: map[Eviction]int{{"trace", event.RemovedKeep}: 2}, Expired: map[string]int64{"hits": 3}}, nil)
-	m.Swept(Sweep{}, io.EOF) // which looked at nothing
+	m.Swept(Sweep{}, io.EOF) // which measured nothing
 	m.Repaired(1500 * time.Millisecond)
 	m.RepairFailed()
 	m.Reloaded(true)

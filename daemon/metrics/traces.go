@@ -16,10 +16,10 @@ func newTraces(r maker) traces {
 	}
 }
 
-// TraceFile counts what is written to a trace file.
+// TraceFile counts the bytes written to a trace file.
 func (t *traces) TraceFile(f io.WriteCloser) io.WriteCloser { return countedFile{f, t.written} }
 
-// TraceDropped counts what a trace that has ended does not have.
+// TraceDropped counts the bytes that an ended trace lacks.
 func (t *traces) TraceDropped(bytes int64) { t.dropped.Add(float64(bytes)) }
 
 type countedFile struct {
