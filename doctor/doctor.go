@@ -1,7 +1,6 @@
-// Package doctor looks at what this machine offers culprit, and says what to do
-// about what it lacks. It leaves the machine as it was: what can only be found
-// out by doing it is done in a throw-away network namespace, or to a process
-// started for it.
+// Package doctor checks what this machine offers culprit, and says how to fix what it lacks. It
+// leaves the machine as it was: what only a trial can show is tried in a throw-away network
+// namespace, or on a process started for it.
 package doctor
 
 import (
@@ -13,13 +12,13 @@ import (
 	"culprit/internal/config"
 )
 
-// Status is how a check came out.
+// Status is the result of a check.
 type Status int
 
-// The worse, the greater.
+// The greater, the worse.
 const (
 	OK   Status = iota // nothing to do
-	Warn               // culprit runs, but less well, or could not find out
+	Warn               // culprit runs, but less well, or the check could not find out
 	Fail               // culprit cannot do its work
 )
 
@@ -39,23 +38,21 @@ func (s Status) String() string {
 // MarshalText writes the status as [Status.String] does.
 func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// A Check is what was looked at and what came out. Found and Remedy can hold
-// what others wrote (names of processes, errors of commands): escape them before
-// printing.
+// A Check is a check and its result. Found and Remedy can contain foreign text (names of
+// processes, errors of commands): escape them before printing.
 type Check struct {
 	Name   string `json:"name"`
 	Status Status `json:"status"`
-	Found  string `json:"found"`            // what is there
-	Remedy string `json:"remedy,omitempty"` // what to do; empty if OK
+	Found  string `json:"found"`            // the state found
+	Remedy string `json:"remedy,omitempty"` // what to do about it; empty if OK
 }
 
-// limit bounds each check. They take some 10 ms on a machine that is well.
+// limit bounds each check. On a healthy machine a check takes some 10 ms.
 const limit = 5 * time.Second
 
-// Run makes every check, in order, for what c asks for (nil: the defaults). It
-// looks at the network namespace of the process. A check that does not come back
-// within five seconds fails, and so does what is left when ctx ends. Without
-// root, most checks only say that they cannot tell.
+// Run makes every check, in order, for the configuration c (nil: the defaults). It checks the
+// network namespace of the process. A check that has no result after five seconds fails, and so
+// do those left when ctx ends. Without root, most checks only say that they cannot tell.
 func Run(ctx context.Context, c *config.Config) []Check {
 	if c == nil {
 		d := config.Default()
@@ -94,8 +91,8 @@ func Run(ctx context.Context, c *config.Config) []Check {
 	return results
 }
 
-// bounded gives up on a check that hangs, such as one that asks a file server
-// which is gone; its goroutine is left behind.
+// bounded gives up on a check that hangs, for example on a file server that has gone. It leaves
+// the goroutine behind.
 func bounded(ctx context.Context, look func(context.Context) Check) Check {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -117,7 +114,7 @@ func warn(found, remedy string) Check { return Check{Status: Warn, Found: found,
 
 func fail(found, remedy string) Check { return Check{Status: Fail, Found: found, Remedy: remedy} }
 
-// cannotTell is the result of a check that needs root and does not have it.
+// cannotTell is the result of a check that needs root but does not have it.
 func cannotTell() Check {
 	return warn("cannot tell without root", "run it as root: sudo culprit doctor")
 }

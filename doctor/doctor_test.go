@@ -18,8 +18,8 @@ import (
 	"culprit/internal/testkit"
 )
 
-// The doctor looks at the namespace of its process, so tests that want another
-// start this binary again in it, with what it is to do in DOCTOR_TEST.
+// The doctor checks the namespace of its process. So a test for another namespace starts this
+// binary again in it, with its task in DOCTOR_TEST.
 func TestMain(m *testing.M) {
 	switch os.Getenv("DOCTOR_TEST") {
 	case "run":
@@ -35,14 +35,14 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// hold reads the default NFLOG group under the given process name, until its
-// standard input ends.
+// hold reads the default NFLOG group under the given process name, until its standard input
+// ends.
 func hold(name string) {
 	if err := os.WriteFile("/proc/self/comm", []byte(name), 0); err != nil {
 		panic(err)
 	}
-	// The first netlink socket of a process gets its PID as port id; ours must
-	// not be that one, or the search by inode would not be tested.
+	// The first netlink socket of a process gets its PID as port id. Ours must not be that one,
+	// or the search by inode would not be tested.
 	first, err := nflog.Open(&nflog.Config{})
 	if err != nil {
 		panic(err)
@@ -66,8 +66,7 @@ func hold(name string) {
 // runIn makes the checks in the namespace, as the given UID.
 func runIn(t *testing.T, n *testkit.Net, uid uint32, env ...string) map[string]Check {
 	t.Helper()
-	// Others may not enter the directory of the test's binary, so it is run by
-	// its descriptor.
+	// Others may not enter the directory of the test binary, so run it by its descriptor.
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +110,7 @@ func TestThisMachine(t *testing.T) {
 			n := testkit.NewNet(t)
 			n.UseBackend(t, backend)
 			checks := runIn(t, n, 0)
-			// What is left out depends on where the tests run.
+			// The checks left out here depend on where the tests run.
 			for _, name := range []string{
 				"kernel", "privileges", "iptables", "ip6tables", "firewall backend", "rules, IPv4",
 				"rules, IPv6", "NFLOG group", "socket diagnostics", "process events", "strace", "ptrace", "attaching", "evidence directory",

@@ -14,7 +14,7 @@ import (
 	"culprit/internal/config"
 )
 
-// eventsOut looks whether events can be sent to where the configuration says.
+// eventsOut checks whether events can be sent to the configured destination.
 func eventsOut(_ context.Context, c *config.Config) Check {
 	e := c.Events
 	switch {
@@ -36,7 +36,7 @@ func eventsOut(_ context.Context, c *config.Config) Check {
 func eventsFile(path string) Check {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		// It is made, and the directory that it is in.
+		// The daemon creates it, and its directory.
 		if info, err = os.Stat(filepath.Dir(filepath.Dir(path))); err == nil && info.IsDir() {
 			return ok("sent to %s", path)
 		}

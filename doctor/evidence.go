@@ -15,7 +15,7 @@ import (
 	"culprit/internal/text"
 )
 
-// lowSpace is how much free space makes us warn: some traces of the largest size.
+// lowSpace is how much free space makes us warn: room for some traces of the largest size.
 const lowSpace = 1 << 30
 
 func evidenceDir(_ context.Context, c *config.Config) Check {
@@ -46,7 +46,7 @@ func evidenceDir(_ context.Context, c *config.Config) Check {
 	return onDisk(dir, dir, c.Evidence)
 }
 
-// newEvidenceDir looks at the directory above the one that is to be made.
+// newEvidenceDir checks the parent of a directory that does not exist yet.
 func newEvidenceDir(dir string, e config.Evidence) Check {
 	above := dir
 	for {
@@ -72,7 +72,7 @@ func newEvidenceDir(dir string, e config.Evidence) Check {
 	return onDisk(dir+" does not exist yet and can be created", above, e)
 }
 
-// onDisk looks at the file system of path.
+// onDisk checks the file system of path.
 func onDisk(found, path string, e config.Evidence) Check {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {

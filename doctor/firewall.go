@@ -14,7 +14,7 @@ import (
 	"culprit/rules"
 )
 
-// lookPath finds a command. The remedy is for when it is not there.
+// lookPath finds a command. remedy says what to do if it is missing.
 func lookPath(command, pkg string) (path, remedy string, err error) {
 	path, err = exec.LookPath(command)
 	if err == nil {
@@ -28,7 +28,7 @@ func lookPath(command, pkg string) (path, remedy string, err error) {
 	return "", "install the package " + pkg, fmt.Errorf("no %s in PATH", command)
 }
 
-// output runs a command until ctx ends and returns what it printed, both streams.
+// output runs a command until ctx ends and returns its output, both streams.
 func output(ctx context.Context, attr *syscall.SysProcAttr, path string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.SysProcAttr = attr
@@ -45,7 +45,7 @@ func ip6tablesCommand(ctx context.Context, c *config.Config) Check {
 	return firewallCommand(ctx, "ip6tables", ipv6Severity(c))
 }
 
-// ipv6Severity is how bad it is when rules for IPv6 cannot be had.
+// ipv6Severity is how bad it is if rules for IPv6 are impossible.
 func ipv6Severity(c *config.Config) Status {
 	wanted := len(c.Rules) == 0 || slices.ContainsFunc(c.Rules, func(r config.Rule) bool { return slices.Contains(r.Families, "ipv6") })
 	if on, _ := ipv6On(); on && wanted {
@@ -66,7 +66,7 @@ func firewallCommand(ctx context.Context, command string, severity Status) Check
 	return ok("%s %s, backend %s (%s)", command, v.Number, inKernel(v.Backend), path)
 }
 
-// inKernel is what iptables --version calls a backend.
+// inKernel is the name that iptables --version gives a backend.
 func inKernel(backend string) string {
 	if backend == rules.BackendNFT {
 		return "nf_tables"
@@ -82,8 +82,8 @@ func rulesIPv6(ctx context.Context, c *config.Config) Check {
 	return tryRules(ctx, c, "ipv6", ipv6Severity(c))
 }
 
-// tryRules puts rules such as ours into the table that is configured, each in a network
-// namespace of the command's own, which ends with the command.
+// tryRules puts rules like ours into the configured table, each in a network namespace of the
+// command's own, which ends with the command.
 func tryRules(ctx context.Context, c *config.Config, family string, severity Status) Check {
 	command := rules.ToolName(family)
 	path, remedy, err := lookPath(command, "iptables")
@@ -98,7 +98,7 @@ func tryRules(ctx context.Context, c *config.Config, family string, severity Sta
 		return Check{Status: severity, Found: err.Error(), Remedy: "none known: please report this"}
 	}
 	for _, r := range trial {
-		// -w: the lock of the legacy backend is one for all namespaces.
+		// -w, because all namespaces share the lock of the legacy backend.
 		args := append([]string{"-w", "2", "-t", c.Firewall.Table, "-I", "OUTPUT"}, r.Args...)
 		out, err := output(ctx, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}, path, args...)
 		switch {
@@ -123,7 +123,7 @@ func ruleRemedy(command, table string) string {
 		" (in a container: on the host; on Fedora and RHEL, some are in the package kernel-modules-extra; after a kernel update: reboot). If only the table is missing, set firewall.table to another"
 }
 
-// firstLine is the line of a command's output that says what is wrong.
+// firstLine returns the line of a command's output that says what is wrong.
 func firstLine(out string) string {
 	for line := range strings.Lines(out) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "Warning:") {
@@ -133,8 +133,8 @@ func firstLine(out string) string {
 	return strings.TrimSpace(out)
 }
 
-// otherBackend says whether the backend that iptables does not use holds rules
-// too. Both sets are in force, and each tool shows only its own.
+// otherBackend checks whether the backend that iptables does not use holds rules too. Both sets
+// are in force, and each tool shows only its own.
 func otherBackend(ctx context.Context, _ *config.Config) Check {
 	path, remedy, err := lookPath("iptables", "iptables")
 	if err != nil {
@@ -163,8 +163,8 @@ func otherBackend(ctx context.Context, _ *config.Config) Check {
 		"both are in force: what the other one drops is still dropped. Our rules show only in "+backend+"'s listing; let all programs use one backend: update-alternatives --config iptables")
 }
 
-// legacyRules names the tables of the legacy backend that hold rules, and how many. It
-// asks only for tables that exist: asking for another would create it.
+// legacyRules names the tables of the legacy backend that hold rules, with their numbers. It
+// asks only for existing tables, because asking for another one would create it.
 func legacyRules(ctx context.Context) ([]string, error) {
 	var found []string
 	for _, family := range []string{"ipv4", "ipv6"} {

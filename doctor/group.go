@@ -11,7 +11,7 @@ import (
 	"culprit/internal/nfloggroup"
 )
 
-// logGroup says whether our NFLOG group is free.
+// logGroup checks whether our NFLOG group is free.
 func logGroup(_ context.Context, c *config.Config) Check {
 	group := c.NFLog.Group
 	r, err := nfloggroup.Find(group)

@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nftFamilies are the families that nft(8) names.
+// nftFamilies names the families as nft(8) does.
 var nftFamilies = map[byte]string{
 	unix.NFPROTO_INET: "inet", unix.NFPROTO_IPV4: "ip", unix.NFPROTO_ARP: "arp",
 	unix.NFPROTO_NETDEV: "netdev", unix.NFPROTO_BRIDGE: "bridge", unix.NFPROTO_IPV6: "ip6",
 }
 
-// nftRules names the tables of nf_tables that hold rules, and how many. It asks
-// the kernel itself (net/netfilter/nf_tables_api.c): where the legacy backend is
-// in use there may be no nft command.
+// nftRules names the tables of nf_tables that hold rules, with their numbers. It asks the
+// kernel itself (net/netfilter/nf_tables_api.c), because a machine that uses the legacy backend
+// may have no nft command.
 func nftRules(ctx context.Context) ([]string, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
@@ -57,7 +57,7 @@ func nftRules(ctx context.Context) ([]string, error) {
 	return found, nil
 }
 
-// nftTable returns family and table of a rule, the message after its header.
+// nftTable returns the family and table of a rule, given the message after its header.
 func nftTable(msg []byte) (string, error) {
 	if len(msg) < 4 {
 		return "", fmt.Errorf("read a rule of nf_tables: %d bytes are too few", len(msg))

@@ -9,13 +9,13 @@ import (
 	"culprit/internal/config"
 )
 
-// A manager is a program that manages firewall rules too.
+// A manager is another program that manages firewall rules.
 type manager struct {
 	name string
-	// It is present if a process has this name (as in /proc/PID/comm), a systemd
-	// unit of this name is enabled, or the file has this line.
+	// It is present if a process has this name (as in /proc/PID/comm), a systemd unit of this
+	// name is enabled, or the file has this line.
 	process, unit, file, line string
-	// does is what it does to rules of others; empty if it leaves them alone.
+	// does says what it does to foreign rules; empty if it leaves them alone.
 	does string
 }
 
@@ -49,8 +49,8 @@ func otherFirewalls(context.Context, *config.Config) Check {
 	return ok("none")
 }
 
-// findManagers looks for [managers] in the file system at root. What it finds
-// there says enough; asking systemd or D-Bus could hang.
+// findManagers looks for [managers] in the file system at root. That is enough; asking systemd
+// or D-Bus could hang.
 func findManagers(root string) (flushing, harmless []string) {
 	running := processNames(root)
 	for _, m := range managers {
@@ -91,7 +91,7 @@ func (m manager) active(root string, running map[string]bool) bool {
 	return false
 }
 
-// processNames are the names of all processes.
+// processNames returns the names of all processes.
 func processNames(root string) map[string]bool {
 	names := make(map[string]bool)
 	files, err := filepath.Glob(filepath.Join(root, "proc/[0-9]*/comm"))

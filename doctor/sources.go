@@ -8,7 +8,7 @@ import (
 	"culprit/internal/sockdiag"
 )
 
-// socketDiag says whether the kernel tells whose socket a packet came from.
+// socketDiag checks whether the kernel tells which socket sent a packet.
 func socketDiag(context.Context, *config.Config) Check {
 	if err := sockdiag.Probe(); err != nil {
 		return warn(err.Error(), "load it: modprobe -a inet_diag udp_diag tcp_diag. Without it culprit finds a hit's process less often, from /proc alone")
@@ -16,7 +16,7 @@ func socketDiag(context.Context, *config.Config) Check {
 	return ok("the kernel tells whose socket a packet came from (inet_diag)")
 }
 
-// processEvents says whether the kernel tells of new processes.
+// processEvents checks whether the kernel reports new processes.
 func processEvents(context.Context, *config.Config) Check {
 	if !isRoot() {
 		return cannotTell()

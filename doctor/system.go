@@ -57,9 +57,10 @@ func privileges(context.Context, *config.Config) Check {
 			": in a systemd unit see CapabilityBoundingSet=, for a container --cap-add or --privileged")
 }
 
-// lackingCaps returns which of [neededCaps] are not in the set, and what for.
+// lackingCaps returns which of [neededCaps] are missing in the set, and what they are needed
+// for.
 func lackingCaps(caps uint64) (names, why []string) {
-	if caps&(1<<unix.CAP_DAC_OVERRIDE) != 0 { // allows that, and more
+	if caps&(1<<unix.CAP_DAC_OVERRIDE) != 0 { // includes that right
 		caps |= 1 << unix.CAP_DAC_READ_SEARCH
 	}
 	for _, c := range neededCaps {
@@ -70,7 +71,7 @@ func lackingCaps(caps uint64) (names, why []string) {
 	return names, why
 }
 
-// parseCapEff finds the effective capabilities in a /proc/PID/status, see proc(5).
+// parseCapEff reads the effective capabilities from /proc/PID/status, see proc(5).
 func parseCapEff(status string) (uint64, error) {
 	text, err := statusField(status, "CapEff")
 	if err != nil {
@@ -126,14 +127,14 @@ func container(context.Context, *config.Config) Check {
 	return ok("none: the machine's own PID and user namespaces")
 }
 
-// fullUIDMap tells whether a /proc/PID/uid_map maps every UID to itself, see
+// fullUIDMap reports whether a /proc/PID/uid_map maps every UID to itself, see
 // user_namespaces(7).
 func fullUIDMap(text string) bool {
 	f := strings.Fields(text)
 	return text == "" || len(f) == 3 && f[0] == "0" && f[1] == "0" && f[2] == "4294967295"
 }
 
-// ipv6On tells whether this network namespace sends IPv6 packets.
+// ipv6On reports whether this network namespace sends IPv6 packets.
 func ipv6On() (on bool, found string) {
 	text, err := os.ReadFile("/proc/sys/net/ipv6/conf/all/disable_ipv6")
 	switch {

@@ -46,7 +46,7 @@ func ptraceScope(context.Context, *config.Config) Check {
 	return scope("/proc/sys/kernel/yama/ptrace_scope")
 }
 
-// scope reads Yama's limit on ptrace (Documentation/admin-guide/LSM/Yama.rst).
+// scope checks Yama's limit on ptrace (Documentation/admin-guide/LSM/Yama.rst).
 func scope(file string) Check {
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -66,10 +66,10 @@ func scope(file string) Check {
 	}
 }
 
-// nobody is the UID of the process that attaching is tried on: one that is not ours.
+// nobody is the UID of the process to attach to, which must not be ours.
 const nobody = 65534
 
-// attaching lets strace attach to a process started for it, and let it go.
+// attaching lets strace attach to a process started for it, and detach.
 func attaching(ctx context.Context, _ *config.Config) Check {
 	if !isRoot() {
 		return cannotTell()
@@ -87,7 +87,7 @@ func attaching(ctx context.Context, _ *config.Config) Check {
 	target := exec.CommandContext(ctx, sleep, "60")
 	target.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	if target.Start() != nil {
-		// No right to become somebody else: the daemon needs none.
+		// We may not change the UID, which the daemon never needs to.
 		target = exec.CommandContext(ctx, sleep, "60")
 		if err := target.Start(); err != nil {
 			return warn("cannot tell: start "+sleep+": "+err.Error(), "see whether anything can be started: ulimit -u, free -m")
@@ -104,7 +104,7 @@ func attaching(ctx context.Context, _ *config.Config) Check {
 	return ok("strace attached to a process in %d ms, and detached again", took.Milliseconds())
 }
 
-// gate says whether programs can be held at execve until strace is on them.
+// gate checks whether programs can be held at execve until strace is attached.
 func gate(_ context.Context, c *config.Config) Check {
 	if c.Capture.Gate == config.GateOff {
 		return ok("off (capture.gate)")
@@ -137,7 +137,7 @@ func attach(ctx context.Context, program string, pid int) (time.Duration, error)
 	line, _ := bufio.NewReader(stderr).ReadString('\n')
 	took := time.Since(start)
 	_ = tracer.Process.Signal(syscall.SIGTERM)
-	_ = tracer.Wait() // it dies of the signal: no news
+	_ = tracer.Wait() // the signal ends it, as expected
 	line = strings.TrimSpace(line)
 	switch {
 	case ctx.Err() != nil:

@@ -10,8 +10,8 @@ import (
 	"culprit/internal/proc"
 )
 
-// peak is the most memory that a process has used, in bytes; 0 if that is not
-// known. See VmHWM in proc(5).
+// peak returns the most memory that a process has used, in bytes, or 0 if that is unknown. See
+// VmHWM in proc(5).
 func peak(pid int) int64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -26,7 +26,7 @@ func peak(pid int) int64 {
 	return 0
 }
 
-// alive lists the straces of traces that still run.
+// alive returns the PIDs of the traces' straces that are still running.
 func alive(traces []event.Trace) (pids []int) {
 	for _, t := range traces {
 		st, err := proc.Default.Stat(t.Culprit.Strace)

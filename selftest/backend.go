@@ -14,20 +14,20 @@ import (
 	"culprit/rules"
 )
 
-// A backend is one flavour of iptables. Both can be installed, and the plain names
-// of the commands mean one of them.
+// A backend is one flavour of iptables. Both can be installed; the plain names of the commands
+// mean one of them.
 type backend struct {
 	name string // nft or legacy
-	dir  string // where the plain names of the commands mean this one
-	own  bool   // so they do on this machine
-	// absent says, by family, why the backend does not have it.
+	dir  string // where the plain names of the commands mean this backend
+	own  bool   // the plain names mean it on this machine
+	// absent says, by family, why the machine lacks the backend.
 	absent map[string]string
 }
 
 var families = []string{"ipv4", "ipv6"}
 
-// findBackends looks for both, and makes a directory below dir for each in which
-// the plain names of the commands mean that one. The machine's own comes first.
+// findBackends looks for both, and makes a directory below dir for each, in which the plain
+// names of the commands mean that backend. The machine's own comes first.
 func findBackends(ctx context.Context, dir string) []backend {
 	plain := iptablesVersion(ctx).Backend
 	var all []backend
@@ -46,8 +46,8 @@ func findBackends(ctx context.Context, dir string) []backend {
 	return all
 }
 
-// link makes a command and its -save known by their plain names. One program is all
-// of them, and goes by the name it is called.
+// link links a command and its -save under their plain names. They are all one program, which
+// behaves according to the name by which it is called.
 func (b *backend) link(command string) error {
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return err
@@ -70,8 +70,8 @@ func (b *backend) link(command string) error {
 	return nil
 }
 
-// leftovers says what is in the firewall of the calling thread's namespace, where
-// nothing should be.
+// leftovers lists what is left in the firewall of the calling thread's namespace, which should
+// be empty.
 func (b *backend) leftovers(ctx context.Context, family string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -87,8 +87,8 @@ func (b *backend) leftovers(ctx context.Context, family string) ([]string, error
 	return leftIn(string(out), b.name), nil
 }
 
-// leftIn lists what iptables-save shows of a firewall that should be empty. Tables
-// of iptables-legacy stay once they were used: the kernel has them for good.
+// leftIn lists what iptables-save shows of a firewall that should be empty. It ignores tables
+// of iptables-legacy, which the kernel keeps once they were used.
 func leftIn(saved, backend string) (left []string) {
 	for line := range strings.Lines(saved) {
 		line = strings.TrimSpace(line)

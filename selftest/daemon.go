@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// A daemon is a child process that runs culprit run.
+// A daemon is a child process running culprit run.
 type daemon struct {
 	cmd    *exec.Cmd
 	stderr io.ReadCloser
-	done   chan struct{} // closed when it has ended, and its log was read to the end
+	done   chan struct{} // closed when it has ended and its log has been read to the end
 	err    error         // how it ended, once it is done
 
 	mu    sync.Mutex
@@ -27,8 +27,8 @@ type daemon struct {
 	more  chan struct{} // closed with the next line
 }
 
-// startDaemon starts culprit run in the namespace of the calling thread. Its log
-// goes to a file, too.
+// startDaemon starts culprit run in the namespace of the calling thread. Its log is also copied
+// to a file.
 func startDaemon(program, config, logFile string, env []string) (*daemon, error) {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -36,8 +36,8 @@ func startDaemon(program, config, logFile string, env []string) (*daemon, error)
 	}
 	d := &daemon{cmd: exec.Command(program, "run", "-c", config), done: make(chan struct{}), more: make(chan struct{})}
 	d.cmd.Env = env
-	// A Ctrl-C is for us: we end the daemon in good order. Should we be killed, it is
-	// too, and whatever it does is made for that.
+	// A Ctrl-C is for us, and we end the daemon in good order. If we are killed the daemon is
+	// killed too, which it is built to survive.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if d.stderr, err = d.cmd.StderrPipe(); err == nil {
 		err = d.cmd.Start()
@@ -81,11 +81,11 @@ func (d *daemon) log() ([]string, <-chan struct{}) {
 // errEnded says that the daemon ended by itself.
 var errEnded = errors.New("the daemon ended by itself")
 
-// patience is how long something may take that should be there in an instant.
+// patience is how long something may take that should happen at once.
 const patience = 4 * time.Second
 
-// await waits until the daemon has logged a message that begins with one of the
-// given, and returns that one.
+// await waits until the daemon has logged a message that begins with one of messages, and
+// returns that one.
 func (d *daemon) await(ctx context.Context, messages ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -115,14 +115,14 @@ const stopLimit = 5 * time.Second
 
 // stop ends the daemon as systemd would, and kills it if it does not end.
 func (d *daemon) stop() error {
-	_ = d.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	_ = d.cmd.Process.Signal(syscall.SIGTERM) // it may already have ended
 	timer := time.NewTimer(stopLimit)
 	defer timer.Stop()
 	select {
 	case <-d.done:
 	case <-timer.C:
 		_ = d.cmd.Process.Kill()
-		d.stderr.Close() // a child of it may hold the other end
+		d.stderr.Close() // a child of the daemon may hold the other end
 		<-d.done
 		return fmt.Errorf("it did not stop in %v and was killed", stopLimit)
 	}
@@ -132,9 +132,9 @@ func (d *daemon) stop() error {
 	return nil
 }
 
-// worst is what matters of a log: the last warnings and errors, and what is no log
-// line at all, such as why the daemon gave up. If there is nothing like that, it is
-// the last lines.
+// worst returns the lines of a log that matter: the last warnings and errors, and lines that
+// are not from the logger, such as why the daemon gave up. If there are none, it returns the
+// last lines.
 func worst(log []string) []string {
 	const many, few = 15, 5
 	var bad []string

@@ -7,7 +7,7 @@ import (
 	"culprit/internal/event"
 )
 
-// read reads all of the evidence anew.
+// read reads all the evidence again.
 func (h *hunt) read(dir string) error {
 	r, err := catalogue.OpenReader(dir)
 	if err != nil {
@@ -37,7 +37,7 @@ func all[T any](documents iter.Seq2[T, error]) (got []T, err error) {
 	return got, nil
 }
 
-// hit finds the hit of a query.
+// hit returns the hit of a query.
 func (h *hunt) hit(q sent) *event.Hit {
 	for i := range h.hits {
 		hit := &h.hits[i]
@@ -51,7 +51,7 @@ func (h *hunt) hit(q sent) *event.Hit {
 	return nil
 }
 
-// proof finds the first proof of a hit.
+// proof returns the first proof of a hit.
 func (h *hunt) proof(hit *event.Hit) *event.Proof {
 	for i := range h.proofs {
 		if h.proofs[i].Culprit.Hit.ID == hit.Event.ID {

@@ -14,21 +14,21 @@ import (
 	"culprit/internal/event"
 )
 
-// A hunt is what one run of the daemon showed.
+// A hunt is the outcome of one run of the daemon.
 type hunt struct {
 	backend backend
 	uid     uint32
-	full    bool // with straces; else only the rules are tried
+	full    bool // with straces; otherwise only the rules are tried
 	noIPv6  string
-	err     error // why it could not be done as meant
+	err     error // why it could not be done as planned
 	log     []string
 
-	began   time.Time     // when the daemon was started
-	ready   time.Duration // from then, once it was
-	first   sent          // the sender that stays, before anything is traced
+	began   time.Time     // when the daemon started
+	ready   time.Duration // from then until it was ready
+	first   sent          // the sender that stays, started before anything is traced
 	queries []sent        // those after it
-	gate    string        // what the daemon logged of the gate, "" if nothing
-	memory  int64         // the most that the daemon used, in bytes
+	gate    string        // the daemon's log message about the gate, "" if there was none
+	memory  int64         // the daemon's peak, in bytes
 
 	hits   []event.Hit
 	traces []event.Trace
@@ -46,8 +46,8 @@ type hunt struct {
 // rounds is how often a full hunt sends a query in every way.
 const rounds = 5
 
-// hunt moves the calling thread into a new namespace and lets the daemon hunt there
-// with a backend. A hunt that is not full is over sooner: nothing is traced.
+// hunt moves the calling thread into a new namespace and lets the daemon hunt there with a
+// backend. A hunt that is not full traces nothing and ends sooner.
 func (s *session) hunt(ctx context.Context, b backend, full bool) *hunt {
 	h := &hunt{backend: b, uid: s.uid, leftover: map[string][]string{}, saveErr: map[string]error{}}
 	if b.absent["ipv4"] != "" {
@@ -85,13 +85,13 @@ func (s *session) hunt(ctx context.Context, b backend, full bool) *hunt {
 	h.err = err
 	h.finish(d, stays, dir)
 	for _, family := range h.families() {
-		// Not with ctx: what is left behind must be known also after a Ctrl-C.
+		// Without ctx, as leftovers must be known even after a Ctrl-C.
 		h.leftover[family], h.saveErr[family] = b.leftovers(context.WithoutCancel(ctx), family)
 	}
 	return h
 }
 
-// finish stops the daemon and looks at what it leaves.
+// finish stops the daemon and looks at what it leaves behind.
 func (h *hunt) finish(d *daemon, stays *offender, dir string) {
 	h.memory = peak(d.cmd.Process.Pid)
 	stopping := time.Now()
@@ -110,7 +110,7 @@ func (h *hunt) finish(d *daemon, stays *offender, dir string) {
 	}
 }
 
-// families are those that can be tried.
+// families returns the families that can be tried.
 func (h *hunt) families() []string {
 	if h.noIPv6 != "" || h.backend.absent["ipv6"] != "" {
 		return []string{"ipv4"}
@@ -124,8 +124,8 @@ func (s *session) start(h *hunt, dir string) (*daemon, error) {
 	if !h.full {
 		guard = fmt.Sprintf("{never_users: [%d]}", s.uid)
 	}
-	// What is not here is as everybody has it. The deadline is longer: a machine that
-	// is busy just now should show how long it takes, not fail.
+	// Everything else has its default, except the deadline, which is longer: a busy machine
+	// should show how long it takes, and not fail.
 	text := fmt.Sprintf(`rules: [{name: selftest, domain: %s, families: [%s]}]
 capture: {levels: [{hits: 1, processes: 100, window: 30s, strings: 512}], gate_deadline: 2s}
 guard: %s
@@ -146,8 +146,8 @@ log: {format: text, level: debug}
 	return startDaemon(s.program, config, s.path(h.backend.name+".log"), env)
 }
 
-// drive sends queries to a daemon and waits until they are recorded, and in a full
-// hunt proven. It returns the offender that stays, if there is one.
+// drive sends queries to a daemon and waits until they are recorded and, in a full hunt,
+// proven. It returns the offender that stays, if there is one.
 func (s *session) drive(ctx context.Context, d *daemon, h *hunt, dir string) (stays *offender, err error) {
 	if _, err := d.await(ctx, "ready"); err != nil {
 		return nil, err
@@ -158,7 +158,7 @@ func (s *session) drive(ctx context.Context, d *daemon, h *hunt, dir string) (st
 		if stays, h.first, err = s.offend(ways[0], true); err != nil {
 			return nil, err
 		}
-		// What does not come is missed by a check of its own.
+		// A missing message fails a check of its own.
 		if _, err := d.await(ctx, "tracing"); errors.Is(err, errEnded) {
 			return stays, err
 		}
@@ -188,12 +188,11 @@ func (s *session) drive(ctx context.Context, d *daemon, h *hunt, dir string) (st
 	return stays, h.settle(ctx, d, dir)
 }
 
-// settle waits until the evidence holds what it should. What is missing in the end
-// fails its check.
+// settle waits until the evidence is complete. What is missing in the end fails its check.
 func (h *hunt) settle(ctx context.Context, d *daemon, dir string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond) // the catalogue tells nobody when it grows
+	tick := time.NewTicker(20 * time.Millisecond) // the catalogue notifies nobody when it grows
 	defer tick.Stop()
 	for {
 		if err := h.read(dir); err != nil {
@@ -222,7 +221,7 @@ func (h *hunt) complete() bool {
 	return true
 }
 
-// ended says why a hunt is not gone on with.
+// ended says why a hunt cannot go on.
 func ended(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("ended early: %w", err)

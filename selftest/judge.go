@@ -15,7 +15,7 @@ import (
 	"culprit/internal/words"
 )
 
-// judge makes checks of what the hunts showed.
+// judge makes checks from the outcome of the hunts.
 func judge(hunts []*hunt) (checks []Check) {
 	if !slices.ContainsFunc(hunts, func(h *hunt) bool { return h.backend.own }) {
 		checks = append(checks, failed("install the package iptables", "there is no iptables").named("iptables"))
@@ -26,7 +26,7 @@ func judge(hunts []*hunt) (checks []Check) {
 	return checks
 }
 
-// checks are the rules of a hunt, and the rest if it was full.
+// checks returns the checks of the rules and, for a full hunt, all others.
 func (h *hunt) checks() (checks []Check) {
 	if h.err != nil {
 		checks = append(checks, failed(seeLog, "%v", h.err).named("hunt, "+h.backend.name))
@@ -67,10 +67,10 @@ func failed(remedy, found string, args ...any) Check {
 	return Check{Status: Failed, Found: fmt.Sprintf(found, args...), Remedy: remedy}
 }
 
-// skipped is the result of a check for which nothing was there to look at.
+// skipped is the result of a check that has nothing to look at.
 func skipped(why string) Check { return Check{Status: Skipped, Found: why} }
 
-// rules says whether the rules of a family match and go again.
+// rules checks whether the rules of a family match, and are removed again.
 func (h *hunt) rules(family string) Check {
 	absent := h.backend.absent[family]
 	if family == "ipv6" {
@@ -101,7 +101,7 @@ func (h *hunt) rules(family string) Check {
 	return ok(values("ready", h.ready), "%d of %d packets matched (udp, tcp); ready after %s; nothing left behind", matched, count, ms(h.ready))
 }
 
-// latency is from just before a query is sent until the daemon has its packet.
+// latency measures the time from just before a query is sent until the daemon has its packet.
 func (h *hunt) latency() Check {
 	var all []time.Duration
 	for i := range h.hits {
@@ -115,7 +115,7 @@ func (h *hunt) latency() Check {
 	return ok(quantiles(all), "median %s, at most %s, from sending a packet to recording the hit", ms(median(all)), ms(slices.Max(all)))
 }
 
-// sentAt says when the packet of a hit was sent.
+// sentAt returns when the packet of a hit was sent.
 func sentAt(hit *event.Hit) (time.Time, bool) {
 	if hit.DNS == nil {
 		return time.Time{}, false
@@ -140,7 +140,7 @@ func (h *hunt) users() Check {
 	return ok(nil, "%d of %d hits have the user that sent the packet", known, len(h.hits))
 }
 
-// attach looks at the first sender, who was there before anything was traced.
+// attach checks the first sender, which ran before anything was traced.
 func (h *hunt) attach() Check {
 	hit := h.hit(h.first)
 	if hit == nil {
@@ -164,7 +164,7 @@ func (h *hunt) attach() Check {
 	return failed(seeDoctor+" about ptrace and attaching", "strace did not attach to the first sender within %v", patience)
 }
 
-// gates counts the programs that were held until strace was on them.
+// gates counts the programs that were held until strace was attached.
 func (h *hunt) gates() Check {
 	if h.hit(h.first) == nil {
 		return skipped("no packet was seen")
@@ -175,7 +175,7 @@ func (h *hunt) gates() Check {
 	case "no gate", "the gate failed":
 		return failed(seeDoctor+" about the gate: without it traces begin some milliseconds after a program's start", "%s", h.gate)
 	}
-	if len(h.queries) == 0 { // it was interrupted before
+	if len(h.queries) == 0 { // it was interrupted before the first one
 		return skipped("no program was started")
 	}
 	var holds []time.Duration
@@ -199,7 +199,7 @@ func (h *hunt) gates() Check {
 	return c
 }
 
-// proven counts the packets for which the line that sent them was found.
+// proven counts the packets whose sending line was found.
 func (h *hunt) proven() Check {
 	var times []time.Duration
 	seen := 0
@@ -214,7 +214,7 @@ func (h *hunt) proven() Check {
 			continue
 		}
 		at, _ := sentAt(hit)
-		if id, err := ulid.ParseStrict(p.Event.ID); err == nil { // it says when it was made
+		if id, err := ulid.ParseStrict(p.Event.ID); err == nil { // which holds the time when it was made
 			times = append(times, max(0, ulid.Time(id.Time()).Sub(at)))
 		}
 	}
@@ -267,7 +267,7 @@ func median(all []time.Duration) time.Duration {
 	return sorted[len(sorted)/2]
 }
 
-// quantiles are the numbers of durations.
+// quantiles returns the quantiles of durations by name.
 func quantiles(all []time.Duration) map[string]float64 {
 	v := values("p50", median(all))
 	v["max_ms"] = inMS(slices.Max(all))

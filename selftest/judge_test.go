@@ -14,7 +14,7 @@ import (
 
 var began = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 
-// packet makes the hit of a query that was sent so long after the beginning.
+// packet makes the hit of a query that was sent after the given time.
 func packet(q sent, after time.Duration) event.Hit {
 	at := began.Add(after)
 	return event.Hit{
@@ -26,7 +26,7 @@ func packet(q sent, after time.Duration) event.Hit {
 	}
 }
 
-// good is a hunt in which all went well.
+// good is a hunt in which everything went well.
 func good() *hunt {
 	h := &hunt{
 		backend: backend{name: "nft", own: true}, uid: 61000, full: true, ready: 40 * time.Millisecond,

@@ -7,9 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// enterNew moves the calling thread into new namespaces: a network whose loopback
-// device is up, and mounts of its own. They go with the last thread, process and
-// socket in them.
+// enterNew moves the calling thread into new namespaces: a network whose loopback device is up,
+// and mounts. They vanish with their last thread, process and socket.
 func enterNew() error {
 	if err := unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("make a network namespace: %w: it needs CAP_SYS_ADMIN, and a kernel with CONFIG_NET_NS", err)
@@ -17,8 +16,8 @@ func enterNew() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
-	// A daemon that hunts on this machine may keep a list of stopped programs there,
-	// which each gate that starts takes for that of a dead one.
+	// A daemon on this machine may keep a list of stopped programs there, which a gate in here
+	// would take for that of a dead gate.
 	if err := unix.Mount("none", "/run/culprit", "tmpfs", 0, "mode=0700,size=1m"); err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("hide /run/culprit: %w", err)
 	}
@@ -26,7 +25,7 @@ func enterNew() error {
 }
 
 func bringUp(device string) error {
-	// What ip link set DEVICE up does, without iproute2.
+	// The same as ip link set DEVICE up, without iproute2.
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("bring up %s: %w", device, err)

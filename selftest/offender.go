@@ -22,21 +22,21 @@ import (
 	"culprit/internal/proc"
 )
 
-// domain is what is hunted. RFC 2606 keeps it from ever being in real use.
+// domain is the domain that is hunted. RFC 2606 keeps it out of real use.
 const domain = "selftest.culprit.invalid"
 
-// answerLimit is how long an answer from our own resolver may take.
+// answerLimit is how long our own resolver may take to answer.
 const answerLimit = 2 * time.Second
 
 // Offender is a program that sends one DNS query and ends when it has the answer.
 type Offender struct {
 	Server    string // IP address
 	Transport string // udp or tcp
-	Label     string // part of the name that is asked for
-	Stay      bool   // then live on until standard input ends
+	Label     string // part of the queried name
+	Stay      bool   // live on until standard input ends
 }
 
-// Offend does it. The name that is asked for tells when the query was sent.
+// Offend sends the query. The queried name tells when it was sent.
 func Offend(o Offender, stdin io.Reader) error {
 	addr, err := netip.ParseAddr(o.Server)
 	if err != nil {
@@ -81,7 +81,7 @@ func query(sent time.Time, label string) ([]byte, error) {
 	return m.Pack()
 }
 
-// parseName takes the name of a query apart.
+// parseName splits the name of a query.
 func parseName(name string) (sent time.Time, label string, ok bool) {
 	name, ours := strings.CutSuffix(name, "."+domain)
 	stamp, label, two := strings.Cut(strings.TrimPrefix(name, "t"), ".")
@@ -106,15 +106,15 @@ type sent struct {
 	pid   int // of the sender
 }
 
-// An offender is a process that we started and have to wait for.
+// An offender is a process that we started and must wait for.
 type offender struct {
 	cmd    *exec.Cmd
 	stdin  io.Closer
 	stderr *bytes.Buffer
 }
 
-// offend starts an offender in the namespace of the calling thread, as the
-// session's user. The caller waits for it.
+// offend starts an offender in the namespace of the calling thread, as the session's user. The
+// caller waits for it.
 func (s *session) offend(w way, stay bool) (*offender, sent, error) {
 	s.number++
 	q := sent{way: w, label: "n" + strconv.Itoa(s.number)}
@@ -138,7 +138,7 @@ func (s *session) offend(w way, stay bool) (*offender, sent, error) {
 	return o, q, nil
 }
 
-// end lets the offender go, for good, and says how it ended.
+// end lets the offender end, and says how it ended.
 func (o *offender) end() error {
 	o.stdin.Close()
 	timer := time.AfterFunc(patience, func() { _ = o.cmd.Process.Kill() })
@@ -149,12 +149,12 @@ func (o *offender) end() error {
 	return nil
 }
 
-// The UIDs that offenders may have: systemd gives them to nobody
-// (https://systemd.io/UIDS-GIDS), and they fit into a container's map.
+// The UIDs that offenders can have: systemd leaves them unused (https://systemd.io/UIDS-GIDS),
+// and they fit into a container's map.
 const firstUID, lastUID = 60578, 61183
 
-// unusedUID picks a UID that has no name and no process: a capture is of all
-// processes of a UID, and those of others are none of our business.
+// unusedUID picks a UID without a name and without processes, because a capture traces all
+// processes of a UID, and other people's are none of our business.
 func unusedUID() (uint32, error) {
 	pids, err := proc.Default.PIDs()
 	if err != nil {
@@ -162,12 +162,12 @@ func unusedUID() (uint32, error) {
 	}
 	used := map[uint32]bool{}
 	for _, pid := range pids {
-		if st, err := proc.Default.Status(pid); err == nil { // or it has just ended
+		if st, err := proc.Default.Status(pid); err == nil { // otherwise it has just ended
 			used[st.UID.Real], used[st.UID.Effective] = true, true
 		}
 	}
 	const count = lastUID - firstUID + 1
-	first := rand.N(uint32(count)) // others may test at this moment
+	first := rand.N(uint32(count)) // another selftest may be running
 	for i := range uint32(count) {
 		uid := firstUID + (first+i)%count
 		if _, err := user.LookupId(strconv.Itoa(int(uid))); err != nil && !used[uid] {

@@ -17,8 +17,8 @@ type resolver struct {
 	work sync.WaitGroup
 }
 
-// listen makes a resolver that listens on port 53 of the addresses, in the
-// namespace of the calling thread. The caller closes it.
+// listen makes a resolver that listens on port 53 of the addresses, in the namespace of the
+// calling thread. The caller closes it.
 func listen(addrs ...netip.Addr) (*resolver, error) {
 	r := new(resolver)
 	for _, a := range addrs {
@@ -59,7 +59,7 @@ func serveUDP(conn *net.UDPConn) {
 			return // closed
 		}
 		if deny(buf[:n]) {
-			_, _ = conn.WriteToUDPAddrPort(buf[:n], from) // who hears nothing complains
+			_, _ = conn.WriteToUDPAddrPort(buf[:n], from) // a sender without an answer complains
 		}
 	}
 }
@@ -85,7 +85,7 @@ func (r *resolver) serveTCP(l *net.TCPListener) {
 	}
 }
 
-// deny makes a query its own answer: there is no such name (RFC 1035, 4.1.1).
+// deny turns a query into its own answer: there is no such name (RFC 1035, 4.1.1).
 func deny(msg []byte) bool {
 	if len(msg) < 12 || msg[2]&0x80 != 0 {
 		return false

@@ -1,9 +1,9 @@
-// Package selftest runs a whole small hunt on this machine, in a network namespace
-// of its own, and says what of culprit works here and how fast.
+// Package selftest runs a small but complete hunt on this machine, in a network namespace of
+// its own, and says which parts of culprit work here and how fast.
 //
-// It is the real daemon that hunts, a child process started as culprit run. The
-// firewall, the resolver and the offender it hunts are our own. The machine's own
-// firewall is never touched; the gate holds programs of one unused user only.
+// The real daemon hunts, in a child process running culprit run. The firewall, the resolver and
+// the offender are our own. The selftest never touches the machine's own firewall; the gate
+// holds programs of one unused user only.
 package selftest
 
 import (
@@ -19,31 +19,31 @@ import (
 	"culprit/internal/event"
 )
 
-// Status is how a check came out.
+// Status is the result of a check.
 type Status string
 
-// What comes of a check.
+// The results of a check.
 const (
 	OK      Status = "ok"
 	Failed  Status = "failed"
-	NotHere Status = "not here" // the machine does not have what would be tested
-	Skipped Status = "skipped"  // what it needs failed before, which has a check of its own
+	NotHere Status = "not here" // the machine lacks what would be tested
+	Skipped Status = "skipped"  // an earlier failure, which has its own check, prevented it
 )
 
-// A Check is what was tried and what came out. Found can hold what other programs
-// wrote: escape it before printing.
+// A Check is a check and its result. Found can contain the output of other programs: escape it
+// before printing.
 type Check struct {
 	Name   string `json:"name"`
 	Status Status `json:"status"`
 	Found  string `json:"found"`
 	Remedy string `json:"remedy,omitempty"` // what to do, if it failed
-	// Values are the numbers of Found, each named with its unit, such as "p50_ms".
+	// Values are the numbers in Found, named with their unit, such as "p50_ms".
 	Values map[string]float64 `json:"values,omitempty"`
 }
 
 func (c Check) failed() bool { return c.Status == Failed }
 
-// Report is what came out of it all, in the shape of package event.
+// Report is the whole result, in the shape of package event.
 type Report struct {
 	Timestamp time.Time      `json:"@timestamp"`
 	Event     Outcome        `json:"event"`
@@ -57,11 +57,11 @@ type Outcome struct {
 	Outcome string `json:"outcome"` // success or failure
 }
 
-// Detail is what ECS has no field for.
+// Detail holds the fields that ECS does not have.
 type Detail struct {
 	Checks   []Check  `json:"checks"`
 	Versions Versions `json:"versions"`
-	// Log has the lines of the daemons' logs that matter most, if something failed.
+	// Log has the most important lines of the daemons' logs, if something failed.
 	Log []string `json:"log,omitempty"`
 	// Kept is the directory with evidence, configurations and logs, if it was kept.
 	Kept string `json:"kept,omitempty"`
@@ -81,17 +81,16 @@ func (r *Report) Failures() (n int) {
 type Options struct {
 	Version string // of culprit
 	Keep    bool   // leave the directory
-	// Program is the culprit that is tried. Empty: the program that runs.
+	// Program is the culprit to test. Empty: the running program.
 	Program string
 }
 
-// limit bounds everything up to stopping the last daemon. On a machine that is well
-// all of it takes some seconds.
+// limit bounds everything up to stopping the last daemon. A healthy machine takes some seconds.
 const limit = 16 * time.Second
 
-// Run hunts with each backend of iptables that is here. It needs root, takes less
-// than 30 seconds, and leaves nothing behind, also when ctx ends before. An error
-// without a report says that nothing could be tried at all.
+// Run hunts with each installed backend of iptables. It needs root, takes less than 30 seconds,
+// and leaves nothing behind, even if ctx ends before. An error without a report says that
+// nothing could be tried at all.
 func Run(ctx context.Context, o Options) (r *Report, err error) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -106,8 +105,8 @@ func Run(ctx context.Context, o Options) (r *Report, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		// This thread changes its namespace. It stays locked, so it ends with the
-		// goroutine, and what it started is killed with it.
+		// This thread changes its namespace. It stays locked, so it ends with the goroutine,
+		// and the processes that it started are killed with it.
 		runtime.LockOSThread()
 		full := true
 		for _, b := range findBackends(ctx, s.dir) {
@@ -138,12 +137,12 @@ func Run(ctx context.Context, o Options) (r *Report, err error) {
 	return r, nil
 }
 
-// A session is what all hunts have in common.
+// A session is what all hunts share.
 type session struct {
 	dir     string // for evidence, configurations and logs
 	keep    bool
 	program string   // the path of culprit
-	file    *os.File // the same: others may not enter the directory it is in
+	file    *os.File // the same file, open: others may not enter its directory
 	uid     uint32   // of the offenders
 	number  int      // of offenders so far
 }
@@ -186,5 +185,5 @@ func (s *session) close() error {
 	return nil
 }
 
-// path is one below the session's directory.
+// path returns a path below the session's directory.
 func (s *session) path(name string) string { return filepath.Join(s.dir, name) }

@@ -13,7 +13,7 @@ import (
 	"culprit/internal/testkit"
 )
 
-// program is the culprit that CULPRIT_BIN names, or one that is built.
+// program returns the culprit in CULPRIT_BIN, or builds one.
 func program(t *testing.T) string {
 	t.Helper()
 	testkit.Root(t)
@@ -32,7 +32,7 @@ func program(t *testing.T) string {
 	return path
 }
 
-// clean makes a test fail if anything of it is left: files, or processes of root.
+// clean fails a test that leaves files, or processes of root.
 func clean(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
@@ -49,7 +49,7 @@ func clean(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, path := range processes {
-			// It may have ended since.
+			// It may have ended meanwhile.
 			if env, _ := os.ReadFile(path); bytes.Contains(env, []byte(mark)) {
 				t.Errorf("a process is left behind: %s", path)
 			}
@@ -79,7 +79,7 @@ func TestEverythingWorksHere(t *testing.T) {
 	t.Log(r.Culprit.Versions)
 }
 
-// Whenever it is interrupted, it leaves nothing.
+// Whenever it is interrupted, it leaves nothing behind.
 func TestInterrupted(t *testing.T) {
 	p := program(t)
 	for _, after := range []time.Duration{0, 30 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond} {
@@ -103,7 +103,7 @@ func TestInterrupted(t *testing.T) {
 func TestNoStrace(t *testing.T) {
 	p := program(t)
 	clean(t)
-	t.Setenv("PATH", "/nonexistent") // iptables is found without
+	t.Setenv("PATH", "/nonexistent") // iptables is found nevertheless
 	r, err := Run(t.Context(), Options{Program: p})
 	if err != nil {
 		t.Fatal(err)

@@ -13,17 +13,17 @@ import (
 	"culprit/rules"
 )
 
-// Versions are what a bug report should name first.
+// Versions are what a bug report should begin with.
 type Versions struct {
 	Culprit      string `json:"culprit"`
-	Kernel       string `json:"kernel"` // with the architecture
+	Kernel       string `json:"kernel"` // including the architecture
 	Iptables     string `json:"iptables"`
 	Strace       string `json:"strace"`
 	Go           string `json:"go"`
 	Distribution string `json:"distribution"`
 }
 
-// String is one line.
+// String returns all versions in one line.
 func (v Versions) String() string {
 	return strings.Join([]string{"culprit " + v.Culprit, v.Kernel, v.Iptables, v.Strace, v.Go, v.Distribution}, ", ")
 }
@@ -48,7 +48,7 @@ func findVersions(ctx context.Context, culprit string) Versions {
 	return v
 }
 
-// iptablesVersion is what the plain name says of itself, empty if it does not.
+// iptablesVersion returns the version of the command with the plain name, empty if it has none.
 func iptablesVersion(ctx context.Context) rules.Version {
 	path, err := rules.LookPath("iptables")
 	if err != nil {

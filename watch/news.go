@@ -10,8 +10,8 @@ import (
 	"culprit/internal/words"
 )
 
-// news tells of something new: when it was, what kind of thing it is, and what it
-// is, not yet escaped.
+// news reports something new: when it happened, of which kind it is, and what it is, not yet
+// escaped.
 type news func(at time.Time, kind, what string)
 
 func hitLine(h *event.Hit) string {
@@ -57,7 +57,7 @@ func daemonState(dir string) string {
 	}
 }
 
-// clip shortens a text that others chose.
+// clip shortens foreign text.
 func clip(s string) string {
 	const most = 48
 	return text.Clip(s, most)

@@ -15,14 +15,14 @@ import (
 	"culprit/internal/words"
 )
 
-// row is a line of the screen.
+// row is a line on the screen.
 type row struct {
 	text string
 	bold bool
 }
 
-// frame is the screen for a view: at most height rows, none wider than width.
-// What others wrote is escaped.
+// frame makes the screen for a view: at most height rows, none wider than width. It escapes
+// foreign text.
 func frame(v *view, now time.Time, width, height int) []row {
 	straces, runs := 0, 0
 	var bytes int64
@@ -39,8 +39,8 @@ func frame(v *view, now time.Time, width, height int) []row {
 			text.Size(bytes), v.since.Local().Format(time.TimeOnly), text.Plural(v.newHits, "hit"), v.proven, v.lost), false},
 	}
 
-	// Each table has an empty row and a header before it. What the others leave is
-	// for the hits.
+	// Each table has an empty row and a header before it. The space that the other tables leave
+	// is for the hits.
 	left := height - len(rows) - 2*3
 	losses := min(len(v.losses), max(1, left/5))
 	captures := min(len(v.captures), max(1, left/3, left-losses-len(v.hits)))
@@ -75,7 +75,7 @@ func frame(v *view, now time.Time, width, height int) []row {
 	return rows
 }
 
-// running moves what is not finished to the end, where the newest are.
+// running moves the unfinished captures to the end, where the newest are.
 func running(captures []*watched) []*watched {
 	finished := func(w *watched) int {
 		if w.finished() {
@@ -88,7 +88,7 @@ func running(captures []*watched) []*watched {
 	return captures
 }
 
-// latest returns the last n, the very last first.
+// latest returns the last n, in reverse order.
 func latest[T any](all []T, n int) []T {
 	all = slices.Clone(all[len(all)-n:])
 	slices.Reverse(all)
@@ -115,11 +115,10 @@ func table[T any](header string, all []T, cells func(T) []string) []row {
 	return rows
 }
 
-// shortID is as much of an id as commands need to find it: its random end.
+// shortID is enough of an id for commands to find it: its random end.
 func shortID(id string) string { return id[max(0, len(id)-8):] }
 
-// shortTime writes a moment as the time of day, or as the day if it is not of the
-// last hours.
+// shortTime writes a time as the time of day, or as the day if it is older than some hours.
 func shortTime(t, now time.Time) string {
 	if now.Sub(t).Abs() > 12*time.Hour {
 		return t.Local().Format("01-02 15:04")

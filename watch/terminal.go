@@ -9,17 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal is a terminal that shows a screen of ours until it is closed.
+// terminal shows our screen on a terminal until it is closed.
 type terminal struct {
 	out   *os.File
-	keys  chan byte // what is typed; closed when the terminal is gone
+	keys  chan byte // typed keys; closed when the terminal has gone
 	tty   *os.File
 	saved *unix.Termios
 	drawn []byte
 }
 
-// openTerminal takes over the terminal that out is. It returns nil if out is none,
-// or none that can move its cursor.
+// openTerminal takes over the terminal out. It returns nil if out is not a terminal, or one
+// that cannot move its cursor.
 func openTerminal(out io.Writer) *terminal {
 	f, ok := out.(*os.File)
 	if !ok || os.Getenv("TERM") == "dumb" || os.Getenv("TERM") == "" {
@@ -29,8 +29,8 @@ func openTerminal(out io.Writer) *terminal {
 	if err != nil {
 		return nil
 	}
-	// The terminal opened anew can be read in a way that closing it ends, without
-	// changing the standard input that we share with a shell.
+	// Reading the terminal through a new descriptor can be ended by closing it, and does not
+	// change the standard input that we share with a shell.
 	tty, err := os.OpenFile("/dev/tty", os.O_RDONLY, 0)
 	if err != nil {
 		return nil
@@ -39,14 +39,14 @@ func openTerminal(out io.Writer) *terminal {
 	raw := *saved
 	raw.Lflag &^= unix.ICANON | unix.ECHO
 	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
-	raw.Cc[unix.VSUSP] = 0 // no Ctrl-Z: the shell would get our screen
+	raw.Cc[unix.VSUSP] = 0 // no Ctrl-Z, which would leave our screen to the shell
 	if err := unix.IoctlSetTermios(int(f.Fd()), unix.TCSETS, &raw); err != nil {
 		tty.Close()
 		return nil
 	}
 	go t.read()
-	// Another screen, no cursor, and what is too wide is cut: some characters take
-	// two columns.
+	// The alternate screen, no cursor, and no wrapping of lines that are too wide: some
+	// characters take two columns.
 	fmt.Fprint(f, "\x1b[?1049h\x1b[?25l\x1b[?7l")
 	return t
 }
@@ -80,10 +80,10 @@ func (t *terminal) size() (width, height int) {
 	return int(s.Col), int(s.Row)
 }
 
-// forget makes the next draw draw everything.
+// forget makes the next draw redraw everything.
 func (t *terminal) forget() { t.drawn = nil }
 
-// draw shows rows, if they are others than those that are shown.
+// draw shows rows, if they differ from those on the screen.
 func (t *terminal) draw(rows []row) error {
 	b := []byte("\x1b[H")
 	for i, r := range rows {

@@ -13,7 +13,7 @@ import (
 	"culprit/internal/words"
 )
 
-// How much a view keeps, and how many hits it reads in one go.
+// How much a view keeps, and how many hits it reads at a time.
 const (
 	keepCaptures = 50
 	keepHits     = 200
@@ -22,27 +22,27 @@ const (
 	chunk        = 1000
 )
 
-// view is what watch has seen of the evidence. [view.look] brings it up to date.
+// view is what watch has seen of the evidence. [view.look] updates it.
 type view struct {
 	r      *catalogue.Reader
 	dir    string
-	since  time.Time // when the first look was; zero: not yet
-	daemon string    // whether it runs
+	since  time.Time // the first look; zero: none yet
+	daemon string    // whether it is running
 
 	captures []*watched   // oldest first
 	hits     []event.Hit  // oldest first
 	losses   []event.Loss // oldest first
 	proofs   map[string]bool
-	lastHit  string // its id
+	lastHit  string // the id of the last hit
 	newHits  int    // since then
 	proven   int    // since then
 	lost     uint64 // since then
 }
 
-// watched is a capture with what its traces come to.
+// watched is a capture with a summary of its traces.
 type watched struct {
 	event.Capture
-	straces int // that run
+	straces int // running now
 	bytes   int64
 	states  map[string]string // of its traces, by id
 }
@@ -53,8 +53,8 @@ func (w *watched) finished() bool {
 
 func newView(r *catalogue.Reader, dir string) *view { return &view{r: r, dir: dir} }
 
-// look reads what has changed since the last look. The first one tells only of
-// what runs, not of all that ever was.
+// look reads what has changed since the last look. The first look reports only what is running,
+// not the whole history.
 func (v *view) look(tell news) error {
 	first := v.since.IsZero()
 	if first {
@@ -76,8 +76,8 @@ func (v *view) look(tell news) error {
 	return v.lookLosses(first, tell)
 }
 
-// lookHits reads hits in chunks: neither is memory taken for all that came while
-// the reader of our output waited, nor does the catalogue wait for that reader.
+// lookHits reads hits in chunks, so that hits which came while the reader of our output was
+// slow do not fill the memory, and the catalogue does not wait for that reader.
 func (v *view) lookHits(first bool, tell news) error {
 	for {
 		var f catalogue.Filter
@@ -161,7 +161,7 @@ func (v *view) lookCaptures(first bool, tell news) error {
 // lookTraces reads the traces of one capture.
 func (v *view) lookTraces(w *watched, tell news) error {
 	states := map[string]string{}
-	var changed []event.Trace // told of when the catalogue is closed again
+	var changed []event.Trace // reported once the catalogue is closed again
 	for t, err := range v.r.Traces(catalogue.Filter{Capture: w.Event.ID}) {
 		if err != nil {
 			return err
@@ -192,8 +192,7 @@ func (v *view) lookTraces(w *watched, tell news) error {
 	return nil
 }
 
-// lookProofs adds proofs to the hits. They are not always recorded in the order of
-// their ids.
+// lookProofs adds proofs to the hits. Proofs are not always recorded in the order of their ids.
 func (v *view) lookProofs(first bool, tell news) error {
 	var fresh []event.Proof
 	proofs := map[string]bool{}

@@ -1,5 +1,5 @@
-// Package watch shows people what comes into the evidence, as it comes: a screen in a
-// terminal, lines elsewhere. It only reads.
+// Package watch shows people what arrives in the evidence: on a screen in a terminal, as lines
+// elsewhere. It only reads.
 package watch
 
 import (
@@ -17,7 +17,7 @@ import (
 	"culprit/internal/text"
 )
 
-// Run shows what comes into the evidence in dir until ctx ends, or q is pressed.
+// Run shows what arrives in the evidence in dir until ctx ends or q is pressed.
 func Run(ctx context.Context, r *catalogue.Reader, dir string, out io.Writer) error {
 	v := newView(r, dir)
 	if t := openTerminal(out); t != nil {
@@ -76,7 +76,7 @@ func onScreen(ctx context.Context, v *view, t *terminal) error {
 					return nil
 				}
 			case <-resized:
-				t.forget() // what the terminal made of the old picture
+				t.forget() // the terminal has mangled the old picture
 			case <-tick.C:
 				drawn = true
 			}

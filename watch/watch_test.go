@@ -98,7 +98,7 @@ TIME      LOST  WHAT
 	}
 }
 
-// In no window, however small, is there more than fits, nor anything to move the cursor.
+// However small the window, the frame fits, and nothing in it moves the cursor.
 func TestFrameFits(t *testing.T) {
 	t.Parallel()
 	v := aView()
@@ -123,7 +123,7 @@ func TestFrameFits(t *testing.T) {
 	}
 }
 
-// Lines come for what is new, and only for that, whether a daemon runs or not.
+// There are lines for new things, and only for those, whether a daemon runs or not.
 func TestWatchLines(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -156,8 +156,8 @@ func TestWatchLines(t *testing.T) {
 		done <- err
 	}()
 	lines := bufio.NewScanner(out)
-	// expect reads lines, without their time, until all wanted ones came. There may
-	// be no others.
+	// expect reads lines, without their time, until all wanted ones came. There may be no
+	// others.
 	expect := func(want ...string) {
 		t.Helper()
 		for len(want) > 0 {
@@ -218,7 +218,7 @@ func TestWatchLines(t *testing.T) {
 	}
 }
 
-// More hits than are read in one go, and than are kept, are all told of.
+// Hits are all reported, even if there are more than are read at a time or kept.
 func TestLookMany(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -258,7 +258,7 @@ func TestLookMany(t *testing.T) {
 	}
 }
 
-// A proof that comes after its hit is told of, and shown with the hit.
+// A proof that comes after its hit is reported, and shown with the hit.
 func TestLookProofs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -312,7 +312,7 @@ func TestLookProofs(t *testing.T) {
 	}
 }
 
-// What it takes to look when there is no news: twice a second.
+// BenchmarkLook measures a look without news, which happens twice a second.
 func BenchmarkLook(b *testing.B) {
 	dir := b.TempDir()
 	s, err := evidence.Open(dir, slog.New(slog.DiscardHandler))
