@@ -12,7 +12,7 @@ import (
 	"culprit/internal/event"
 )
 
-// evidenceFlags say where the evidence is: every command that reads it has them.
+// evidenceFlags say where the evidence is. Every command that reads it has them.
 type evidenceFlags struct{ config, dir string }
 
 func (f *evidenceFlags) add(cmd *cobra.Command) {
@@ -29,8 +29,8 @@ func (f *evidenceFlags) open() (*catalogue.Reader, error) {
 	return catalogue.OpenReader(dir)
 }
 
-// directory is the one that was named, or that of the named or the usual
-// configuration, or the default one.
+// directory returns the named evidence directory, or that of the named or usual configuration,
+// or the default.
 func (f *evidenceFlags) directory() (string, error) {
 	if f.dir != "" && f.config != "" {
 		return "", usageError{errors.New("give --evidence or --config, not both")}
@@ -42,8 +42,8 @@ func (f *evidenceFlags) directory() (string, error) {
 	return e.Dir, err
 }
 
-// settings are what the named or the usual configuration says of the evidence, or the
-// defaults; --evidence names another directory.
+// settings returns the evidence section of the named or usual configuration, or the defaults.
+// --evidence overrides its directory.
 func (f *evidenceFlags) settings() (config.Evidence, error) {
 	path := f.config
 	if path == "" {
@@ -65,8 +65,8 @@ func (f *evidenceFlags) settings() (config.Evidence, error) {
 	return c.Evidence, nil
 }
 
-// openCapture opens the evidence and finds the capture that an id names, or that a hit
-// or trace belongs to. The caller closes the reader.
+// openCapture opens the evidence and finds the capture with an id, or the one to which the hit
+// or trace with that id belongs. The caller closes the reader.
 func (f *evidenceFlags) openCapture(id string) (*catalogue.Reader, *event.Capture, error) {
 	r, err := f.open()
 	if err != nil {

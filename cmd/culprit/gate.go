@@ -6,7 +6,7 @@ import (
 	"culprit/capture/gate"
 )
 
-// newGate is the helper process that the daemon starts for itself.
+// newGate makes the command of the helper process that the daemon starts for itself.
 func newGate() *cobra.Command {
 	var c gate.Config
 	cmd := &cobra.Command{

@@ -17,12 +17,12 @@ import (
 	"culprit/internal/text"
 )
 
-// exitStatus ends the program with a status of its own, without words.
+// exitStatus ends the program with that status and without a message.
 type exitStatus int
 
 func (e exitStatus) Error() string { return fmt.Sprintf("status %d", int(e)) }
 
-// grepNothing is the status of grep(1) when no line matches. Trouble is 2.
+// grepNothing is the status of grep(1) if no line matches. Its status for errors is 2.
 const grepNothing exitStatus = 1
 
 type grepFlags struct {
@@ -79,7 +79,7 @@ Exit status: 0 if a line matched, 1 if none did, 2 if there was trouble.`,
 	return cmd
 }
 
-// pattern takes the pattern from the flags or from the argument.
+// pattern reads the pattern from the flags or the argument.
 func (f *grepFlags) pattern(cmd *cobra.Command, args []string) (*grep.Pattern, error) {
 	if len(f.patterns) == 0 && len(args) > 0 {
 		f.patterns, args = args[:1], args[1:]
@@ -120,8 +120,8 @@ func (f *grepFlags) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// traces lists the wanted traces, with no more of each than is printed: there may be
-// many, and while they are searched the catalogue must not be kept open.
+// traces lists the wanted traces, with no more of each than is printed. There may be many, and
+// the catalogue must not stay open while they are searched.
 func (f *grepFlags) traces() (traces []event.Trace, names []string, err error) {
 	r, err := f.open()
 	if err != nil {
@@ -160,7 +160,7 @@ type grepPrinter struct {
 	failed int
 }
 
-// search prints all that is found.
+// search searches the files and prints all matches.
 func (p *grepPrinter) search(ctx context.Context, names []string, pattern *grep.Pattern) error {
 	wanted := grep.Lines
 	if p.files {
@@ -179,14 +179,14 @@ func (p *grepPrinter) search(ctx context.Context, names []string, pattern *grep.
 	return err
 }
 
-// found prints what was found in one trace.
+// found prints the matches in one trace.
 func (p *grepPrinter) found(f grep.Found) error {
 	switch {
 	case errors.Is(f.Err, fs.ErrNotExist):
 		p.gone++
 	case f.Err != nil:
 		p.failed++
-		p.w.Flush() // what was found before comes before
+		p.w.Flush() // earlier matches come before it
 		fmt.Fprintf(p.stderr, "culprit: %s\n", text.Escape(f.Err.Error()))
 	}
 	if f.Count == 0 {
@@ -216,17 +216,17 @@ func (p *grepPrinter) found(f grep.Found) error {
 	return nil
 }
 
-// match is a line of a trace that matches, as JSON.
+// match is a matching line of a trace, as JSON.
 type match struct {
 	Message string        `json:"message"` // the line
 	User    event.User    `json:"user"`
-	Process event.Process `json:"process"` // whose trace it is
+	Process event.Process `json:"process"` // of the trace
 	File    matchFile     `json:"file"`
 	Culprit matchDetail   `json:"culprit"`
 }
 
 type matchFile struct {
-	Path string `json:"path"` // as it is on the disk: compressed or not
+	Path string `json:"path"` // on the disk: compressed or not
 }
 
 type matchDetail struct {

@@ -17,8 +17,8 @@ import (
 	"culprit/internal/event"
 )
 
-// someEvidence makes an evidence directory with two captures, the first with two traces
-// (the second compressed), the second with one.
+// someEvidence makes an evidence directory with two captures: the first with two traces (the
+// second one compressed), the second with one.
 func someEvidence(t *testing.T) (dir string, traces []event.Trace) {
 	t.Helper()
 	dir = t.TempDir()
@@ -136,7 +136,7 @@ func TestGrepStatus(t *testing.T) {
 			t.Errorf("%q: %v, want %s", args, err, want)
 		}
 	}
-	// What is missing is told of; what is damaged is trouble. The rest is searched.
+	// A missing file is reported; a damaged file is an error. The others are searched.
 	if err := os.Remove(traces[0].File.Path); err != nil {
 		t.Fatal(err)
 	}

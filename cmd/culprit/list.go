@@ -22,7 +22,7 @@ import (
 	"culprit/internal/words"
 )
 
-// listFlags are what the three lists have in common.
+// listFlags are the flags that the three lists share.
 type listFlags struct {
 	evidenceFlags
 	since, user string
@@ -30,7 +30,7 @@ type listFlags struct {
 	json        bool
 }
 
-// tableRows is how many rows a table has unless --number says otherwise.
+// tableRows is how many rows a table has without --number.
 const tableRows = 200
 
 func (f *listFlags) add(cmd *cobra.Command) {
@@ -154,8 +154,7 @@ func printJSON[T any](w io.Writer, rows iter.Seq2[T, error]) error {
 	return nil
 }
 
-// printTable prints what was found as a table, in columns as wide as they need to
-// be. What others wrote is escaped.
+// printTable prints rows as a table, with columns as wide as needed. It escapes foreign text.
 func printTable[T any](w io.Writer, header string, rows iter.Seq2[T, error], row func(*T) []string) (n int, err error) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, header)
@@ -176,7 +175,7 @@ func printTable[T any](w io.Writer, header string, rows iter.Seq2[T, error], row
 	return n, nil
 }
 
-// warnOfLosses says below a list what is not in it.
+// warnOfLosses prints below a list what the list lacks.
 func warnOfLosses(w io.Writer, r *catalogue.Reader, f catalogue.Filter) error {
 	total := map[event.LossDetail]uint64{} // by what was lost, without a count
 	for l, err := range r.Losses(catalogue.Filter{Since: f.Since}) {

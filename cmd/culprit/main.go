@@ -1,5 +1,5 @@
-// Command culprit finds the program behind suspicious network packets: a firewall
-// rule that matches starts straces on the processes of the user that sent it.
+// Command culprit finds the program behind suspicious network packets: when a firewall rule
+// matches, it attaches strace to the processes of the user who sent the packet.
 package main
 
 import (
@@ -36,7 +36,7 @@ const (
 type usageError struct{ error }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	unix.Umask(0o077) // whatever is written holds other people's data
+	unix.Umask(0o077) // whatever we write holds the data of others
 	ctx, stop := signalContext()
 	defer stop()
 	root := newRoot()
@@ -66,8 +66,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return exitTrouble
 }
 
-// checked remembers that not everything could be written, which most that print do
-// not look at.
+// checked remembers that a write failed, which most printing code does not check.
 type checked struct {
 	w   io.Writer
 	err error
@@ -81,7 +80,7 @@ func (c *checked) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// unchecked is what a checked writer writes to: it may be a terminal.
+// unchecked returns the writer below a checked one, which may be a terminal.
 func unchecked(w io.Writer) io.Writer {
 	if c, ok := w.(*checked); ok {
 		return c.w
@@ -89,12 +88,12 @@ func unchecked(w io.Writer) io.Writer {
 	return w
 }
 
-// sameSignal is how soon a second signal is taken for the first: a terminal and the
-// program that started us may both send one.
+// sameSignal is how soon a second signal counts as the first: a terminal and the program that
+// started us may both send one.
 const sameSignal = 50 * time.Millisecond
 
-// signalContext is ended by the first SIGINT or SIGTERM. The second one ends the
-// program at once; its straces die with it and let their processes go.
+// signalContext returns a context that the first SIGINT or SIGTERM ends. The second one ends
+// the program at once; its straces die with it, which detaches them.
 func signalContext() (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
@@ -170,7 +169,7 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// noArgs refuses arguments as a mistake of usage.
+// noArgs refuses arguments as a usage error.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usageError{fmt.Errorf("unexpected argument %q (see `%s --help`)", args[0], cmd.CommandPath())}
@@ -183,7 +182,7 @@ func configFlag(cmd *cobra.Command, path *string, value string) {
 	cmd.Flags().StringVarP(path, "config", "c", value, "configuration `file`")
 }
 
-// needRoot explains why a command cannot do without.
+// needRoot returns an error that says why a command needs root.
 func needRoot(what string) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("%s needs root: try `sudo %s`", what, text.Quote(os.Args))

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// newMan writes manual pages, for those who make packages.
+// newMan makes the command that writes manual pages, for packagers.
 func newMan() *cobra.Command {
 	return &cobra.Command{
 		Use:    "man DIRECTORY",
@@ -29,8 +29,8 @@ func newMan() *cobra.Command {
 	}
 }
 
-// writeManPages writes culprit.1, culprit-run.1 and so on: one page for each command
-// that --help shows.
+// writeManPages writes culprit.1, culprit-run.1 and so on: one page for each command that
+// --help shows.
 func writeManPages(dir string, cmd *cobra.Command) error {
 	f, err := os.Create(filepath.Join(dir, pageName(cmd)+".1"))
 	if err != nil {
@@ -54,8 +54,8 @@ func writeManPages(dir string, cmd *cobra.Command) error {
 	return nil
 }
 
-// documented are the subcommands with a page of their own: not those of cobra, whose
-// --help is written for a terminal.
+// documented returns the subcommands with a page of their own. Those of cobra have none, as
+// their --help is written for a terminal.
 func documented(cmd *cobra.Command) (subs []*cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		if sub.IsAvailableCommand() && sub.Name() != "completion" {
@@ -67,8 +67,8 @@ func documented(cmd *cobra.Command) (subs []*cobra.Command) {
 
 func pageName(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPath(), " ", "-") }
 
-// manPage is the page of a command, in the language of man(7). It holds no date, so
-// that the same program always writes the same page.
+// manPage returns the page of a command, in the language of man(7). It has no date, so that the
+// same program always writes the same page.
 func manPage(cmd *cobra.Command) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, ".TH %q 1 \"\" %q %q\n", roff(strings.ToUpper(pageName(cmd))), "culprit "+version, "culprit manual")
@@ -78,7 +78,7 @@ func manPage(cmd *cobra.Command) string {
 		use += " COMMAND"
 	}
 	fmt.Fprintf(&b, ".SH SYNOPSIS\n.nf\n%s\n.fi\n", roff(use))
-	// As it is: it was broken into lines for people.
+	// Not filled, because its lines are already broken for people.
 	fmt.Fprintf(&b, ".SH DESCRIPTION\n.nf\n%s\n.fi\n", roff(strings.TrimSpace(longOf(cmd))))
 	if cmd.Example != "" {
 		fmt.Fprintf(&b, ".SH EXAMPLES\n.nf\n%s\n.fi\n", roff(strings.Trim(cmd.Example, "\n")))

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Every command that people use has a page, and troff has nothing to say about it.
+// Every command for people has a page, and troff does not complain about it.
 func TestManPages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -35,7 +35,7 @@ No daemon may use the evidence meanwhile: stop it first, or name a copy with --e
 			if err := needRoot("culprit prove"); err != nil {
 				return err
 			}
-			r, err := catalogue.OpenReader(dir) // which makes none
+			r, err := catalogue.OpenReader(dir) // which does not create one
 			if err != nil {
 				return err
 			}

@@ -65,7 +65,7 @@ report goes to the terminal. It shows other people's data: only you can read the
 	return cmd
 }
 
-// oneID wants one argument, the id of something.
+// oneID requires one argument, an id.
 func oneID(cmd *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return usageError{fmt.Errorf("%s takes one id (see `%s --help`)", cmd.Name(), cmd.CommandPath())}
@@ -73,8 +73,8 @@ func oneID(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// writeFile makes a file, readable by its owner only, and leaves none behind that is
-// not complete. The name - is standard output.
+// writeFile creates a file that only its owner can read, and leaves no incomplete file behind.
+// The name - means standard output.
 func writeFile(stdout io.Writer, name string, write func(io.Writer) error) error {
 	if name == "-" {
 		return write(stdout)
@@ -86,7 +86,7 @@ func writeFile(stdout io.Writer, name string, write func(io.Writer) error) error
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	defer os.Remove(f.Name()) // if it still is there
+	defer os.Remove(f.Name()) // if it still exists
 	b := bufio.NewWriter(f)
 	err = write(b)
 	if err == nil {

@@ -155,7 +155,7 @@ func openFirewall(path, what string, stderr io.Writer) (*config.Config, *rules.F
 	return c, f, err
 }
 
-// messages logs warnings to people, for commands that end soon.
+// messages returns a logger of warnings for people, for short commands.
 func messages(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }

@@ -78,7 +78,7 @@ func printSelftest(w io.Writer, r *selftest.Report) {
 	fmt.Fprintf(w, "\n%s; took %.1f s\n", text.Escape(r.Culprit.Versions.String()), r.Event.End.Sub(*r.Event.Start).Seconds())
 }
 
-// newOffender is the program that the self-test hunts.
+// newOffender makes the command of the program that the self-test hunts.
 func newOffender() *cobra.Command {
 	var o selftest.Offender
 	cmd := &cobra.Command{

@@ -49,7 +49,7 @@ func newShow() *cobra.Command {
 	return cmd
 }
 
-// shower explains things to people.
+// shower prints details for people.
 type shower struct {
 	w io.Writer
 	r *catalogue.Reader
@@ -64,7 +64,7 @@ func (s shower) title(format string, args ...any) {
 	fmt.Fprintf(s.w, "%s\n", text.Escape(fmt.Sprintf(format, args...)))
 }
 
-// process prints a process and its parents, each further in.
+// process prints a process and its parents, each further indented.
 func (s shower) process(p *event.Process) {
 	s.line("process", "%s", p)
 	s.line("", "executable %s, directory %s, started %s, real user %s", p.Executable, p.WorkingDirectory, text.Time(p.Start), p.RealUser)
@@ -73,7 +73,7 @@ func (s shower) process(p *event.Process) {
 	}
 }
 
-// traces prints the traces of a filter that are wanted, one a line.
+// traces prints the wanted traces of a filter, one on each line.
 func (s shower) traces(title string, f catalogue.Filter, wanted func(*event.Trace) bool) error {
 	n := 0
 	for t, err := range s.r.Traces(f) {

@@ -81,8 +81,8 @@ func (s shower) capture(c *event.Capture) error {
 	return s.traces("traces", catalogue.Filter{Capture: c.Event.ID}, func(*event.Trace) bool { return true })
 }
 
-// missedWhy says why a process was not traced, if the words for all that were not traced
-// under the same code do not.
+// missedWhy says why a process was not traced, unless the words for all processes with the same
+// code say it already.
 func missedWhy(d *event.CaptureDetail, m event.Missed) string {
 	if why := words.Untraced(m.Reason); why != words.Missed(d, m.Reason.Code) {
 		return ": " + why
@@ -90,8 +90,8 @@ func missedWhy(d *event.CaptureDetail, m event.Missed) string {
 	return ""
 }
 
-// programs prints what programs lived while the capture did: how many, and how
-// long, by executable and by parent.
+// programs prints which programs ran during the capture: how many, and for how long, by
+// executable and by parent.
 func (s shower) programs(c *event.Capture) error {
 	byExecutable, byParent := report.Groups{}, report.Groups{}
 	for p, err := range s.r.Programs(catalogue.Filter{Capture: c.Event.ID}) {

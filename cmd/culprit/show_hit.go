@@ -56,7 +56,7 @@ func (s shower) hit(h *event.Hit) error {
 	return nil
 }
 
-// origin says which process sent the packet, and how sure that is.
+// origin says which process sent the packet, and how certain that is.
 func (s shower) origin(h *event.Hit) {
 	o := &h.Culprit.Origin
 	s.line("origin", "%s", words.Grade(o))
@@ -71,7 +71,7 @@ func (s shower) origin(h *event.Hit) {
 	}
 }
 
-// captured lists the traces of the capture that have to do with the hit.
+// captured lists the traces of the capture that belong to the hit.
 func (s shower) captured(h *event.Hit) error {
 	if h.Culprit.Capture == nil {
 		s.line("capture", "none: %s", words.NoCapture(h.Culprit.NoCapture))
@@ -90,7 +90,7 @@ func (s shower) captured(h *event.Hit) error {
 	return s.traces("traces of its process that were running already", capture, sender)
 }
 
-// proof says which line of a trace sent the packet, or why none is known.
+// proof says which line of a trace sent the packet, or why no line is known.
 func (s shower) proof(h *event.Hit) error {
 	p := h.Culprit.Proof
 	if p == nil {
@@ -106,7 +106,7 @@ func (s shower) proof(h *event.Hit) error {
 	return nil
 }
 
-// excerpt prints the line that sent the packet, with what its thread did around it.
+// excerpt prints the line that sent the packet, and what its thread did before and after it.
 func (s shower) excerpt(p *event.ProofDetail) error {
 	found, err := s.r.Find(p.Trace.ID)
 	if err != nil {
@@ -151,7 +151,7 @@ func clipLine(s string) string {
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
-// forwards prints how a local resolver sent the question on.
+// forwards prints how a local resolver forwarded the question.
 func (s shower) forwards(h *event.Hit) error {
 	if from := h.Culprit.ForwardedFrom; from != nil {
 		s.line("forwarded", "for the program of hit %s, through a local resolver", from.ID)
@@ -165,8 +165,8 @@ func (s shower) forwards(h *event.Hit) error {
 	return nil
 }
 
-// hasOrigin reports whether a trace is of a process that the hit came from, or may
-// have come from.
+// hasOrigin reports whether a trace is of a process that sent the hit's packet, or may have
+// sent it.
 func hasOrigin(h *event.Hit, t *event.Trace) bool {
 	for _, p := range append(h.Senders(), h.Culprit.Origin.Processes...) {
 		if p.EntityID == t.Process.EntityID {

@@ -114,8 +114,8 @@ func trace(ctx context.Context, o traceOptions, stdout, stderr io.Writer) error 
 	return nil
 }
 
-// tracePrinter tells the person at the terminal what happens. The controller calls
-// it on its one goroutine, except for Create.
+// tracePrinter tells the person at the terminal what happens. The controller calls it on one
+// goroutine, except for Create.
 type tracePrinter struct {
 	*directory.Directory
 	out   io.Writer
@@ -128,10 +128,10 @@ type tracePrinter struct {
 // Hit is never called: no firewall is involved.
 func (p *tracePrinter) Hit(*event.Hit) {}
 
-// Room is left to the file system: somebody waits for these traces.
+// Room leaves the check to the file system, as somebody is waiting for these traces.
 func (p *tracePrinter) Room() error { return nil }
 
-// Program is not told to people: the traces are what they want.
+// Program prints nothing: people want the traces.
 func (p *tracePrinter) Program(event.Program) {}
 
 func (p *tracePrinter) Capture(c event.Capture) {
@@ -158,7 +158,7 @@ func (p *tracePrinter) Trace(t event.Trace) {
 	fmt.Fprintf(p.out, "%s\n    # %s -> %s\n", text.Quote(t.Culprit.Command), text.Escape(t.Process.String()), filepath.Base(t.File.Path))
 }
 
-// summary says what was kept and what was not. Call it when the controller is done.
+// summary prints what was kept and what was not. Call it when the controller has ended.
 func (p *tracePrinter) summary() {
 	fmt.Fprintf(p.out, "%s in %s (ended because %s)\n", text.Plural(len(p.kept), "trace"), p.Path(), words.CaptureEnded(p.last.Culprit.EndedBecause))
 	for code, n := range p.last.Culprit.Missed {

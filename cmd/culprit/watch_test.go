@@ -14,7 +14,7 @@ import (
 	"culprit/evidence"
 )
 
-// watchDir names the evidence to the process that TestWatchScreen starts.
+// watchDir passes the evidence directory to the process that TestWatchScreen starts.
 const watchDir = "CULPRIT_TEST_WATCH"
 
 func TestWatchChild(t *testing.T) {
@@ -29,11 +29,11 @@ func TestWatchChild(t *testing.T) {
 	if err := cmd.ExecuteContext(ctx); err != nil {
 		t.Fatal(err)
 	}
-	os.Exit(0) // without a word of the test's own
+	os.Exit(0) // without any output of the test
 }
 
-// On a real terminal there is a screen that follows its size, and q and signals
-// leave the terminal as it was.
+// A real terminal shows a screen that follows its size, and q and signals leave the terminal as
+// it was.
 func TestWatchScreen(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -100,7 +100,7 @@ func TestWatchScreen(t *testing.T) {
 	}
 }
 
-// pty makes a terminal.
+// pty makes a pseudo terminal.
 func pty(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
