@@ -37,9 +37,8 @@ build: go ## build bin/culprit, one static binary
 run: deps-run build ## install what is missing, build, run the daemon on config.example.yaml
 	$(ASROOT) bin/culprit run -c $(CONFIG)
 
-# What make test does, one phase after the other: most of what the tests wait for is
-# timing, so nothing runs beside them. Of a choice of tests (PKG, TESTFLAGS) the rest is
-# left out.
+# The phases of make test, one after the other: most tests depend on timing, so nothing runs
+# beside them. If you choose tests (PKG, TESTFLAGS), the rest is left out.
 ifeq ($(PKG)$(TESTFLAGS),./...)
 PHASES ?= lint units blackbox race fuzz-short packages-test
 else
@@ -48,14 +47,14 @@ endif
 
 .PHONY: test
 test: deps-test build offenders ## install what is missing, build, run every check and test
-	@$(ASROOT) true # a password is asked for once, not by every package
+	@$(ASROOT) true # ask for a password once, not in every package
 	@for phase in $(PHASES); do \
 		echo "== $$phase"; start=$$(date +%s); \
 		$(MAKE) --no-print-directory $$phase || exit; \
 		echo "== $$phase took $$(($$(date +%s) - start)) s"; \
 	done
 
-# Not in go.mod: what they need would be among what culprit needs.
+# Not in go.mod: their dependencies would become culprit's.
 GOFUMPT     := mvdan.cc/gofumpt@v0.9.2
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
@@ -91,7 +90,7 @@ RACE_SKIP ?= ^TestSweepShrinks
 
 # By default every program with the detector sleeps for a second before it ends.
 .PHONY: race
-race: build-race offenders ## look for data races: the tests of the packages, and daemons that hunt
+race: build-race offenders ## look for data races: in the tests of the packages, and in daemons that hunt
 	@packages=$$($(units)); [ -z "$$packages" ] || \
 		CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GOTEST) -race -skip '$(RACE_SKIP)' $(TESTFLAGS) $$packages
 	@CULPRIT_BIN=$(CURDIR)/bin/culprit-race GORACE='atexit_sleep_ms=0 halt_on_error=1 exitcode=66' \
@@ -106,11 +105,11 @@ bench: deps-test build offenders ## run the benchmarks (BENCH=pattern)
 	$(GOTEST) -p 1 -run '^$$' -bench '$(BENCH)' $(TESTFLAGS) $(PKG)
 
 .PHONY: bench-catch
-bench-catch: deps-test build offenders ## count which short-lived programs are traced (CATCH_N=2000 of them)
+bench-catch: deps-test build offenders ## count how many of CATCH_N=2000 short-lived programs are traced
 	CATCH_N=$(or $(CATCH_N),2000) $(GOTEST) -run '^$$' -bench Catch -benchtime 1x -timeout 30m $(TESTFLAGS) ./test/bench
 
 .PHONY: soak
-soak: deps-test build offenders ## hunt for SOAK=30m with faults at random; the plot goes to docs/soak.png (needs gnuplot)
+soak: deps-test build offenders ## hunt for SOAK=30m with random faults; plot into docs/soak.png (needs gnuplot)
 	@command -v gnuplot >/dev/null || { echo "error: no gnuplot here: install it (apt install gnuplot-nox)"; exit 1; }
 	SOAK=$(or $(SOAK),30m) SOAK_FILE=$(CURDIR)/bin/soak.txt $(GOTEST) -run TestSoak -v -timeout 0 ./test/soak >bin/soak.log || { tail -50 bin/soak.log; exit 1; }
 	@grep -v level= bin/soak.log
@@ -131,9 +130,9 @@ bin/offender-c: test/offender/offender.c
 	$(CC) $(CFLAGS) -static -o $@ $<
 
 .PHONY: deps-run deps-test
-deps-run: ## install what running needs and is missing
+deps-run: ## install what is missing to run culprit
 	@scripts/deps.sh run
-deps-test: ## install what testing needs and is missing
+deps-test: ## install what is missing to test culprit
 	@CC='$(CC)' scripts/deps.sh test
 
 .PHONY: clean

@@ -1,23 +1,23 @@
 #!/bin/sh
-# build.sh VERSION deb|rpm...: make packages of bin/culprit in bin/packages.
+# build.sh VERSION deb|rpm...: build packages of bin/culprit in bin/packages.
 #
 # The same commit gives the same bytes: every time in them is the commit's. MAINTAINER="name
-# <address>" says who stands for the packages: by default the author of the commit.
+# <address>" sets the maintainer of the packages: by default the author of the commit.
 set -eu
 
 cd "$(dirname "$0")/.."
 go=${GO:-go}
-nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0 # later ones need more to be built
+nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0 # later versions need more to build
 version=${1:?usage: $0 VERSION deb|rpm...}
 shift
 
-# Of the commit, or of whoever builds from an archive.
+# The time of the commit, or the one set by a person who builds from an archive.
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || echo 0)}"
 export SOURCE_DATE_EPOCH
 ARCH=$($go env GOARCH)
 
 # Package managers order versions: v1.2.3-rc1 comes before v1.2.3, which comes before
-# v1.2.3-5-gabcdef of git describe. What has no tag yet comes before all of them.
+# v1.2.3-5-gabcdef of git describe. A version without a tag comes before all of them.
 case $version in
 v[0-9]*)
 	PACKAGE_VERSION=$(echo "${version#v}" |

@@ -1,8 +1,8 @@
 #!/bin/sh
-# asroot.sh COMMAND [ARGUMENT…]: run a command as root, by sudo where needed.
+# asroot.sh COMMAND [ARGUMENT…]: run a command as root, with sudo if needed.
 #
 # `go test -exec scripts/asroot.sh` compiles as the user and runs the tests as
-# root. sudo forgets the environment, so what the tests read is named here. The
+# root. sudo drops the environment, so the variables that tests read are named here. The
 # system's directories come first in PATH: root runs no iptables from ~/bin.
 set -eu
 

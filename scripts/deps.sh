@@ -1,12 +1,12 @@
 #!/bin/sh
 # deps.sh run|test: install what is missing to run culprit, or to test it.
 #
-# It looks for commands, not for packages, so whatever provides them is fine. It
-# says what is missing, what it is for and what will be installed, and asks for
-# root only when there is something to install. Nothing missing: no output.
+# It looks for commands, not for packages: any package that provides them is fine. It
+# says what is missing, why it is needed and what it will install. It asks for root only
+# if there is something to install. If nothing is missing, it prints nothing.
 set -eu
 
-# Some of what we look for is only in root's PATH.
+# Some of these commands are only in root's PATH.
 PATH=$PATH:/usr/local/bin:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
 
@@ -16,8 +16,8 @@ usage() {
 }
 
 # wanted prints one line for each thing: what|what for|package with apt|dnf|apk|pacman|zypper.
-# A package may be several, and "-" where no package of its own has it. With apt
-# package=/path is that one file of the package, put into /usr/local/bin.
+# A package may be several packages, or "-" if none has it. With apt, package=/path is one
+# file of the package, which is put into /usr/local/bin.
 wanted() {
 	cat <<-'END'
 		iptables|puts the rules into the firewall|iptables|iptables-nft|iptables|iptables|iptables
@@ -26,7 +26,7 @@ wanted() {
 	END
 	[ "$1" = test ] || return 0
 	# On Debian only dnsmasq-base: the package dnsmasq starts a service on port 53.
-	# The same goes for prometheus, on port 9090: of that only one file is taken.
+	# The same goes for prometheus, on port 9090: only one file of it is taken.
 	# On Alpine PHP's package has the version in its name; cmd: finds the current one.
 	cat <<-'END'
 		xtables-nft-multi|tests with the nftables backend|iptables|iptables-nft|iptables|iptables|iptables
@@ -53,8 +53,8 @@ wanted() {
 	END
 }
 
-# have tells whether a wanted thing is there. A compiler alone is not enough for
-# static programs, so that one is tried.
+# have tells whether a wanted thing is installed. A compiler alone cannot always build
+# static programs, so have tries that.
 have() {
 	case $1 in
 	static-cc)
@@ -66,7 +66,7 @@ have() {
 		rm -rf "$dir"
 		return $status
 		;;
-	# Only the test of the packages needs these, which runs where packages are dpkg's.
+	# Only the test of the packages needs these. It runs where dpkg manages packages.
 	rpm | systemd-analyze | logrotate) command -v "$1" >/dev/null || ! dpkg --status dpkg >/dev/null 2>&1 ;;
 	chromium)
 		for browser in chromium chromium-browser google-chrome; do
@@ -133,7 +133,7 @@ take() {
 	return $status
 }
 
-# by_hand prints the command that a person would type.
+# by_hand prints the command to type by hand.
 by_hand() {
 	m=$1
 	shift
@@ -156,7 +156,7 @@ by_hand() {
 	esac
 }
 
-# still_missing prints the names of what is not there, each on a line.
+# still_missing prints the names of what is missing, one per line.
 still_missing() {
 	wanted "$1" | while IFS='|' read -r what _; do
 		have "$what" || echo "$what"
@@ -191,7 +191,7 @@ for what in $missing; do
 done
 
 if [ "$m" = none ]; then
-	echo "error: none of apt-get, dnf, apk, pacman and zypper is here: install the above by hand, then run make again" >&2
+	echo "error: found none of apt-get, dnf, apk, pacman and zypper: install the above by hand, then run make again" >&2
 	exit 1
 fi
 # shellcheck disable=SC2086 # a list of package names
@@ -207,7 +207,7 @@ if [ "$(id -u)" != 0 ]; then
 	echo "asking for root (sudo) to install: $*"
 fi
 if ! install_with "$m" "$@"; then
-	echo "error: installing failed: see what $m says above; then, as root: $(by_hand "$m" "$@")" >&2
+	echo "error: installation failed: see what $m says above; then, as root: $(by_hand "$m" "$@")" >&2
 	exit 1
 fi
 missing=$(still_missing "$kind")

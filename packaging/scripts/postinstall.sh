@@ -1,5 +1,5 @@
 #!/bin/sh
-# After the files are there. dpkg: configure [OLD-VERSION]; rpm: 1 to install, 2 to upgrade.
+# Runs after the files are installed. dpkg: configure [OLD-VERSION]; rpm: 1 to install, 2 to upgrade.
 set -e
 
 systemd() { [ -d /run/systemd/system ]; }
@@ -8,9 +8,9 @@ case "$1:$2" in
 configure:?* | 2:*) # an upgrade
 	if systemd; then
 		systemctl daemon-reload
-		# Should it not come up, that is no reason to leave the package half installed.
+		# If it does not start, do not leave the package half installed.
 		systemctl try-restart culprit.service ||
-			echo "culprit did not start again: see journalctl -u culprit, and culprit check" >&2
+			echo "culprit did not restart: see journalctl -u culprit, and culprit check" >&2
 	fi
 	;;
 configure: | 1:*)

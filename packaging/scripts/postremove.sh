@@ -1,9 +1,9 @@
 #!/bin/sh
-# After the files are gone. dpkg: remove, purge; rpm: 0. Anything else is an upgrade.
+# Runs after the files are removed. dpkg: remove, purge; rpm: 0. Anything else is an upgrade.
 set -e
 
-# resume LIST: let the programs of a list go on, as the next culprit would have done. A line
-# is PID-START; the start is field 22 of /proc/PID/stat, counted behind the name.
+# resume LIST: resume the programs of a list, as the next culprit would have done. A line is
+# PID-START; the start is field 22 of /proc/PID/stat, counted after the name.
 resume() {
 	while IFS=- read -r pid start; do
 		now=$(tr '\n' ' ' 2>/dev/null <"/proc/$pid/stat" | sed 's/.*) //' | cut -d ' ' -f 20) || true
@@ -11,16 +11,16 @@ resume() {
 	done <"$1"
 }
 
-# listening SOCKET: somebody does, in whatever network namespace.
+# listening SOCKET: whether somebody listens on it, in any network namespace.
 listening() { cat /proc/[0-9]*/net/unix 2>/dev/null | awk -v path="$1" '$NF == path {found = 1} END {exit !found}'; }
 
-# clear_run removes what culprits that are gone left in /run/culprit: lists that nobody
-# has locked, and the sockets of their metrics. There may be another culprit, with a binary
-# of its own, that lives there.
+# clear_run removes what dead culprits left in /run/culprit: lists that nobody has locked,
+# and sockets of their metrics. Another culprit, with its own binary, may still use the
+# directory.
 clear_run() {
 	[ -d /run/culprit ] || return 0
 	exec 9</run/culprit
-	# As culprit itself does: between being made and being locked a list looks left.
+	# Lock the directory, as culprit does: a list that is created but not locked yet looks abandoned.
 	flock --timeout 10 9 || return 0
 	for file in /run/culprit/*; do
 		case $file in
@@ -34,7 +34,7 @@ clear_run() {
 		esac
 	done
 	exec 9<&-
-	rmdir /run/culprit 2>/dev/null || true # others have something in it
+	rmdir /run/culprit 2>/dev/null || true # others may have files in it
 }
 
 case "$1" in

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Before the files go. dpkg: remove; rpm: 0. Anything else is an upgrade.
+# Runs before the files are removed. dpkg: remove; rpm: 0. Anything else is an upgrade.
 set -e
 
 case "$1" in
@@ -7,7 +7,7 @@ remove | 0)
 	if [ -d /run/systemd/system ]; then
 		systemctl disable --now culprit.service || true
 	fi
-	# What a killed daemon left in the firewall, while there still is a culprit to do it.
+	# Remove what a killed daemon left in the firewall, while the program is still installed.
 	culprit rules remove >/dev/null || true
 	;;
 esac
