@@ -3,7 +3,9 @@ package strace
 import (
 	"bytes"
 	"fmt"
+	"time"
 
+	"culprit/internal/event"
 	"culprit/internal/text"
 )
 
@@ -79,6 +81,93 @@ type comments []byte
 // add adds a line. Whatever the value is, it stays one line and is safe to print.
 func (c *comments) add(k key, format string, args ...any) {
 	*c = fmt.Appendf(*c, "%s%s%s%s\n", commentMark, keys[k].name, keyEnd, text.Escape(fmt.Sprintf(format, args...)))
+}
+
+// A Header says at the beginning of a trace file what the trace belongs to.
+type Header struct {
+	Trace *event.Trace
+	Hit   *event.Hit // that triggered it; nil: started by hand
+	// Origin says in words what sent the packet of the hit.
+	Origin string
+}
+
+// Append appends the lines of the header.
+func (h Header) Append(to []byte) []byte {
+	c := comments(to)
+	t := h.Trace
+	p, d := &t.Process, &t.Culprit
+	c.add(keyTrace, "%s", t.Event.ID)
+	c.add(keyCapture, "%s of user %s", d.Capture.ID, &t.User)
+	if h.Hit != nil {
+		h.hit(&c)
+	} else {
+		c.add(keyHit, "none: started by hand")
+	}
+	c.add(keyProcess, "%d, started %s, found by %s", p.PID, p.Start.Format(time.RFC3339Nano), d.FoundBy)
+	c.add(keyExecutable, "%s", p.Executable)
+	c.add(keyCommandLine, "%s", p.CommandLine)
+	c.add(keyDirectory, "%s", p.WorkingDirectory)
+	for _, parent := range p.Ancestry() {
+		c.add(keyParent, "%s", parent)
+	}
+	if t.Container != nil {
+		c.add(keyContainer, "%s", t.Container.ID)
+	}
+	c.add(keyStrace, "%s", text.Quote(d.Command))
+	return c
+}
+
+// hit adds the lines about the hit.
+func (h Header) hit(c *comments) {
+	hit := h.Hit
+	linked := "the latest of the user when this process was found"
+	for _, p := range hit.Senders() {
+		if p.EntityID == h.Trace.Process.EntityID {
+			linked = "a packet of this process"
+		}
+	}
+	question := "no DNS question"
+	if hit.DNS != nil {
+		question = "dns id " + hit.DNS.ID + " asks " + hit.Asks()
+	}
+	c.add(keyHit, "%s at %s, rule %s", hit.Event.ID, hit.Timestamp.Format(time.RFC3339Nano), hit.Rule.Name)
+	c.add(keyLinked, "%s", linked)
+	c.add(keyPacket, "%s %s -> %s, %s", hit.Network.Transport, hit.Source, hit.Destination, question)
+	c.add(keyOrigin, "%s", h.Origin)
+}
+
+// A Footer says at the end of a trace file how the trace ended.
+type Footer struct {
+	// Executable and CommandLine are the program that the process has executed since the header
+	// was written; empty if there is none.
+	Executable, CommandLine string
+	Ended                   string // why the trace ended
+	Dropped                 int64  // bytes of strace's output that are missing in the file
+	ExitCode                *int   // of the process, 128+n for signal n; nil: not seen
+}
+
+// Append appends the lines of the footer.
+func (f Footer) Append(to []byte) []byte {
+	c := comments(to)
+	if f.Executable != "" {
+		c.add(keyBecame, "%s: %s", f.Executable, f.CommandLine)
+	}
+	c.add(keyEnded, "%s", f.Ended)
+	c.add(keyDropped, "%d", f.Dropped)
+	if f.ExitCode != nil {
+		c.add(keyExit, "%d", *f.ExitCode)
+	} else {
+		c.add(keyExit, "not seen")
+	}
+	return c
+}
+
+// AppendPartial appends the footer of a trace that nobody closed. The last line of such a trace
+// may lack its end, so the footer begins with a line end.
+func AppendPartial(to []byte, ended string) []byte {
+	c := comments(append(to, '\n'))
+	c.add(keyEnded, "%s: this trace is partial", ended)
+	return c
 }
 
 // IsComment reports whether a line of a trace file is a comment of ours. Lines of strace never
