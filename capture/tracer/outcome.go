@@ -45,19 +45,9 @@ func (t *Tracer) notAttached(o outcome) event.Untraced {
 			return *who
 		}
 	}
-	return refusal(o.said)
-}
-
-// refusal turns what strace said when it could not attach into a reason.
-func refusal(stderr string) event.Untraced {
-	why, said := strace.Refused(stderr)
-	switch why {
-	case strace.RefusedGone:
-		return event.Untraced{Code: event.UntracedGone}
-	case strace.RefusedForbidden:
-		return event.Untraced{Code: event.UntracedRefused, Detail: said}
-	case strace.RefusedSilently:
-		return event.Untraced{Code: event.UntracedSilent}
+	code, said := strace.Refused(o.said)
+	if code == event.UntracedGone {
+		return event.Untraced{Code: code}
 	}
-	return event.Untraced{Code: event.UntracedOther, Detail: said}
+	return event.Untraced{Code: code, Detail: said}
 }

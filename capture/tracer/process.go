@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"time"
 
@@ -76,20 +77,16 @@ func (t *Tracer) start(out Output) (*running, error) {
 
 // follow reads what strace says, tells it to end when it has to, and waits for its end.
 func (t *Tracer) follow(st *running, out Output) {
-	said, told, waited := make(chan outcome, 1), make(chan *event.Ended, 1), make(chan error, 1)
-	go func() { said <- t.readMessages(st, out) }()
-	go func() { told <- t.awaitDetach(st) }()
-	go func() { waited <- st.wait() }()
+	var o outcome
+	var parts sync.WaitGroup
+	parts.Go(func() { o.said, o.attached = t.readMessages(st, out) })
+	parts.Go(func() { o.told = t.awaitDetach(st) })
+	parts.Go(func() { o.err = st.wait() })
 	go func() {
-		o := <-said
-		o.err = <-waited
-		o.told = <-told
+		parts.Wait()
 		st.outcome <- o
 	}()
 }
-
-// end waits for the end of strace.
-func (st *running) end() outcome { return <-st.outcome }
 
 // wait waits until strace has ended. A strace that is ended while it starts can
 // leave a child of its own behind, stopped, with our pipes in its hands: it tries
@@ -108,10 +105,10 @@ func (st *running) close() {
 
 // readMessages reads what strace says on standard error and returns the first of
 // it. It tells when strace is on the process.
-func (t *Tracer) readMessages(st *running, out Output) (o outcome) {
+func (t *Tracer) readMessages(st *running, out Output) (said string, attached bool) {
 	id := t.job.ID
 	defer func() {
-		if !o.attached {
+		if !attached {
 			close(st.on)
 		}
 	}()
@@ -123,20 +120,19 @@ func (t *Tracer) readMessages(st *running, out Output) (o outcome) {
 		if kept.Len() < keep {
 			kept.Write(line)
 		}
-		if !o.attached && strace.Attached(string(bytes.TrimSpace(line)), id.PID) {
+		if !attached && strace.Attached(string(bytes.TrimSpace(line)), id.PID) {
 			// From now on the PID cannot become another's; it may have before.
 			if is, err := t.tools.FS.Stat(id.PID); err == nil && is.ID != id {
 				t.Detach(event.Ended{Code: event.EndedNewProcess})
 				continue
 			}
-			o.attached = true
+			attached = true
 			calm(st.cmd.Process.Pid)
 			out.Attached(Attachment{time.Now(), st.cmd.Process.Pid})
 			close(st.on)
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			o.said = kept.String()
-			return o
+			return kept.String(), attached
 		}
 	}
 }

@@ -22,21 +22,11 @@ import (
 // reach the children on which strace tries out ptrace when it starts, which would
 // be left behind: those are reached by a lifeline.
 type Spawner struct {
-	starts chan start
-}
-
-type start struct {
-	cmd  *exec.Cmd
-	done chan started
-}
-
-type started struct {
-	lifeline io.Closer
-	err      error
+	starts chan func() // to be called on the thread
 }
 
 // NewSpawner makes a spawner.
-func NewSpawner() Spawner { return Spawner{starts: make(chan start)} }
+func NewSpawner() Spawner { return Spawner{starts: make(chan func())} }
 
 // Run starts straces until the context ends. Those that run end in good order only while
 // it runs.
@@ -44,9 +34,8 @@ func (s Spawner) Run(ctx context.Context) {
 	runtime.LockOSThread()
 	for {
 		select {
-		case req := <-s.starts:
-			lifeline, err := startWithLifeline(req.cmd)
-			req.done <- started{lifeline, err}
+		case start := <-s.starts:
+			start()
 		case <-ctx.Done():
 			return
 		}
@@ -57,10 +46,13 @@ func (s Spawner) Run(ctx context.Context) {
 // terminal reaches it. Closing the lifeline kills what is left of the group. Only
 // while Run runs may it be called.
 func (s Spawner) start(cmd *exec.Cmd) (lifeline io.Closer, err error) {
-	req := start{cmd: cmd, done: make(chan started, 1)}
-	s.starts <- req
-	r := <-req.done
-	return r.lifeline, r.err
+	done := make(chan struct{})
+	s.starts <- func() {
+		defer close(done)
+		lifeline, err = startWithLifeline(cmd)
+	}
+	<-done
+	return lifeline, err
 }
 
 // startWithLifeline lets the group inherit the write end of a pipe whose read end

@@ -137,7 +137,7 @@ func (t *Tracer) run(out Output) Ending {
 	if err != nil {
 		t.Detach(event.Ended{Code: event.EndedNotWritten, Detail: err.Error()})
 		io.Copy(io.Discard, st.output)
-		st.end()
+		<-st.outcome
 		return t.missed(event.Untraced{Code: event.UntracedNoFile, Detail: err.Error()})
 	}
 	defer file.Close()
@@ -146,7 +146,7 @@ func (t *Tracer) run(out Output) Ending {
 	rec.Write(buf[:first])
 	copyInGulps(rec, st.output, buf)
 
-	how := st.end()
+	how := <-st.outcome
 	if !how.attached && how.told == nil && rec.hasLines() { // a strace with other words
 		out.Attached(Attachment{time.Now(), st.cmd.Process.Pid})
 		how.attached = true

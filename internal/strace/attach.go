@@ -3,6 +3,8 @@ package strace
 import (
 	"fmt"
 	"strings"
+
+	"culprit/internal/event"
 )
 
 // Attached reports whether a line of strace's standard error says that it is attached to the
@@ -13,28 +15,19 @@ func Attached(line string, pid int) bool {
 	return ok && (before == "" || strings.HasSuffix(before, "/")) && (rest == "" || rest[0] == ' ')
 }
 
-// A Refusal is why strace did not attach.
-type Refusal int
-
-// Why strace did not attach.
-const (
-	RefusedOther     Refusal = iota // another message
-	RefusedSilently                 // no message
-	RefusedGone                     // there is no such process (ESRCH)
-	RefusedForbidden                // the kernel does not allow it (EPERM)
-)
-
-// Refused reads the standard error of a strace that never attached. said is its first line
-// without the name.
-func Refused(stderr string) (why Refusal, said string) {
+// Refused reads the standard error of a strace that never attached. said is its first
+// line, without the name of strace.
+func Refused(stderr string) (why event.UntracedCode, said string) {
 	said, _, _ = strings.Cut(strings.TrimPrefix(stderr, "strace: "), "\n")
 	switch {
-	case strings.Contains(stderr, "No such process"):
-		why = RefusedGone
-	case strings.Contains(stderr, "Operation not permitted"):
-		why = RefusedForbidden
+	case strings.Contains(stderr, "No such process"): // ESRCH
+		why = event.UntracedGone
+	case strings.Contains(stderr, "Operation not permitted"): // EPERM
+		why = event.UntracedRefused
 	case said == "":
-		why = RefusedSilently
+		why = event.UntracedSilent
+	default:
+		why = event.UntracedOther
 	}
 	return why, said
 }

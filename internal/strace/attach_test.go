@@ -1,6 +1,10 @@
 package strace
 
-import "testing"
+import (
+	"testing"
+
+	"culprit/internal/event"
+)
 
 func TestAttached(t *testing.T) {
 	t.Parallel()
@@ -22,17 +26,17 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		stderr string
-		why    Refusal
+		why    event.UntracedCode
 		said   string
 	}{
-		{"strace: attach: ptrace(PTRACE_SEIZE, 9): No such process\n", RefusedGone, "attach: ptrace(PTRACE_SEIZE, 9): No such process"},
-		{"strace: attach: ptrace(PTRACE_SEIZE, 9): Operation not permitted\nstrace: x\n", RefusedForbidden, "attach: ptrace(PTRACE_SEIZE, 9): Operation not permitted"},
-		{"", RefusedSilently, ""},
-		{"\n", RefusedSilently, ""},
-		{"strace: invalid option -- 'k'\nTry 'strace -h' for more information.\n", RefusedOther, "invalid option -- 'k'"},
+		{"strace: attach: ptrace(PTRACE_SEIZE, 9): No such process\n", event.UntracedGone, "attach: ptrace(PTRACE_SEIZE, 9): No such process"},
+		{"strace: attach: ptrace(PTRACE_SEIZE, 9): Operation not permitted\nstrace: x\n", event.UntracedRefused, "attach: ptrace(PTRACE_SEIZE, 9): Operation not permitted"},
+		{"", event.UntracedSilent, ""},
+		{"\n", event.UntracedSilent, ""},
+		{"strace: invalid option -- 'k'\nTry 'strace -h' for more information.\n", event.UntracedOther, "invalid option -- 'k'"},
 	} {
 		if why, said := Refused(tt.stderr); why != tt.why || said != tt.said {
-			t.Errorf("%q: %d, %q; want %d, %q", tt.stderr, why, said, tt.why, tt.said)
+			t.Errorf("%q: %s, %q; want %s, %q", tt.stderr, why, said, tt.why, tt.said)
 		}
 	}
 }
