@@ -2,14 +2,16 @@ package tracer
 
 import (
 	"io"
+	"path"
 
 	"culprit/internal/event"
+	"culprit/internal/proc"
 	"culprit/internal/strace"
 	"culprit/internal/words"
 )
 
-// recording is the file of a trace while strace runs: our header, what fits of what strace
-// prints, our footer. It learns from the lines how the process fares.
+// recording is the file of a trace while strace runs: our header, what strace prints, as
+// far as it fits, and our footer.
 type recording struct {
 	io.Writer // into the chain
 	out       *counter
@@ -18,7 +20,7 @@ type recording struct {
 	fate      fate
 }
 
-// record begins the file of the trace.
+// record begins the file of the trace with our header.
 func (t *Tracer) record(file io.Writer) *recording {
 	r := &recording{out: &counter{w: file}, fate: fate{pid: t.job.ID.PID}}
 	h := strace.Header{Trace: &t.doc, Hit: t.job.Hit}
@@ -35,8 +37,8 @@ func (t *Tracer) record(file io.Writer) *recording {
 // hasLines reports whether strace has printed anything.
 func (r *recording) hasLines() bool { return r.out.n+r.limit.lost > r.header }
 
-// finish ends the file, and says how the trace ended. A line may have been cut before the
-// footer.
+// finish ends the file with our footer, and says how the trace ended. The last line before
+// the footer may have been cut.
 func (r *recording) finish(how outcome) Ending {
 	end := Ending{Because: how.because(r.fate.exitCode), ExitCode: r.fate.exitCode, Program: r.fate.program, Lost: r.limit.lost}
 	if r.limit.err != nil {
@@ -53,4 +55,47 @@ func (r *recording) finish(how outcome) Ending {
 	r.out.Write(f.Append(lines))
 	end.Size = r.out.n
 	return end
+}
+
+// fate follows what the lines of a trace say of one process: which program it runs, and how
+// it ended.
+type fate struct {
+	pid      int
+	exitCode *int          // nil until it has ended
+	program  *proc.Program // the last that it became; nil: it stayed what it was
+	next     *proc.Program // what it becomes if its execve succeeds
+}
+
+// line takes in a line of the trace. A line that is cut still has its end.
+func (f *fate) line(line, end []byte) {
+	tid, _, text := strace.ParseLine(line)
+	if text == nil || tid != f.pid {
+		return
+	}
+	switch text.Kind() {
+	case strace.KindCall:
+		f.next = nil
+		if executable, args, ok := text.Execve(); ok {
+			f.next = &proc.Program{
+				Name: path.Base(executable), Executable: executable, CommandLine: proc.JoinArgs(args, proc.MaxCommandLine),
+			}
+			f.execve(end)
+		}
+	case strace.KindResumed:
+		if _, ok := text.CutResumed("execve"); ok {
+			f.execve(end)
+		}
+	case strace.KindEnd:
+		if code, ok := text.ExitStatus(); ok {
+			f.exitCode = &code
+		}
+	}
+}
+
+// execve takes in how the line of an execve ends. Many shells try a program in each
+// directory of PATH: only one that was started counts.
+func (f *fate) execve(end []byte) {
+	if f.next != nil && strace.ExecveSucceeded(end) {
+		f.program, f.next = f.next, nil
+	}
 }

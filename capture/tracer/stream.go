@@ -8,15 +8,14 @@ import (
 	"culprit/internal/strace"
 )
 
-// A trace streams from strace through a chain of writers into its file. Each
-// link is one idea.
+// What strace prints goes through a chain of writers into the file of its trace.
 
 // gulpEvery is how long what strace writes may wait in its pipe until we read it.
 const gulpEvery = 10 * time.Millisecond
 
-// copyInGulps copies until the pipe ends. strace writes each call in several pieces:
-// being woken for every one would cost more than all else that we do with them. The
-// writer never fails.
+// copyInGulps copies until the pipe ends. strace writes each call in several pieces: to
+// wake up for each of them would cost more than all that we do with it. The writer never
+// fails.
 func copyInGulps(w io.Writer, pipe io.Reader, buf []byte) {
 	for {
 		n, err := pipe.Read(buf)
@@ -30,7 +29,8 @@ func copyInGulps(w io.Writer, pipe io.Reader, buf []byte) {
 	}
 }
 
-// limiter passes on what fits into its bound, in whole lines, and counts the rest.
+// limiter passes on the whole lines that fit into its bound, and counts the bytes of the
+// rest.
 type limiter struct {
 	w       io.Writer
 	left    int64
@@ -39,8 +39,8 @@ type limiter struct {
 	reached func() // called once, when the bound is reached or w fails
 }
 
-// Write never fails: strace must not be held up, so what cannot be kept is lost
-// and counted.
+// Write never fails: strace must not be held up, so what cannot be kept is dropped and
+// counted.
 func (l *limiter) Write(p []byte) (int, error) {
 	keep := p
 	if l.full() {
@@ -63,21 +63,21 @@ func (l *limiter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// full reports whether nothing more is kept. A line that did not fit closes the
-// trace even if a shorter one would: a trace has no holes.
+// full reports whether nothing more is kept. After a line that did not fit, no shorter one
+// is kept either: a trace has no holes.
 func (l *limiter) full() bool { return l.err != nil || l.lost > 0 }
 
-// lineWatcher calls a function with the lines that pass, without their ends. Of
-// lines that come in pieces it knows the first keepLine bytes.
+// lineWatcher calls a function with each line that passes, and with how the line ends. Of a
+// line that comes in pieces it knows the first keepLine bytes, and the last few.
 type lineWatcher struct {
 	w     io.Writer
 	lines *strace.Lines
-	line  func([]byte)
+	line  func(line, end []byte)
 }
 
 const keepLine = 4096
 
-func watchLines(w io.Writer, line func([]byte)) *lineWatcher {
+func watchLines(w io.Writer, line func(line, end []byte)) *lineWatcher {
 	return &lineWatcher{w, strace.NewLines(keepLine), line}
 }
 
@@ -87,12 +87,16 @@ func (l *lineWatcher) Write(p []byte) (int, error) {
 		if !ok {
 			return l.w.Write(p)
 		}
-		l.line(line)
+		end := line
+		if l.lines.Length() > int64(len(line)) {
+			end = l.lines.End()
+		}
+		l.line(line, end)
 		rest = more
 	}
 }
 
-// counter counts bytes and whether they ended in a line end.
+// counter counts the bytes, and knows the last one.
 type counter struct {
 	w    io.Writer
 	n    int64

@@ -3,6 +3,7 @@ package tracer
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -54,11 +55,14 @@ func TestLimiterOutlivesTheDisk(t *testing.T) {
 
 func TestLineWatcher(t *testing.T) {
 	t.Parallel()
-	in := "a\n\n" + strings.Repeat("b", 2*keepLine) + "\nend"
+	in := "a\n\n" + strings.Repeat("b", 2*keepLine) + ") = 0\nend"
 	for piece := 1; piece <= len(in); piece++ {
 		var out bytes.Buffer
-		var lines []string
-		w := watchLines(&out, func(b []byte) { lines = append(lines, string(b[:min(len(b), keepLine)])) })
+		var lines, ends []string
+		w := watchLines(&out, func(b, end []byte) {
+			lines = append(lines, string(b[:min(len(b), keepLine)]))
+			ends = append(ends, string(end[max(0, len(end)-5):]))
+		})
 		for rest := in; rest != ""; {
 			n := min(piece, len(rest))
 			w.Write([]byte(rest[:n]))
@@ -69,6 +73,9 @@ func TestLineWatcher(t *testing.T) {
 		}
 		if len(lines) != 3 || lines[0] != "a" || lines[1] != "" || lines[2] != strings.Repeat("b", keepLine) {
 			t.Errorf("pieces of %d: lines %q", piece, lines)
+		}
+		if want := []string{"a", "", ") = 0"}; !slices.Equal(ends, want) {
+			t.Errorf("pieces of %d: the lines end in %q, want %q", piece, ends, want)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 const (
 	longPart  = 64 << 10 // bytes of buffer kept for the next line that comes in pieces
 	pieceSize = 64 << 10 // bytes that All reads at a time
+	endSize   = 64       // bytes that End returns: enough to see what a call returned
 )
 
 // Lines splits a stream into lines. The stream comes in pieces of any size:
@@ -28,6 +29,7 @@ type Lines struct {
 	offset  int64
 	length  int64
 	part    []byte // what is kept of the earlier pieces of the line
+	end     []byte // the last bytes of a line that comes in pieces
 	skipped bool
 	ended   bool // the line was returned
 }
@@ -42,7 +44,7 @@ func (l *Lines) Next(p []byte) (line, rest []byte, ok bool) {
 	if l.ended {
 		l.number++
 		l.offset += l.length + 1
-		l.length = 0
+		l.length, l.end = 0, l.end[:0]
 		l.ended = false
 	}
 	i := bytes.IndexByte(p, '\n')
@@ -107,6 +109,10 @@ func (l *Lines) Offset() int64 { return l.offset }
 // shorter, it was cut or skipped.
 func (l *Lines) Length() int64 { return l.length }
 
+// End returns the last bytes of that line if it came in pieces, even if it was cut. It is
+// valid until Next is called again.
+func (l *Lines) End() []byte { return l.end }
+
 // Begun returns what is kept of a line whose end has not come yet.
 func (l *Lines) Begun() []byte {
 	if l.ended {
@@ -120,10 +126,15 @@ func (l *Lines) Skip() { l.skipped, l.part = true, l.part[:0] }
 
 func (l *Lines) add(b []byte) {
 	l.length += int64(len(b))
+	end := append(l.end, last(b)...)
+	l.end = append(end[:0], last(end)...)
 	if !l.skipped {
 		l.part = append(l.part, b[:min(len(b), l.keep-len(l.part))]...)
 	}
 }
+
+// last returns what is kept of the end of b.
+func last(b []byte) []byte { return b[max(0, len(b)-endSize):] }
 
 // take returns the line that came in pieces, and makes room for the next.
 func (l *Lines) take() []byte {

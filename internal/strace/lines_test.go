@@ -57,6 +57,26 @@ func TestLines(t *testing.T) {
 	}
 }
 
+// The end of a line that comes in pieces is known, however long it is.
+func TestLinesEnd(t *testing.T) {
+	t.Parallel()
+	text := strings.Repeat("0123456789", 30)
+	for piece := 1; piece <= len(text); piece++ {
+		l := NewLines(5)
+		for _, length := range []int{300, 1, 63, 64, 65, 299, 0} {
+			inPieces(l, text[:length]+"\n", piece, func(line []byte) {
+				want := text[max(0, length-endSize):length]
+				if length < piece { // it came whole
+					want = ""
+				}
+				if string(l.End()) != want {
+					t.Errorf("pieces of %d: %q of %d bytes ends in %q, want %q", piece, line, length, l.End(), want)
+				}
+			})
+		}
+	}
+}
+
 func TestLinesWithoutAnEnd(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]int{"": 0, "a": 1, "a\n": 1, "a\nb": 2, "\n": 1, "\n\n": 2} {

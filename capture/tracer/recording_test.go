@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"io"
 	"strings"
 	"testing"
 )
@@ -26,13 +27,19 @@ func TestFate(t *testing.T) {
 			`812 1700000000.1 execve("/bin/sh", ["sh"], []) = 0`, begun, failed, "812 1700000000.2 +++ killed by SIGKILL +++",
 		}},
 		{"failed at once", "", -1, []string{`812 1700000000.1 execve("/bin/dig", ["dig"], []) = -1 ENOENT (No such file or directory) <0.1>`}},
+		{"never seen to return", "", -1, []string{begun}},
+		{"let go of in its execve", "", -1, []string{`812 1700000000.1 execve("/bin/dig", ["dig", ") = 0"], [] <detached ...>`}},
+		{"not known after another", "sh /bin/sh sh", -1, []string{`812 1700000000.1 execve("/bin/sh", ["sh"], []) = 0`, begun}},
+		{"of a path that cannot be read", "", -1, []string{
+			begun, failed, `812 1700000000.1 execve(0x7ffd, ["dig"], [] <unfinished ...>`, "812 1700000000.1 <... execve resumed>) = 0 <0.0001>",
+		}},
 		{"another process", "", -1, []string{
 			`813 1700000000.1 execve("/bin/dig", ["dig"], []) = 0`, "813 1700000000.2 +++ exited with 3 +++",
 		}},
 	} {
 		f := fate{pid: 812}
 		for _, line := range tt.lines {
-			f.line([]byte(line))
+			f.line([]byte(line), []byte(line))
 		}
 		became, exit := "", -1
 		if p := f.program; p != nil {
@@ -43,6 +50,35 @@ func TestFate(t *testing.T) {
 		}
 		if became != tt.became || exit != tt.exit {
 			t.Errorf("%s: became %q, exit status %d; want %q, %d", tt.name, became, exit, tt.became, tt.exit)
+		}
+	}
+}
+
+// Whether an execve succeeded is known even if its line is long (strace -v shows the whole
+// environment) and is split anywhere between two reads.
+func TestFateOfALongLine(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{10, keepLine - 100, keepLine, 3 * keepLine} {
+		begin := `812 1700000000.1 execve("/usr/bin/dig", ["dig", "-x"], ["A=) = -1 ENOENT (x)", "` + strings.Repeat("b", size)
+		for result, became := range map[string]bool{
+			`", ") = 0"]) = 0 <0.000123>`:                                     true,
+			`", ") = 0"]) = -1 ENOENT (No such file or directory) <0.000012>`: false,
+			`", ") = 0"]) = ? <unavailable>`:                                  false,
+			`", ") = 0"] <unfinished ...>`:                                    false,
+		} {
+			line := begin + result + "\n"
+			for split := len(line) - 100; split < len(line); split++ {
+				f := fate{pid: 812}
+				w := watchLines(io.Discard, f.line)
+				w.Write([]byte(line[:split]))
+				w.Write([]byte(line[split:]))
+				if (f.program != nil) != became {
+					t.Fatalf("%d bytes of environment%s, split %d bytes before the end: became %+v", size, result, len(line)-split, f.program)
+				}
+				if became && f.program.CommandLine != "dig -x" {
+					t.Fatalf("became %+v", f.program)
+				}
+			}
 		}
 	}
 }

@@ -1,0 +1,80 @@
+package strace
+
+import (
+	"bytes"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// What the lines of a thread say of its process: which program it runs, how it ended.
+
+// Execve returns the path and the arguments of the program that an execve is to start,
+// which may fail yet, see [ExecveSucceeded]. Of a line that was cut it returns the
+// arguments that are whole.
+func (t Text) Execve() (executable string, args []string, ok bool) {
+	text, ok := bytes.CutPrefix(t, []byte("execve("))
+	if !ok {
+		return "", nil, false
+	}
+	quoted, text, ok := CutQuoted(text)
+	if !ok {
+		return "", nil, false
+	}
+	if text, ok = bytes.CutPrefix(bytes.TrimPrefix(text, ellipsis), []byte(", [")); !ok {
+		return "", nil, false
+	}
+	executable = string(Unquote(nil, quoted))
+	for {
+		arg, rest, ok := CutQuoted(text)
+		if !ok {
+			return executable, args, true
+		}
+		args = append(args, string(Unquote(nil, arg)))
+		text, _ = bytes.CutPrefix(bytes.TrimPrefix(rest, ellipsis), []byte(", "))
+	}
+}
+
+// ellipsis follows a string that strace cut.
+var ellipsis = []byte("...")
+
+// ExecveSucceeded reports whether the line of an execve, which ends like this, says that
+// it succeeded.
+func ExecveSucceeded(end []byte) bool { return succeeded.Match(end) }
+
+// succeeded is the end of a call that returned 0. It has no quote, and a line that ends
+// inside of a string was cut: so no string can be taken for it.
+var succeeded = regexp.MustCompile(`\) += 0(?: <[\d.]+>)?$`)
+
+// ExitStatus returns how the process ended, if the line shows it: its exit code as shells count
+// it, 128+n for signal n.
+func (t Text) ExitStatus() (code int, ok bool) {
+	what, ok := bytes.CutSuffix(t, []byte(" +++"))
+	if !ok {
+		return 0, false
+	}
+	if text, ok := bytes.CutPrefix(what, []byte("+++ exited with ")); ok {
+		n, err := strconv.ParseUint(string(text), 10, 31)
+		return int(n), err == nil
+	}
+	if name, ok := bytes.CutPrefix(what, []byte("+++ killed by ")); ok {
+		name = bytes.TrimSuffix(name, []byte(" (core dumped)"))
+		return 128 + signalNumber(string(name)), !bytes.Contains(name, []byte(" "))
+	}
+	return 0, false
+}
+
+// signalNumber returns the number of a signal: SIGKILL, or SIGRT_5 for a real-time signal,
+// which the kernel counts from 32. It returns 0 for others.
+func signalNumber(name string) int {
+	if n := unix.SignalNum(name); n != 0 {
+		return int(n)
+	}
+	rt, _ := strings.CutPrefix(name, "SIGRT_")
+	if n, err := strconv.Atoi(rt); err == nil && n >= 0 && n <= 32 {
+		return 32 + n
+	}
+	return 0
+}
