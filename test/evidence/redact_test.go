@@ -3,6 +3,7 @@ package evidence
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -28,7 +29,23 @@ capture:
 log: {format: text, level: debug}
 `)
 	uid := harness.NewUID()
+	// Whoever is found between fork and exec is logged with the command line from before. This
+	// one is there, with its arguments, when the capture begins: they must reach the log.
+	there := h.StartCommandAs(uid, exec.Command("/bin/sh", "-c", "read line", "there", "passwd="+secret))
+	harness.Eventually(t, "it has its arguments", func() error {
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", there.PID))
+		if err == nil && !strings.Contains(string(line), secret) {
+			err = fmt.Errorf("it is %q", line)
+		}
+		return err
+	})
 	d.Captured(uid)
+	harness.Eventually(t, "it is in the log, masked", func() error {
+		if !strings.Contains(d.Output.String(), "passwd=****") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 	h.Write("secret", "passwd="+secret+"\n")
 	script := h.Write("job", `#!/bin/sh
 read line <`+filepath.Join(h.Dir, "secret")+`
