@@ -125,7 +125,7 @@ func (s shower) excerpt(p *event.ProofDetail) error {
 		s.title("the trace cannot be read: %v", err)
 		return nil
 	}
-	s.title("what the thread did around it, in %s", t.File.Path)
+	s.title("what the thread did around that line, in %s", t.File.Path)
 	if forked := dossier.ForkedBy(story); forked != "" {
 		s.line("", "%s", forked)
 	}

@@ -31,8 +31,8 @@ func newTrace() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "trace {--uid N | --user NAME}",
 		Short: "Strace the processes of a user, running and new, without any firewall",
-		Long: `Strace the processes that a user runs now and those that it starts, up to --number of
-them, and wait until they have ended. The traces are files in a directory, to be grepped:
+		Long: `Strace the processes that a user runs now and those that it starts, up to --number, and
+wait until they have ended. The result is a directory of trace files to grep:
 
   culprit trace --user web1 --number 5
   grep -r 'connect(' culprit-trace-web1-*/

@@ -18,7 +18,7 @@ A terminal shows a screen with the captures, the latest hits and the latest loss
 pipe, watch prints a line for each new hit, proof and loss, for each trace that starts or
 ends, and for each capture that starts, changes its level or ends.
 
-watch only reads the evidence. If culprit is not running, it works, and says so.`,
+watch only reads the evidence. It also works while culprit is not running, and says so.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := f.directory()

@@ -90,10 +90,10 @@ func oursAlone(dir string) error {
 		owner := int(info.Sys().(*syscall.Stat_t).Uid)
 		switch {
 		case owner != 0 && owner != os.Geteuid():
-			return fmt.Errorf("%s belongs to user %d, who could put another socket in place of ours: name a path in a directory of root's, such as /run/culprit", at, owner)
+			return fmt.Errorf("%s belongs to user %d, who could replace our socket: name a path in a directory that belongs to root, such as /run/culprit", at, owner)
 		// In a sticky directory nobody can move what belongs to others.
 		case info.Mode().Perm()&0o022 != 0 && (here || info.Mode()&fs.ModeSticky == 0):
-			return fmt.Errorf("%s can be written to by others, who could put another socket in place of ours: chmod go-w it, or name a path in another directory, such as /run/culprit", at)
+			return fmt.Errorf("%s can be written to by others, who could replace our socket: chmod go-w it, or name a path in another directory, such as /run/culprit", at)
 		}
 		if at == "/" {
 			return nil

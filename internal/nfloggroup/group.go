@@ -25,7 +25,7 @@ type Reader struct {
 // String describes the reader for people.
 func (r *Reader) String() string {
 	if r.PID == 0 {
-		return fmt.Sprintf("netlink port %d, whose process cannot be seen from here", r.Port)
+		return fmt.Sprintf("netlink port %d, of a process that culprit cannot see", r.Port)
 	}
 	return fmt.Sprintf("%s, PID %d", r.Name, r.PID)
 }

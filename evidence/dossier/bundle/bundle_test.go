@@ -155,7 +155,7 @@ func TestRefusals(t *testing.T) {
 		"a b: culprit gives no file that name":  {about, of("a b")},
 		": culprit gives no file that name":     {about, of("")},
 		"its name is too long":                  {about, of(strings.Repeat("a", 161))},
-		"id \"../x\" is none":                   {other, nil},
+		"no capture the id \"../x\"":            {other, nil},
 		"110001 files are more":                 {about, make([]File, maxFiles+1)},
 	} {
 		if _, err := Write(io.Discard, c.m, c.files); err == nil || !strings.Contains(err.Error(), want) {

@@ -81,7 +81,7 @@ func Write(w io.Writer, m Manifest, files []File) (digest string, err error) {
 
 func writeTar(w io.Writer, m Manifest, files []File) (digest string, err error) {
 	if err := checkName(m.Capture.Event.ID); err != nil || len(m.Capture.Event.ID) > 26 {
-		return "", fmt.Errorf("the capture's id %q is none that culprit gives", m.Capture.Event.ID)
+		return "", fmt.Errorf("culprit gives no capture the id %q", m.Capture.Event.ID)
 	}
 	if len(files) > maxFiles {
 		return "", fmt.Errorf("%d files are more than the %d that fit", len(files), maxFiles)

@@ -84,7 +84,7 @@ func TestSummary(t *testing.T) {
 			for i := range c.Hits {
 				c.Hits[i].Culprit.Origin, c.Hits[i].Process = event.Origin{Grade: event.GradeNone, Reason: &event.Unattributed{Code: "no UID"}}, nil
 			}
-		}, []string{"Which program it was is not known: no UID."}, "may have been"},
+		}, []string{"The program is not known: no UID."}, "may have been"},
 		"some unknown": {func(c *Case) { c.Hits[0].Process = nil }, []string{"For 1 packet of 3 no program is known."}, ""},
 		"proof left out": {func(c *Case) {
 			c.Hits[0].Process, c.Hits[0].Culprit.Proof = nil, &event.ProofDetail{}

@@ -180,7 +180,7 @@ func (x *index) one(s *sentence, who *suspect) {
 // nobody says that it is not known who it was, and names those who lived then.
 func (x *index) nobody() sentence {
 	var s sentence
-	s.say("Which program it was is not known")
+	s.say("The program is not known")
 	var reason string
 	candidates := map[string]int{}
 	for i := range x.Hits {
@@ -197,7 +197,7 @@ func (x *index) nobody() sentence {
 	if len(candidates) == 0 {
 		return s
 	}
-	s.say(" It may have been one of the user's processes that lived then, which is a guess: ")
+	s.say(" It may have been one of the user's processes of that time, but this is a guess: ")
 	names := slices.SortedFunc(maps.Keys(candidates), func(a, b string) int {
 		return cmp.Or(cmp.Compare(candidates[b], candidates[a]), cmp.Compare(a, b))
 	})
