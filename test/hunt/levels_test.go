@@ -191,7 +191,7 @@ func TestTraceBytes(t *testing.T) {
 	if head["hit"] == "" || foot["ended"] != words.TraceEnded(c.EndedBecause) {
 		t.Errorf("the cut trace has the header %v and the footer %v", head, foot)
 	}
-	if got := h.Culprit("show", "--evidence", d.Evidence, tr.Event.ID).Must(t); !strings.Contains(got, "of strace output were not kept") {
+	if got := h.Culprit("show", "--evidence", d.Evidence, tr.Event.ID).Must(t); !strings.Contains(got, "of strace output was not kept") {
 		t.Errorf("culprit show does not say that the trace is cut:\n%s", got)
 	}
 	harness.Free(t, s.Process)

@@ -43,7 +43,7 @@ func TestMetricsListen(t *testing.T) {
 		if ls := listens(d); len(ls) != 1 || !strings.Contains(ls[0], address) {
 			t.Errorf("it listens at %v, want only %s", ls, address)
 		}
-		if !d.Logged("metrics.listen " + address + ": every user of this machine can read") {
+		if !d.Logged("metrics.listen " + address + ": every user of this machine, also the hunted one, can read") {
 			t.Errorf("nothing warns who can read %s", address)
 		}
 		text := h.Must(t, "curl", "-gsf", "http://"+address+"/metrics")
@@ -61,7 +61,7 @@ func TestMetricsListen(t *testing.T) {
 		d.Stop()
 	}
 	config, _ := h.Configure("metrics: {listen: \"0.0.0.0:9357\"}\n")
-	h.Culprit("run", "-c", config).Fails(t, 2, "metrics.listen", "0.0.0.0:9357", "can be reached from elsewhere")
+	h.Culprit("run", "-c", config).Fails(t, 2, "metrics.listen", "0.0.0.0:9357", "can be reached from other machines")
 	h.Unchanged(before, "after all")
 }
 
