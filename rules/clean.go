@@ -29,12 +29,12 @@ func clean(chain string, log *slog.Logger, find finder) (removed int, err error)
 			// An installed command of the other flavour, or an installed ip6tables, does not
 			// mean that the kernel supports it. If the kernel does not, it cannot hold a chain
 			// of ours.
-			if err := looks(place{t, tables[0], chain}); unusable(err) && (i > 0 || family == "ipv6") {
+			if err := probeReadOnly(ourChain{t, tables[0], chain}); unusable(err) && (i > 0 || family == "ipv6") {
 				log.Warn("cannot look at part of the firewall", "family", family, "backend", t.backend, "error", err)
 				continue
 			}
 			for _, table := range tables {
-				gone, err := place{t, table, chain}.remove()
+				gone, err := ourChain{t, table, chain}.remove()
 				if gone {
 					removed++
 					log.Info("removed a chain", "family", family, "table", table, "chain", chain, "backend", t.backend)

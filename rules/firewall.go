@@ -80,9 +80,9 @@ func (f *Firewall) doWithout(family string, err error) error {
 // anybody lists it, and only unloading its module removes it. That one trace (an empty table in
 // iptables-save) stays.
 func (f *Firewall) Install() error {
-	ask := lists
+	ask := probeByListing
 	if len(ofFamily(f.rules, "ipv6")) == 0 {
-		ask = looks
+		ask = probeReadOnly
 	}
 	if err := f.probe(ask); err != nil {
 		return err
@@ -126,7 +126,7 @@ func (f *Firewall) install() error {
 // Remove removes everything of ours from the firewall and nothing else. It is no error if there
 // is nothing of ours.
 func (f *Firewall) Remove() error {
-	if err := f.probe(looks); err != nil {
+	if err := f.probe(probeReadOnly); err != nil {
 		return err
 	}
 	var errs []error
@@ -150,25 +150,25 @@ func (f *Firewall) Remove() error {
 
 // removeOwn removes our chain from where we do not want it. A chain of somebody else's that has
 // the same name is none of our business there.
-func (f *Firewall) removeOwn(p place) error {
+func (f *Firewall) removeOwn(p ourChain) error {
 	removed, err := p.remove()
 	var foreign *foreignError
 	if errors.As(err, &foreign) {
 		return nil
 	}
 	if removed {
-		f.log.Info("removed a leftover chain", "family", p.family, "table", p.table, "chain", p.chain)
+		f.log.Info("removed a leftover chain", "family", p.family, "table", p.table, "chain", p.name)
 	}
 	return err
 }
 
-func (f *Firewall) at(t tool, table string) place {
-	return place{tool: t, table: table, chain: f.chain}
+func (f *Firewall) at(t tool, table string) ourChain {
+	return ourChain{tool: t, table: table, name: f.chain}
 }
 
 // probe checks whether ip6tables works on this kernel. If it does not, the Firewall works
 // without IPv6 from then on.
-func (f *Firewall) probe(ask func(place) error) error {
+func (f *Firewall) probe(ask func(ourChain) error) error {
 	i := slices.IndexFunc(f.tools, func(t tool) bool { return t.family == "ipv6" })
 	if i < 0 {
 		return nil
@@ -184,18 +184,18 @@ func (f *Firewall) probe(ask func(place) error) error {
 	return nil
 }
 
-// lists probes by listing the table, which creates it under iptables-legacy.
-func lists(p place) error {
+// probeByListing probes by listing the table, which creates it under iptables-legacy.
+func probeByListing(p ourChain) error {
 	_, err := p.ipt.ListChains(p.table)
 	return p.explain(err, "list table %s of %s", p.table, p.family)
 }
 
-// looks probes without creating anything.
-func looks(p place) error {
+// probeReadOnly probes without creating anything.
+func probeReadOnly(p ourChain) error {
 	if p.backend == BackendLegacy {
-		if there, err := p.present(p.table); err != nil || !there {
+		if exists, err := p.present(p.table); err != nil || !exists {
 			return err
 		}
 	}
-	return lists(p)
+	return probeByListing(p)
 }

@@ -29,7 +29,7 @@ func (f *Firewall) Keep(ctx context.Context, healed func(Gap), failed func()) {
 	ticker := time.NewTicker(keepEvery)
 	defer ticker.Stop()
 	legacy := slices.ContainsFunc(f.tools, func(t tool) bool { return t.backend == BackendLegacy })
-	good, said := time.Now(), ""
+	lastGood, lastError := time.Now(), ""
 	seen, _ := nftGeneration()
 	for n := 1; ; n++ {
 		select {
@@ -40,30 +40,30 @@ func (f *Firewall) Keep(ctx context.Context, healed func(Gap), failed func()) {
 		now := time.Now()
 		generation, err := nftGeneration()
 		same := err == nil && generation == seen || err != nil && legacy // nf_tables may be missing beside legacy
-		if same && said == "" && !(legacy && n%legacyEach == 0) {
+		if same && lastError == "" && !(legacy && n%legacyEach == 0) {
 			if !legacy {
-				good = now
+				lastGood = now
 			}
 			continue
 		}
 		broken, err := f.heal()
 		if err != nil {
 			failed()
-			if err.Error() != said { // log it once, until the error changes
-				said = err.Error()
+			if err.Error() != lastError { // log it once, until the error changes
+				lastError = err.Error()
 				f.log.Error("the firewall rules are not all in place and cannot be repaired: packets are missed", "error", err)
 			}
 			continue
 		}
-		if broken || said != "" {
-			gap := Gap{good, time.Now()}
+		if broken || lastError != "" {
+			gap := Gap{lastGood, time.Now()}
 			f.log.Warn("somebody changed the firewall: our rules are in place again", slog.Time("since", gap.Since), slog.Time("until", gap.Until))
 			healed(gap)
 		}
 		if seen = generation; broken {
 			seen-- // our own change raised it: look once more, as others may have changed it too
 		}
-		good, said = now, ""
+		lastGood, lastError = now, ""
 	}
 }
 

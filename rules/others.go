@@ -33,25 +33,25 @@ func readJump(line string) (note, chain string, ok bool) {
 // readOthers decides whether a jump of ours is first, given all rules in OUTPUT and those
 // before it. It also reads what the jumps of other culprits say about who made the table. We
 // repeat that on our own jump, so that the last culprit to go removes the table.
-func (p place) readOthers(f *found, lines, before []string) {
-	f.first = len(f.jumps) > 0
+func (c ourChain) readOthers(state *chainState, lines, before []string) {
+	state.first = len(state.jumps) > 0
 	for i, line := range lines {
 		note, chain, ok := readJump(line)
 		inFront := slices.Contains(before, line)
 		switch {
-		case !inFront && (!ok || note == "" || chain == p.chain || slices.Contains(lines[:i], line)):
-		case ok && p.onlyLogs(chain):
-			f.beside = further(f.beside, note) // a note about the table says more than one about its chain
+		case !inFront && (!ok || note == "" || chain == c.name || slices.Contains(lines[:i], line)):
+		case ok && c.onlyLogs(chain):
+			state.othersNote = strongerNote(state.othersNote, note) // a note about the table says more than one about its chain
 		default:
-			f.first = f.first && !inFront
+			state.first = state.first && !inFront
 		}
 	}
 }
 
 // onlyLogs reports whether a chain holds only NFLOG rules, so that every packet returns from
 // it. A target such as ACCEPT looks like a chain, but cannot be listed.
-func (p place) onlyLogs(chain string) bool {
-	lines, err := p.ipt.List(p.table, chain)
+func (c ourChain) onlyLogs(chain string) bool {
+	lines, err := c.ipt.List(c.table, chain)
 	return err == nil && !slices.ContainsFunc(lines, func(line string) bool {
 		return strings.HasPrefix(line, "-A ") && !nflogRule.MatchString(line)
 	})

@@ -59,7 +59,7 @@ func TestFurther(t *testing.T) {
 		{madeChain, madeTable, madeTable},
 		{madeTable, madeTable, madeTable},
 	} {
-		if a, b := further(c[0], c[1]), further(c[1], c[0]); a != c[2] || b != c[2] {
+		if a, b := strongerNote(c[0], c[1]), strongerNote(c[1], c[0]); a != c[2] || b != c[2] {
 			t.Errorf("of %q and %q: %q and %q, want %q", c[0], c[1], a, b, c[2])
 		}
 	}

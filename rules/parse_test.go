@@ -71,18 +71,18 @@ func TestReadHook(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		lines []string
-		want  found
+		want  chainState
 	}{
-		{"empty", []string{"-P OUTPUT ACCEPT"}, found{alone: true}},
-		{"ours", []string{"-P OUTPUT ACCEPT", made}, found{jumps: []string{madeTable}, first: true, alone: true}},
-		{"policy", []string{"-P OUTPUT DROP", "-A OUTPUT -j C"}, found{jumps: []string{""}, first: true}},
-		{"third", []string{"-P OUTPUT ACCEPT", "-A OUTPUT -j D", "-A OUTPUT -j CC", "-A OUTPUT -j C"}, found{jumps: []string{""}}},
-		{"not ours", []string{"-P OUTPUT ACCEPT", "-A OUTPUT -o lo -j C", "-A OUTPUT -g C", `-A OUTPUT -m comment --comment "x" -j C`}, found{}},
-		{"two", []string{"-P OUTPUT ACCEPT", "-A OUTPUT -j C", "-A OUTPUT -j D", made}, found{jumps: []string{"", madeTable}, first: true}},
+		{"empty", []string{"-P OUTPUT ACCEPT"}, chainState{onlyOurs: true}},
+		{"ours", []string{"-P OUTPUT ACCEPT", made}, chainState{jumps: []string{madeTable}, first: true, onlyOurs: true}},
+		{"policy", []string{"-P OUTPUT DROP", "-A OUTPUT -j C"}, chainState{jumps: []string{""}, first: true}},
+		{"third", []string{"-P OUTPUT ACCEPT", "-A OUTPUT -j D", "-A OUTPUT -j CC", "-A OUTPUT -j C"}, chainState{jumps: []string{""}}},
+		{"not ours", []string{"-P OUTPUT ACCEPT", "-A OUTPUT -o lo -j C", "-A OUTPUT -g C", `-A OUTPUT -m comment --comment "x" -j C`}, chainState{}},
+		{"two", []string{"-P OUTPUT ACCEPT", "-A OUTPUT -j C", "-A OUTPUT -j D", made}, chainState{jumps: []string{"", madeTable}, first: true}},
 	} {
-		var got found
+		var got chainState
 		got.readHook(tt.lines, "C")
-		if d := cmp.Diff(tt.want, got, cmp.AllowUnexported(found{}, nftTable{})); d != "" {
+		if d := cmp.Diff(tt.want, got, cmp.AllowUnexported(chainState{}, nftTable{})); d != "" {
 			t.Errorf("%s: %s", tt.name, d)
 		}
 	}

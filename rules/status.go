@@ -46,7 +46,7 @@ type RuleStatus struct {
 // iptables it needs root.
 func (f *Firewall) Status() (Status, error) {
 	s := Status{Table: f.table, Chain: f.chain}
-	if err := f.probe(looks); err != nil {
+	if err := f.probe(probeReadOnly); err != nil {
 		return s, err
 	}
 	for _, t := range f.tools {
@@ -59,32 +59,32 @@ func (f *Firewall) Status() (Status, error) {
 	return s, nil
 }
 
-func (p place) status(want []Rule) (FamilyStatus, error) {
-	s := FamilyStatus{Family: p.family, Backend: p.backend}
-	f, err := p.look()
+func (c ourChain) status(want []Rule) (FamilyStatus, error) {
+	s := FamilyStatus{Family: c.family, Backend: c.backend}
+	state, err := c.look()
 	if err != nil {
 		return s, err
 	}
-	if !f.chain {
+	if !state.exists {
 		s.Healthy = len(want) == 0
 		return s, nil
 	}
-	s.Chain, s.Jumps, s.First = true, len(f.jumps), f.first
-	lines, err := p.ipt.ListWithCounters(p.table, p.chain)
+	s.Chain, s.Jumps, s.First = true, len(state.jumps), state.first
+	lines, err := c.ipt.ListWithCounters(c.table, c.name)
 	if err != nil {
-		return s, p.explain(err, "list chain %s", p)
+		return s, c.explain(err, "list chain %s", c)
 	}
 	for _, line := range lines {
 		if !strings.HasPrefix(line, "-A ") {
 			continue
 		}
-		r, err := parseCounted(line, p.chain)
+		r, err := parseCounted(line, c.name)
 		if err != nil {
-			return s, fmt.Errorf("read chain %s: %w", p, err)
+			return s, fmt.Errorf("read chain %s: %w", c, err)
 		}
 		s.Rules = append(s.Rules, r)
 	}
-	same, err := p.holds(f, want)
+	same, err := c.holds(state, want)
 	if err != nil {
 		return s, err
 	}

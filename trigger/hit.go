@@ -11,7 +11,7 @@ import (
 )
 
 // newHit makes the hit for a packet, without its user and origin.
-func newHit(in logged, pkt packet, asked []event.DNS) *event.Hit {
+func newHit(in nflogPacket, pkt packet, asked []event.DNS) *event.Hit {
 	h := &event.Hit{
 		Timestamp:   in.time,
 		Event:       event.Meta{ID: event.NewID(), Kind: "alert", Action: event.ActionHit},
@@ -31,7 +31,7 @@ func newHit(in logged, pkt packet, asked []event.DNS) *event.Hit {
 	return h
 }
 
-func userOf(in logged, users *proc.Users) *event.User {
+func userOf(in nflogPacket, users *proc.Users) *event.User {
 	u := users.User(*in.uid)
 	if in.gid != nil {
 		u.Group = &event.Group{ID: strconv.FormatUint(uint64(*in.gid), 10)}
@@ -55,7 +55,7 @@ type repeat struct {
 	asked    string
 }
 
-func repeatKey(in logged, pkt packet, asked []event.DNS) repeat {
+func repeatKey(in nflogPacket, pkt packet, asked []event.DNS) repeat {
 	k := repeat{
 		rule: in.rule, uid: -1, network: pkt.network,
 		from: netip.AddrPortFrom(pkt.source.IP, pkt.source.Port),

@@ -25,8 +25,8 @@ import (
 // the kernel's default loses some, and this does not.
 const readBuffer = 8 << 20
 
-// logged is one packet from NFLOG.
-type logged struct {
+// nflogPacket is one packet from NFLOG.
+type nflogPacket struct {
 	time     time.Time
 	rule     string
 	uid, gid *uint32 // nil: the kernel gave none
@@ -39,7 +39,7 @@ type Listener struct {
 	log    *slog.Logger
 	nf     *nflog.Nflog
 	proc   *processor
-	queue  chan logged
+	queue  chan nflogPacket
 	rules  chan map[string]pattern.Pattern // replace those in force
 	turn   chan struct{}                   // show that Run's loop turns
 	failed chan error
@@ -62,7 +62,7 @@ type counts struct {
 func Listen(c *config.Config, log *slog.Logger) (*Listener, error) {
 	l := &Listener{
 		log:    log,
-		queue:  make(chan logged, c.NFLog.Queue),
+		queue:  make(chan nflogPacket, c.NFLog.Queue),
 		rules:  make(chan map[string]pattern.Pattern),
 		turn:   make(chan struct{}),
 		failed: make(chan error, 1),
@@ -79,7 +79,7 @@ func Listen(c *config.Config, log *slog.Logger) (*Listener, error) {
 		Bufsize:  uint32(c.NFLog.Snaplen),
 		QThresh:  1,
 		Flags:    nflog.FlagSeq,
-		Logger:   quiet{},
+		Logger:   noLogger{},
 	})
 	if err != nil {
 		l.proc.close()
@@ -90,10 +90,10 @@ func Listen(c *config.Config, log *slog.Logger) (*Listener, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	l.stop = stop
-	hear, err := deaf(l.nf.Con)
+	unblock, err := blockPackets(l.nf.Con)
 	if err == nil {
 		if err = l.nf.RegisterWithErrorFunc(ctx, l.receive, func(err error) int { return l.readError(ctx, err) }); err == nil {
-			err = hear()
+			err = unblock()
 		}
 	}
 	if err != nil {
@@ -166,7 +166,7 @@ func (l *Listener) receive(a nflog.Attribute) int {
 		}
 		l.lastSeq = a.Seq
 	}
-	p := logged{time: now, uid: a.UID, gid: a.GID}
+	p := nflogPacket{time: now, uid: a.UID, gid: a.GID}
 	if a.Prefix != nil {
 		p.rule = *a.Prefix
 	}
@@ -218,8 +218,8 @@ func bindError(group int, err error) error {
 	return fmt.Errorf("bind NFLOG group %d: it already has a reader, %s: stop that one, or choose another nflog.group", group, who)
 }
 
-// quiet drops go-nflog's own messages, as readError gets the same errors.
-type quiet struct{}
+// noLogger drops go-nflog's own messages, as readError gets the same errors.
+type noLogger struct{}
 
-func (quiet) Debugf(string, ...any) {}
-func (quiet) Errorf(string, ...any) {}
+func (noLogger) Debugf(string, ...any) {}
+func (noLogger) Errorf(string, ...any) {}

@@ -184,7 +184,7 @@ func TestGroupTaken(t *testing.T) {
 // Packets that do not fit into the queue are counted, and nothing waits for them.
 func TestOverfullQueue(t *testing.T) {
 	t.Parallel()
-	l := &Listener{queue: make(chan logged, 2)}
+	l := &Listener{queue: make(chan nflogPacket, 2)}
 	for range 5 {
 		l.receive(attribute(0))
 	}
@@ -196,7 +196,7 @@ func TestOverfullQueue(t *testing.T) {
 // Gaps in the sequence are lost packets, also where the sequence wraps around.
 func TestGaps(t *testing.T) {
 	t.Parallel()
-	l := &Listener{queue: make(chan logged, 100)}
+	l := &Listener{queue: make(chan nflogPacket, 100)}
 	for _, seq := range []uint32{1<<32 - 2, 1<<32 - 1, 0, 1, 5, 6, 3} {
 		l.receive(attribute(seq))
 	}

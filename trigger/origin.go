@@ -29,12 +29,12 @@ const maxCandidates = 8
 // addresses of the packet, /proc/PID/fd gives the processes that hold it. It belongs to one
 // goroutine.
 type originFinder struct {
-	fs    proc.FS
-	users *proc.Users
-	diag  *sockdiag.Conn
-	last  []int // recent holders and candidates, the latest last
-	// rested is when the next search for candidates may begin.
-	rested time.Time
+	fs     proc.FS
+	users  *proc.Users
+	diag   *sockdiag.Conn
+	recent []int // recent holders and candidates, the latest last
+	// nextGuess is when the next search for candidates may begin.
+	nextGuess time.Time
 }
 
 func newOriginFinder(fs proc.FS, users *proc.Users) (*originFinder, error) {
@@ -48,7 +48,7 @@ func newOriginFinder(fs proc.FS, users *proc.Users) (*originFinder, error) {
 func (f *originFinder) close() { f.diag.Close() }
 
 // find sets the hit's origin, process and container.
-func (f *originFinder) find(h *event.Hit, in logged, backlog int) {
+func (f *originFinder) find(h *event.Hit, in nflogPacket, backlog int) {
 	origin := &h.Culprit.Origin
 	origin.Grade = event.GradeNone
 	if backlog > busyBacklog {
@@ -70,11 +70,11 @@ func (f *originFinder) find(h *event.Hit, in logged, backlog int) {
 		return
 	}
 	began := time.Now()
-	if began.Before(f.rested) {
+	if began.Before(f.nextGuess) {
 		origin.Unlisted = true
 		return
 	}
-	defer func() { f.rested = time.Now().Add(restFactor * time.Since(began)) }()
+	defer func() { f.nextGuess = time.Now().Add(restFactor * time.Since(began)) }()
 	candidates := f.ofUser(*in.uid, &all)
 	if len(candidates) == 0 {
 		return
@@ -102,7 +102,7 @@ func oldestSecond(pids []int) []int {
 
 // holders finds the processes that hold the packet's socket, youngest first, or says why it
 // found none. It lists /proc into all if it needs to.
-func (f *originFinder) holders(h *event.Hit, in logged, all *[]int) (pids []int, why *event.Unattributed) {
+func (f *originFinder) holders(h *event.Hit, in nflogPacket, all *[]int) (pids []int, why *event.Unattributed) {
 	var protocol sockdiag.Protocol
 	switch h.Network.Transport {
 	case "udp":
@@ -127,9 +127,9 @@ func (f *originFinder) holders(h *event.Hit, in logged, all *[]int) (pids []int,
 	if err != nil {
 		return nil, &event.Unattributed{Code: event.UnattributedFailed, Detail: err.Error()}
 	}
-	for i, pid := range slices.Backward(f.last) {
+	for i, pid := range slices.Backward(f.recent) {
 		if f.fs.HoldsSocket(pid, uint64(socket.Inode)) {
-			f.last = append(slices.Delete(f.last, i, i+1), pid)
+			f.recent = append(slices.Delete(f.recent, i, i+1), pid)
 			return []int{pid}, nil
 		}
 	}
@@ -168,11 +168,11 @@ func (f *originFinder) holders(h *event.Hit, in logged, all *[]int) (pids []int,
 func (f *originFinder) remember(pids ...int) {
 	const most = 16
 	for _, pid := range pids {
-		if !slices.Contains(f.last, pid) {
-			f.last = append(f.last, pid)
+		if !slices.Contains(f.recent, pid) {
+			f.recent = append(f.recent, pid)
 		}
 	}
-	f.last = f.last[max(0, len(f.last)-most):]
+	f.recent = f.recent[max(0, len(f.recent)-most):]
 }
 
 // ofUser lists the processes of a UID, oldest first.

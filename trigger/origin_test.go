@@ -61,7 +61,7 @@ func TestHitIsBounded(t *testing.T) {
 		asked = append(asked, event.DNS{ID: "65535", Question: event.Question{Name: strings.Repeat(`\001`, 250), Type: fmt.Sprint("TYPE", i), Class: "IN"}})
 	}
 	who := uint32(uid)
-	in := logged{rule: strings.Repeat("r", 64), uid: &who}
+	in := nflogPacket{rule: strings.Repeat("r", 64), uid: &who}
 	h := newHit(in, packet{network: event.Network{Transport: "47", Type: "ipv4"}}, asked)
 	f := originFinder{fs: fs, users: new(proc.Users)}
 	f.find(h, in, 0)

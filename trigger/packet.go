@@ -34,7 +34,7 @@ type decoder struct {
 	body gopacket.Payload
 
 	parser4, parser6 *gopacket.DecodingLayerParser
-	found            []gopacket.LayerType
+	decoded          []gopacket.LayerType
 }
 
 func newDecoder() *decoder {
@@ -62,11 +62,11 @@ func (d *decoder) decode(b []byte) (packet, error) {
 		return packet{}, fmt.Errorf("decode packet: IP version %d", b[0]>>4)
 	}
 	// The error may come from a later layer; the layers decoded before it are good.
-	err := parser.DecodeLayers(b, &d.found)
+	err := parser.DecodeLayers(b, &d.decoded)
 	var p packet
 	var src, dst netip.Addr
 	var protocol layers.IPProtocol
-	for _, layer := range d.found {
+	for _, layer := range d.decoded {
 		switch layer {
 		case layers.LayerTypeIPv4:
 			src, _ = netip.AddrFromSlice(d.ip4.SrcIP)

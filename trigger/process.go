@@ -104,7 +104,7 @@ func (p *processor) run(ctx context.Context, l *Listener, out Output) error {
 }
 
 // packet decides whether a packet is a hit, and passes it on if it is a new one.
-func (p *processor) packet(in logged, backlog int, out Output) {
+func (p *processor) packet(in nflogPacket, backlog int, out Output) {
 	pat, known := p.patterns[in.rule]
 	if !known {
 		p.lost[event.LossForeign]++
@@ -114,7 +114,7 @@ func (p *processor) packet(in logged, backlog int, out Output) {
 	// stands.
 	pkt, _ := p.decoder.decode(in.data)
 	asked := questions(pkt.network.Transport, pkt.payload)
-	if pat.IsDomain() && !anyIn(pat, asked) {
+	if pat.IsDomain() && !asksFor(pat, asked) {
 		p.lost[event.LossUnverified]++
 		return
 	}
@@ -147,7 +147,7 @@ func (p *processor) report(l *Listener, out Output) {
 	clear(p.lost)
 }
 
-func anyIn(pat pattern.Pattern, asked []event.DNS) bool {
+func asksFor(pat pattern.Pattern, asked []event.DNS) bool {
 	for _, q := range asked {
 		if pat.Contains(q.Question.Name) {
 			return true

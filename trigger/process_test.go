@@ -63,7 +63,7 @@ func TestPackets(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p, out := mustProcessor(t, twoRules), newCollector()
-			p.packet(logged{time: time.Now(), rule: tt.rule, data: tt.data}, 0, out)
+			p.packet(nflogPacket{time: time.Now(), rule: tt.rule, data: tt.data}, 0, out)
 			p.report(&Listener{}, out)
 			if tt.asks == "" {
 				if len(out.hits) != 0 || out.lost[tt.lost] != 1 {
@@ -89,7 +89,7 @@ func TestRepeats(t *testing.T) {
 	start := time.Now()
 	uid := uint32(64201)
 	send := func(after time.Duration, port uint16, id uint16, qtype byte, uid *uint32) {
-		p.packet(logged{time: start.Add(after), rule: "text", uid: uid, data: ip(t, "192.0.2.1", "192.0.2.2", udp(port, 53), query(id, xBadzone, qtype))}, 0, out)
+		p.packet(nflogPacket{time: start.Add(after), rule: "text", uid: uid, data: ip(t, "192.0.2.1", "192.0.2.2", udp(port, 53), query(id, xBadzone, qtype))}, 0, out)
 	}
 	send(0, 4000, 1, 1, nil)
 	send(100*time.Millisecond, 4000, 2, 1, nil) // the dns id does not matter
@@ -117,7 +117,7 @@ func TestRateIsBounded(t *testing.T) {
 	p, out := mustProcessor(t, twoRules+"\nnflog: {rate: 10}"), newCollector()
 	now := time.Now()
 	for port := range uint16(100) {
-		p.packet(logged{time: now, rule: "text", data: ip(t, "192.0.2.1", "192.0.2.2", udp(port+1, 53), query(1, xBadzone, 1))}, 0, out)
+		p.packet(nflogPacket{time: now, rule: "text", data: ip(t, "192.0.2.1", "192.0.2.2", udp(port+1, 53), query(1, xBadzone, 1))}, 0, out)
 	}
 	p.report(&Listener{}, out)
 	if len(out.hits) != 50 || out.lost[event.LossRate] != 50 {
@@ -132,7 +132,7 @@ func TestUserAndQuestions(t *testing.T) {
 	a, aaaa := query(7, xBadzone, 1), query(8, xBadzone, 28)
 	payload := append([]byte{0, byte(len(a))}, a...)
 	payload = append(append(payload, 0, byte(len(aaaa))), aaaa...)
-	p.packet(logged{time: time.Now(), rule: "text", uid: &uid, gid: &gid, data: ip(t, "192.0.2.1", "192.0.2.2", tcp(4000, 53), payload)}, 0, out)
+	p.packet(nflogPacket{time: time.Now(), rule: "text", uid: &uid, gid: &gid, data: ip(t, "192.0.2.1", "192.0.2.2", tcp(4000, 53), payload)}, 0, out)
 	h := out.hits[0]
 	if h.User.String() != "root (0)" || h.User.Group.ID != "64200" {
 		t.Errorf("user %v, group %v", h.User, h.User.Group)
@@ -141,7 +141,7 @@ func TestUserAndQuestions(t *testing.T) {
 		t.Errorf("questions %+v", h.Culprit.Questions)
 	}
 	// In a flood nobody searches for origins, and the hit says so.
-	p.packet(logged{time: time.Now(), rule: "text", uid: &uid, data: ip(t, "192.0.2.1", "192.0.2.2", udp(1, 53), a)}, busyBacklog+1, out)
+	p.packet(nflogPacket{time: time.Now(), rule: "text", uid: &uid, data: ip(t, "192.0.2.1", "192.0.2.2", udp(1, 53), a)}, busyBacklog+1, out)
 	if o := out.hits[1].Culprit.Origin; o.Grade != event.GradeNone || o.Reason.Code != event.UnattributedFlood {
 		t.Errorf("origin in a flood: %+v", o)
 	}

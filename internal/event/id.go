@@ -15,14 +15,14 @@ import (
 // corrected, later ids must not keep the wrong time.
 const maxAhead = 24 * time.Hour
 
-// A maker makes ids, one at a time, so that each comes after all that were made before.
-type maker struct {
+// An idMaker makes ids, one at a time, so that each comes after all that were made before.
+type idMaker struct {
 	mu      sync.Mutex
 	latest  uint64                 // the time of the latest id, in milliseconds since 1970
 	entropy *ulid.MonotonicEntropy // makes each id greater than the one before, within a millisecond
 }
 
-func newMaker() *maker { return &maker{entropy: ulid.Monotonic(rand.Reader, 0)} }
+func newMaker() *idMaker { return &idMaker{entropy: ulid.Monotonic(rand.Reader, 0)} }
 
 // ids makes the ids of this process.
 var ids = newMaker()
@@ -35,14 +35,14 @@ func NewID() string { return ids.make(time.Now()) }
 // made before the clock was set back. It ignores an id that is more than a day ahead.
 func NewIDsAfter(id string) { ids.after(id, time.Now()) }
 
-func (m *maker) make(now time.Time) string {
+func (m *idMaker) make(now time.Time) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.advance(ulid.Timestamp(now), now)
 	return ulid.MustNew(m.latest, m.entropy).String()
 }
 
-func (m *maker) after(id string, now time.Time) {
+func (m *idMaker) after(id string, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if u, err := ulid.ParseStrict(id); err == nil {
@@ -51,7 +51,7 @@ func (m *maker) after(id string, now time.Time) {
 }
 
 // advance moves latest to ms, unless that goes back or is too far ahead.
-func (m *maker) advance(ms uint64, now time.Time) {
+func (m *idMaker) advance(ms uint64, now time.Time) {
 	bound := ulid.Timestamp(now.Add(maxAhead))
 	if ms <= bound && (ms >= m.latest || m.latest > bound) {
 		m.latest = ms

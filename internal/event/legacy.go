@@ -109,8 +109,8 @@ var lossSentences = []sentence{
 	says(`other losses`, LossOther),
 }
 
-// understand returns the code and detail that a sentence meant.
-func understand(all []sentence, text string) (code, detail string) {
+// parseSentence returns the code and detail that a sentence meant.
+func parseSentence(all []sentence, text string) (code, detail string) {
 	for _, s := range all {
 		m := s.pattern.FindStringSubmatch(text)
 		switch {
@@ -134,7 +134,7 @@ func (r *Reason[C]) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &text); err != nil {
 		return err
 	}
-	code, detail := understand(sentences, text)
+	code, detail := parseSentence(sentences, text)
 	*r = Reason[C]{C(code), detail}
 	return nil
 }
@@ -148,7 +148,7 @@ func (c *MissedCounts) UnmarshalJSON(b []byte) error {
 	*c = MissedCounts{}
 	for key, n := range by {
 		if strings.Contains(key, " ") {
-			key, _ = understand(sentences, key)
+			key, _ = parseSentence(sentences, key)
 		}
 		(*c)[UntracedCode(key)] += n
 	}
@@ -167,7 +167,7 @@ func (d *LossDetail) UnmarshalJSON(b []byte) error {
 	}
 	*d = LossDetail(read.plain)
 	if read.What != "" {
-		code, detail := understand(lossSentences, read.What)
+		code, detail := parseSentence(lossSentences, read.What)
 		d.Code, d.Detail = LossCode(code), detail
 	}
 	return nil

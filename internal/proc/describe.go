@@ -77,13 +77,13 @@ func (u *Users) User(uid uint32) event.User {
 // one that is megabytes long.
 const MaxCommandLine = 4096
 
-// keep is how much is kept of the texts that a process controls, in bytes of JSON, see
+// limits is how much is kept of the texts that a process controls, in bytes of JSON, see
 // [event.Cut]. It is less for parents, as each hit holds a chain of them.
-type keep struct{ commandLine, path int }
+type limits struct{ commandLine, path int }
 
 var (
-	ofProcess = keep{commandLine: MaxCommandLine, path: 1024}
-	ofParent  = keep{commandLine: 512, path: 256}
+	ofProcess = limits{commandLine: MaxCommandLine, path: 1024}
+	ofParent  = limits{commandLine: 512, path: 256}
 )
 
 // maxAncestry bounds the parents of a process together, in bytes of JSON. A chain of 20 takes 8
@@ -173,7 +173,7 @@ func link(p *event.Process, parents []ancestor) {
 	}
 }
 
-func (fs FS) describeOne(st Stat, most keep, users *Users) event.Process {
+func (fs FS) describeOne(st Stat, most limits, users *Users) event.Process {
 	pid := st.PID
 	p := event.Process{PID: pid, EntityID: st.ID.String(), Start: StartTime(st.Start), Name: st.Comm}
 	if status, err := fs.Status(pid); err == nil {

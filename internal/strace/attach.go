@@ -29,5 +29,5 @@ func Refused(stderr string) (why event.UntracedCode, said string) {
 	default:
 		why = event.UntracedOther
 	}
-	return why, said
+	return why, message
 }

@@ -50,7 +50,7 @@ func Loss(d event.LossDetail) string {
 	case event.LossDamaged:
 		return "the catalogue was damaged: its hits and captures are in " + d.Detail
 	case event.LossTraceFiles, event.LossPacketFiles:
-		return with(losses[d.Code], Removed(event.Removed{Code: event.RemovedCode(d.Detail)}))
+		return withDetail(losses[d.Code], Removed(event.Removed{Code: event.RemovedCode(d.Detail)}))
 	case event.LossOldRows:
 		return d.Detail + " removed from the catalogue: older than evidence.keep"
 	case event.LossManyRows:

@@ -11,8 +11,8 @@ import (
 	"culprit/internal/text"
 )
 
-// with appends a detail to the words it belongs to.
-func with(what, detail string) string {
+// withDetail appends a detail to the words it belongs to.
+func withDetail(what, detail string) string {
 	if detail == "" {
 		return what
 	}
@@ -28,7 +28,7 @@ func say[C ~string](words map[C]string, r event.Reason[C]) string {
 	case !known: // a code of a newer one
 		what = string(r.Code)
 	}
-	return with(what, r.Detail)
+	return withDetail(what, r.Detail)
 }
 
 // count says how many things there are. The number is a detail: one that cannot be read
