@@ -95,9 +95,9 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 // reverse. The rules go last, after the gate, so that iptables waits for nothing. What they log
 // until then becomes no hit.
 func (d *daemon) hunt(ctx context.Context) error {
-	captures := start(ctx, quiet(d.controller.Run))
-	sweeps := start(ctx, quiet(d.sweeper.Run))
-	scrapes := start(ctx, quiet(d.serveMetrics))
+	captures := start(ctx, withoutError(d.controller.Run))
+	sweeps := start(ctx, withoutError(d.sweeper.Run))
+	scrapes := start(ctx, withoutError(d.serveMetrics))
 	hits := start(ctx, func(ctx context.Context) error { return d.listener.Run(ctx, packets{d.controller, d.recorder}) })
 
 	err := d.firewall.install(ctx)
@@ -110,7 +110,7 @@ func (d *daemon) hunt(ctx context.Context) error {
 		notifyStopping()
 	}
 
-	d.firewall.leave()
+	d.firewall.stopKeeping()
 	err = errors.Join(err, stop(hits))
 	err = errors.Join(err, stop(captures, sweeps, scrapes))
 	if err = errors.Join(err, d.firewall.remove()); err == nil {

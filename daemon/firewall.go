@@ -34,7 +34,7 @@ func (f *firewall) install(ctx context.Context) error {
 // replace installs other rules beside those in force and then removes the old ones, so that no
 // packet of a rule that stays is missed. On an error the rules in force stay.
 func (f *firewall) replace(ctx context.Context, next *rules.Firewall) error {
-	f.leave()
+	f.stopKeeping()
 	defer f.keep(ctx)
 	if err := next.Install(); err != nil {
 		return errors.Join(err, f.rules.Install())
@@ -48,11 +48,11 @@ func (f *firewall) remove() error { return f.rules.Remove() }
 
 func (f *firewall) keep(ctx context.Context) {
 	r := f.rules
-	f.keeping = start(ctx, quiet(func(ctx context.Context) { r.Keep(ctx, f.healed, f.counts.RepairFailed) }))
+	f.keeping = start(ctx, withoutError(func(ctx context.Context) { r.Keep(ctx, f.healed, f.counts.RepairFailed) }))
 }
 
-// leave stops keeping the rules.
-func (f *firewall) leave() {
+// stopKeeping stops keeping the rules.
+func (f *firewall) stopKeeping() {
 	if f.keeping != nil {
 		_ = stop(f.keeping) // it never fails
 		f.keeping = nil

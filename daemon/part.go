@@ -24,8 +24,8 @@ func start(ctx context.Context, run func(context.Context) error) *part {
 	return p
 }
 
-// quiet turns a function without an error into a part.
-func quiet(run func(context.Context)) func(context.Context) error {
+// withoutError turns a function without an error into a part.
+func withoutError(run func(context.Context)) func(context.Context) error {
 	return func(ctx context.Context) error {
 		run(ctx)
 		return nil

@@ -11,7 +11,7 @@ func TestPart(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	broken := errors.New("broken")
-	wait := start(ctx, quiet(func(ctx context.Context) { <-ctx.Done() }))
+	wait := start(ctx, withoutError(func(ctx context.Context) { <-ctx.Done() }))
 	fails := start(ctx, func(context.Context) error { return broken })
 	cancel()
 	<-fails.ended

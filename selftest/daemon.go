@@ -132,10 +132,10 @@ func (d *daemon) stop() error {
 	return nil
 }
 
-// worst returns the lines of a log that matter: the last warnings and errors, and lines that
+// importantLines returns the lines of a log that matter: the last warnings and errors, and lines that
 // are not from the logger, such as why the daemon gave up. If there are none, it returns the
 // last lines.
-func worst(log []string) []string {
+func importantLines(log []string) []string {
 	const many, few = 15, 5
 	var bad []string
 	for _, line := range log {

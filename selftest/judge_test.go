@@ -185,13 +185,13 @@ func TestPrettyName(t *testing.T) {
 
 func TestWorst(t *testing.T) {
 	info, warn, end := "time=1 level=INFO msg=ready", "time=2 level=WARN msg=x", "culprit: find strace"
-	if got := worst([]string{info, warn, info, end}); strings.Join(got, "|") != warn+"|"+end {
+	if got := importantLines([]string{info, warn, info, end}); strings.Join(got, "|") != warn+"|"+end {
 		t.Errorf("%q", got)
 	}
-	if got := worst([]string{"1 level=INFO ", "2 level=INFO ", info, info, info, info}); len(got) != 5 {
+	if got := importantLines([]string{"1 level=INFO ", "2 level=INFO ", info, info, info, info}); len(got) != 5 {
 		t.Errorf("%q", got)
 	}
-	if got := worst(nil); len(got) != 0 {
+	if got := importantLines(nil); len(got) != 0 {
 		t.Errorf("%q", got)
 	}
 }

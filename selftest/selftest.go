@@ -126,7 +126,7 @@ func Run(ctx context.Context, o Options) (r *Report, err error) {
 		r.Event.Outcome = "failure"
 		for _, h := range hunts {
 			if slices.ContainsFunc(h.checks(), Check.failed) {
-				r.Culprit.Log = append(r.Culprit.Log, worst(h.log)...)
+				r.Culprit.Log = append(r.Culprit.Log, importantLines(h.log)...)
 			}
 		}
 	}

@@ -10,9 +10,9 @@ import (
 	"culprit/internal/words"
 )
 
-// news reports something new: when it happened, of which kind it is, and what it is, not yet
+// notify reports something new: when it happened, of which kind it is, and what it is, not yet
 // escaped.
-type news func(at time.Time, kind, what string)
+type notify func(at time.Time, kind, what string)
 
 func hitLine(h *event.Hit) string {
 	capture := "no capture: " + words.NoCapture(h.Culprit.NoCapture)

@@ -46,7 +46,7 @@ func frame(v *view, now time.Time, width, height int) []row {
 	captures := min(len(v.captures), max(1, left/3, left-losses-len(v.hits)))
 	hits := min(len(v.hits), max(0, left-losses-captures))
 
-	rows = append(rows, table("STARTED\tCAPTURE\tUSER\tLEVEL\tHITS\tTRACES\tSTRACES\tSIZE\tSTATE", latest(running(v.captures), captures), func(w *watched) []string {
+	rows = append(rows, table("STARTED\tCAPTURE\tUSER\tLEVEL\tHITS\tTRACES\tSTRACES\tSIZE\tSTATE", latest(running(v.captures), captures), func(w *captureView) []string {
 		d := &w.Culprit
 		return []string{
 			shortTime(w.Timestamp, now), shortID(w.Event.ID), w.User.String(), strconv.Itoa(d.Level), strconv.Itoa(d.Hits),
@@ -76,15 +76,15 @@ func frame(v *view, now time.Time, width, height int) []row {
 }
 
 // running moves the unfinished captures to the end, where the newest are.
-func running(captures []*watched) []*watched {
-	finished := func(w *watched) int {
+func running(captures []*captureView) []*captureView {
+	finished := func(w *captureView) int {
 		if w.finished() {
 			return 0
 		}
 		return 1
 	}
 	captures = slices.Clone(captures)
-	slices.SortStableFunc(captures, func(a, b *watched) int { return cmp.Compare(finished(a), finished(b)) })
+	slices.SortStableFunc(captures, func(a, b *captureView) int { return cmp.Compare(finished(a), finished(b)) })
 	return captures
 }
 

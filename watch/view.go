@@ -29,7 +29,7 @@ type view struct {
 	since  time.Time // the first look; zero: none yet
 	daemon string    // whether it is running
 
-	captures []*watched   // oldest first
+	captures []*captureView   // oldest first
 	hits     []event.Hit  // oldest first
 	losses   []event.Loss // oldest first
 	proofs   map[string]bool
@@ -39,15 +39,15 @@ type view struct {
 	lost     uint64 // since then
 }
 
-// watched is a capture with a summary of its traces.
-type watched struct {
+// captureView is a capture with a summary of its traces.
+type captureView struct {
 	event.Capture
 	straces int // running now
 	bytes   int64
 	states  map[string]string // of its traces, by id
 }
 
-func (w *watched) finished() bool {
+func (w *captureView) finished() bool {
 	return w.Culprit.State != event.StateRunning && w.Culprit.State != event.StateDraining
 }
 
@@ -55,7 +55,7 @@ func newView(r *catalogue.Reader, dir string) *view { return &view{r: r, dir: di
 
 // look reads what has changed since the last look. The first look reports only what is running,
 // not the whole history.
-func (v *view) look(tell news) error {
+func (v *view) look(tell notify) error {
 	first := v.since.IsZero()
 	if first {
 		v.since = time.Now()
@@ -78,7 +78,7 @@ func (v *view) look(tell news) error {
 
 // lookHits reads hits in chunks, so that hits which came while the reader of our output was
 // slow do not fill the memory, and the catalogue does not wait for that reader.
-func (v *view) lookHits(first bool, tell news) error {
+func (v *view) lookHits(first bool, tell notify) error {
 	for {
 		var f catalogue.Filter
 		if first {
@@ -119,17 +119,17 @@ func (v *view) lookHits(first bool, tell news) error {
 	}
 }
 
-func (v *view) lookCaptures(first bool, tell news) error {
-	known := map[string]*watched{}
+func (v *view) lookCaptures(first bool, tell notify) error {
+	known := map[string]*captureView{}
 	for _, w := range v.captures {
 		known[w.Event.ID] = w
 	}
-	var captures []*watched
+	var captures []*captureView
 	for c, err := range v.r.Captures(catalogue.Filter{Last: keepCaptures}) {
 		if err != nil {
 			return err
 		}
-		captures = append(captures, &watched{Capture: c})
+		captures = append(captures, &captureView{Capture: c})
 	}
 	for _, w := range captures {
 		old, at := known[w.Event.ID], time.Now()
@@ -138,7 +138,7 @@ func (v *view) lookCaptures(first bool, tell news) error {
 			continue
 		}
 		if old == nil {
-			old, at = &watched{}, w.Timestamp
+			old, at = &captureView{}, w.Timestamp
 		}
 		quiet := first && w.finished()
 		d, before := &w.Culprit, &old.Culprit
@@ -159,7 +159,7 @@ func (v *view) lookCaptures(first bool, tell news) error {
 }
 
 // lookTraces reads the traces of one capture.
-func (v *view) lookTraces(w *watched, tell news) error {
+func (v *view) lookTraces(w *captureView, tell notify) error {
 	states := map[string]string{}
 	var changed []event.Trace // reported once the catalogue is closed again
 	for t, err := range v.r.Traces(catalogue.Filter{Capture: w.Event.ID}) {
@@ -193,7 +193,7 @@ func (v *view) lookTraces(w *watched, tell news) error {
 }
 
 // lookProofs adds proofs to the hits. Proofs are not always recorded in the order of their ids.
-func (v *view) lookProofs(first bool, tell news) error {
+func (v *view) lookProofs(first bool, tell notify) error {
 	var fresh []event.Proof
 	proofs := map[string]bool{}
 	for p, err := range v.r.Proofs(catalogue.Filter{Last: keepProofs}) {
@@ -227,7 +227,7 @@ func (v *view) lookProofs(first bool, tell news) error {
 	return nil
 }
 
-func (v *view) lookLosses(first bool, tell news) error {
+func (v *view) lookLosses(first bool, tell notify) error {
 	known := map[string]bool{}
 	for _, l := range v.losses {
 		known[l.Event.ID] = true

@@ -22,16 +22,16 @@ func Run(ctx context.Context, r *catalogue.Reader, dir string, out io.Writer) er
 	v := newView(r, dir)
 	if t := openTerminal(out); t != nil {
 		defer t.close()
-		return onScreen(ctx, v, t)
+		return showScreen(ctx, v, t)
 	}
-	return asLines(ctx, v, out)
+	return printLines(ctx, v, out)
 }
 
 // lookEvery is how often watch looks for news.
 const lookEvery = 500 * time.Millisecond
 
-// asLines prints news as lines until ctx ends.
-func asLines(ctx context.Context, v *view, w io.Writer) error {
+// printLines prints news as lines until ctx ends.
+func printLines(ctx context.Context, v *view, w io.Writer) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -52,8 +52,8 @@ func asLines(ctx context.Context, v *view, w io.Writer) error {
 	}
 }
 
-// onScreen shows the view on a terminal until ctx ends or q is pressed.
-func onScreen(ctx context.Context, v *view, t *terminal) error {
+// showScreen shows the view on a terminal until ctx ends or q is pressed.
+func showScreen(ctx context.Context, v *view, t *terminal) error {
 	resized := make(chan os.Signal, 1)
 	signal.Notify(resized, unix.SIGWINCH)
 	defer signal.Stop(resized)

@@ -46,7 +46,7 @@ func aCapture(id, state string) event.Capture {
 
 func aView() *view {
 	v := &view{dir: "/var/lib/culprit", daemon: "culprit is running (PID 7)", since: watchTime, newHits: 3, proven: 1, lost: 14}
-	v.captures = []*watched{
+	v.captures = []*captureView{
 		{Capture: aCapture("01JH0000000000000000RUNNING1", event.StateRunning), straces: 2, bytes: 3 << 20},
 		{Capture: aCapture("01JH00000000000000000000ENDED", event.StateEnded)},
 	}

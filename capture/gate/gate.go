@@ -59,9 +59,9 @@ type gate struct {
 
 	uids    []uint32
 	holds   []hold // oldest first, so the first expires first
-	numbers uint64
+	lastNumber uint64
 	counts  Counts
-	heard   time.Time // the daemon's last message
+	lastHeard   time.Time // the daemon's last message
 	marks   *marker
 	dog     watchdog
 }
@@ -104,13 +104,13 @@ func Run(socket int, c Config) error {
 	_ = unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
 	g := &gate{
 		fs: proc.Default, fanotify: fd, daemon: socket, deadline: c.Deadline, stop: c.Stop, stopped: stopped,
-		numbers: uint64(time.Now().UnixNano()), // never repeats a number of an earlier gate
-		heard:   time.Now(), marks: newMarker(fd, socket),
+		lastNumber: uint64(time.Now().UnixNano()), // never repeats a number of an earlier gate
+		lastHeard:   time.Now(), marks: newMarker(fd, socket),
 	}
 	if g.dog, err = newWatchdog(c.Deadline + patience); err != nil {
 		return err
 	}
-	hurry()
+	raisePriority()
 	defer g.releaseAll()
 	return g.loop()
 }
@@ -186,21 +186,21 @@ func (g *gate) event(e *unix.FanotifyEventMetadata) {
 	}
 	if tracer != 0 {
 		g.counts.Passed++
-		g.tell(e, uid, tracer)
+		g.reportTraced(e, uid, tracer)
 		g.allow(e.Fd)
 		return
 	}
 	now := time.Now()
 	st, err := g.fs.Stat(int(e.Pid))
 	// A daemon that has been silent for so long hangs: do not make others wait.
-	if err != nil || now.Sub(g.heard) > g.deadline+2*pingEvery {
+	if err != nil || now.Sub(g.lastHeard) > g.deadline+2*pingEvery {
 		g.counts.Busy++
 		g.allow(e.Fd)
 		return
 	}
-	g.numbers++
+	g.lastNumber++
 	path, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(e.Fd)))
-	h := Held{Number: g.numbers, ID: st.ID, Since: monotonic(), UID: uid, Path: path}
+	h := Held{Number: g.lastNumber, ID: st.ID, Since: monotonic(), UID: uid, Path: path}
 	if g.stop {
 		// The process stops before its first instruction, on its way out of execve. List it
 		// first, so that it does not stay stopped if we are killed.
@@ -216,7 +216,7 @@ func (g *gate) event(e *unix.FanotifyEventMetadata) {
 		return
 	}
 	g.counts.Held++
-	held := hold{number: g.numbers, file: e.Fd, id: st.ID, until: now.Add(g.deadline)}
+	held := hold{number: g.lastNumber, file: e.Fd, id: st.ID, until: now.Add(g.deadline)}
 	if g.stop {
 		g.allow(e.Fd)
 		held.file = -1
@@ -250,8 +250,8 @@ func (g *gate) watched(pid int) (uid uint32, tracer int, watched bool) {
 	return 0, 0, false
 }
 
-// tell tells the daemon about an execve that needs no answer, if it listens.
-func (g *gate) tell(e *unix.FanotifyEventMetadata, uid uint32, tracer int) {
+// reportTraced tells the daemon about an execve that needs no answer, if it listens.
+func (g *gate) reportTraced(e *unix.FanotifyEventMetadata, uid uint32, tracer int) {
 	st, err := g.fs.Stat(int(e.Pid))
 	if err != nil {
 		return
@@ -273,14 +273,14 @@ func (g *gate) messages(buf []byte) (gone bool, err error) {
 		case err != nil:
 			return false, fmt.Errorf("read from the daemon: %w", err)
 		}
-		g.heard = time.Now()
+		g.lastHeard = time.Now()
 		switch buf[0] {
 		case kindWatch:
 			g.uids = decodeWatch(buf[:n])
 			g.marks.set(len(g.uids) > 0)
 		case kindGo:
 			if n == 9 {
-				g.goOn(binary.LittleEndian.Uint64(buf[1:]))
+				g.releaseNumber(binary.LittleEndian.Uint64(buf[1:]))
 			}
 		case kindPing:
 			_ = unix.Send(g.daemon, g.counts.encode(), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
@@ -288,12 +288,12 @@ func (g *gate) messages(buf []byte) (gone bool, err error) {
 	}
 }
 
-// hurry keeps the answering thread from waiting for other threads, because everybody waits for
+// raisePriority keeps the answering thread from waiting for other threads, because everybody waits for
 // it. Since Linux 6.6 nice alone does not do that: a running thread is not interrupted before
 // its slice is over. Since 6.12 a shorter slice interrupts it (PREEMPT_SHORT in
 // kernel/sched/features.h). Real time would, too, but a spinning runtime must not keep out the
 // thread for which it waits.
-func hurry() {
+func raisePriority() {
 	const slice = 100 * time.Microsecond // the shortest possible
 	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Nice: -20, Runtime: uint64(slice)}
 	if unix.SchedSetAttr(0, &attr, 0) != nil {

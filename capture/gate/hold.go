@@ -18,8 +18,8 @@ type hold struct {
 	until  time.Time
 }
 
-// goOn releases the hold with a number, if there is one.
-func (g *gate) goOn(number uint64) {
+// releaseNumber releases the hold with a number, if there is one.
+func (g *gate) releaseNumber(number uint64) {
 	for i, h := range g.holds {
 		if h.number == number {
 			g.release(h)

@@ -18,8 +18,8 @@ import (
 	"culprit/internal/testkit"
 )
 
-// told is an Output that keeps everything.
-type told struct {
+// recorder is an Output that keeps everything.
+type recorder struct {
 	held   chan Held
 	gone   chan time.Duration
 	down   chan error
@@ -27,11 +27,11 @@ type told struct {
 	counts chan Counts
 }
 
-func (o told) Held(h Held)           { o.held <- h }
-func (o told) Gone(d time.Duration)  { o.gone <- d }
-func (o told) Down(err error)        { o.down <- err }
-func (o told) Marked(trouble string) { o.marked <- trouble }
-func (o told) Counted(c Counts) {
+func (o recorder) Held(h Held)           { o.held <- h }
+func (o recorder) Gone(d time.Duration)  { o.gone <- d }
+func (o recorder) Down(err error)        { o.down <- err }
+func (o recorder) Marked(trouble string) { o.marked <- trouble }
+func (o recorder) Counted(c Counts) {
 	select {
 	case o.counts <- c:
 	default:
@@ -41,7 +41,7 @@ func (o told) Counted(c Counts) {
 // A kept gate is run by a keeper. The keeper's Run must return soon when the test ends.
 type kept struct {
 	*Keeper
-	told
+	recorder
 	t   *testing.T
 	pid *atomic.Int64 // of the latest gate
 }
@@ -57,7 +57,7 @@ func keepGate(t *testing.T, c Config) *kept {
 	_, loader := dynamic(t)
 	k := &kept{
 		t: t, pid: new(atomic.Int64),
-		told: told{make(chan Held, 1000), make(chan time.Duration, 1000), make(chan error, 100), make(chan string, 100), make(chan Counts, 1)},
+		recorder: recorder{make(chan Held, 1000), make(chan time.Duration, 1000), make(chan error, 100), make(chan string, 100), make(chan Counts, 1)},
 	}
 	c.Exempt = []string{loader}
 	k.Keeper = NewKeeper(c)
@@ -72,7 +72,7 @@ func keepGate(t *testing.T, c Config) *kept {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		k.Run(ctx, k.told)
+		k.Run(ctx, k.recorder)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -193,7 +193,7 @@ func TestKeeperNoticesSilence(t *testing.T) {
 // it should.
 func TestKeeperCannotStart(t *testing.T) {
 	t.Parallel()
-	out := told{down: make(chan error, 100)}
+	out := recorder{down: make(chan error, 100)}
 	k := NewKeeper(Config{Deadline: time.Second})
 	k.start = func(*exec.Cmd) error { return exec.ErrNotFound }
 	ctx, cancel := context.WithCancel(context.Background())

@@ -21,7 +21,7 @@ type session struct {
 	in     chan []byte
 	held   map[uint64]Held // held, and not yet told to go on
 	pings  *time.Ticker    // while anything is watched
-	asked  time.Time       // the first unanswered ping
+	pingSent  time.Time       // the first unanswered ping
 }
 
 // serve runs one gate until it fails or the context ends.
@@ -56,7 +56,7 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 			if !open {
 				return errors.New("the gate has ended")
 			}
-			if err = s.take(b); err != nil {
+			if err = s.handle(b); err != nil {
 				err = fmt.Errorf("read from the gate: %w", err)
 			}
 		case <-ctx.Done():
@@ -71,7 +71,7 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 // watch tells the gate whose programs to hold.
 func (s *session) watch(uids []uint32) error {
 	s.pings.Stop()
-	if s.asked = (time.Time{}); len(uids) > 0 {
+	if s.pingSent = (time.Time{}); len(uids) > 0 {
 		s.pings.Reset(pingEvery)
 	}
 	return s.send(encodeWatch(uids))
@@ -81,16 +81,16 @@ func (s *session) watch(uids []uint32) error {
 // the gate watches, its watchdog kills it sooner if it hangs. But it may have been stopped
 // before.
 func (s *session) ping(now time.Time) error {
-	if s.asked.IsZero() {
-		s.asked = now
-	} else if silence := now.Sub(s.asked); silence > time.Second {
+	if s.pingSent.IsZero() {
+		s.pingSent = now
+	} else if silence := now.Sub(s.pingSent); silence > time.Second {
 		return fmt.Errorf("the gate has not answered for %s", silence.Round(time.Millisecond))
 	}
 	return s.send([]byte{kindPing})
 }
 
-// take handles a message of the gate.
-func (s *session) take(b []byte) error {
+// handle handles a message of the gate.
+func (s *session) handle(b []byte) error {
 	switch b[0] {
 	case kindHeld:
 		h, err := decodeHeld(b)
@@ -107,7 +107,7 @@ func (s *session) take(b []byte) error {
 	case kindMarks:
 		s.out.Marked(string(b[1:]))
 	case kindPing:
-		s.asked = time.Time{}
+		s.pingSent = time.Time{}
 		c, err := decodeCounts(b)
 		if err != nil {
 			return err

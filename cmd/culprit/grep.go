@@ -169,7 +169,7 @@ func (p *grepPrinter) search(ctx context.Context, names []string, pattern *grep.
 	if p.count {
 		wanted = grep.Counts
 	}
-	err := grep.Search(ctx, names, pattern, wanted, p.found)
+	err := grep.Search(ctx, names, pattern, wanted, p.printMatches)
 	if err == nil {
 		err = p.w.Flush()
 	}
@@ -179,8 +179,8 @@ func (p *grepPrinter) search(ctx context.Context, names []string, pattern *grep.
 	return err
 }
 
-// found prints the matches in one trace.
-func (p *grepPrinter) found(f grep.Found) error {
+// printMatches prints the matches in one trace.
+func (p *grepPrinter) printMatches(f grep.Found) error {
 	switch {
 	case errors.Is(f.Err, fs.ErrNotExist):
 		p.gone++

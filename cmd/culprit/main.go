@@ -41,7 +41,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)
-	out := &checked{w: stdout}
+	out := &checkedWriter{w: stdout}
 	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
@@ -66,13 +66,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return exitTrouble
 }
 
-// checked remembers that a write failed, which most printing code does not check.
-type checked struct {
+// checkedWriter remembers that a write failed, which most printing code does not check.
+type checkedWriter struct {
 	w   io.Writer
 	err error
 }
 
-func (c *checked) Write(p []byte) (int, error) {
+func (c *checkedWriter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	if err != nil && c.err == nil {
 		c.err = fmt.Errorf("write the output: %w", err)
@@ -82,7 +82,7 @@ func (c *checked) Write(p []byte) (int, error) {
 
 // unchecked returns the writer below a checked one, which may be a terminal.
 func unchecked(w io.Writer) io.Writer {
-	if c, ok := w.(*checked); ok {
+	if c, ok := w.(*checkedWriter); ok {
 		return c.w
 	}
 	return w

@@ -34,7 +34,7 @@ func newShow() *cobra.Command {
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), func(yield func(any, error) bool) { yield(found.Document(), nil) })
 			}
-			s := shower{cmd.OutOrStdout(), r}
+			s := detailPrinter{cmd.OutOrStdout(), r}
 			switch {
 			case found.Hit != nil:
 				return s.hit(found.Hit)
@@ -49,23 +49,23 @@ func newShow() *cobra.Command {
 	return cmd
 }
 
-// shower prints details for people.
-type shower struct {
+// detailPrinter prints details for people.
+type detailPrinter struct {
 	w io.Writer
 	r *catalogue.Reader
 }
 
 // line prints "  key  value", the value escaped.
-func (s shower) line(key, format string, args ...any) {
+func (s detailPrinter) line(key, format string, args ...any) {
 	fmt.Fprintf(s.w, "  %-12s %s\n", key, text.Escape(fmt.Sprintf(format, args...)))
 }
 
-func (s shower) title(format string, args ...any) {
+func (s detailPrinter) title(format string, args ...any) {
 	fmt.Fprintf(s.w, "%s\n", text.Escape(fmt.Sprintf(format, args...)))
 }
 
 // process prints a process and its parents, each further indented.
-func (s shower) process(p *event.Process) {
+func (s detailPrinter) process(p *event.Process) {
 	s.line("process", "%s", p)
 	s.line("", "executable %s, directory %s, started %s, real user %s", p.Executable, p.WorkingDirectory, text.Time(p.Start), p.RealUser)
 	for depth, parent := range p.Ancestry() {
@@ -74,7 +74,7 @@ func (s shower) process(p *event.Process) {
 }
 
 // traces prints the wanted traces of a filter, one on each line.
-func (s shower) traces(title string, f catalogue.Filter, wanted func(*event.Trace) bool) error {
+func (s detailPrinter) traces(title string, f catalogue.Filter, wanted func(*event.Trace) bool) error {
 	n := 0
 	for t, err := range s.r.Traces(f) {
 		if err != nil {

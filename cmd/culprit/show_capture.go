@@ -14,7 +14,7 @@ import (
 	"culprit/internal/words"
 )
 
-func (s shower) capture(c *event.Capture) error {
+func (s detailPrinter) capture(c *event.Capture) error {
 	d := &c.Culprit
 	s.title("capture %s", c.Event.ID)
 	s.line("user", "%s", &c.User)
@@ -92,7 +92,7 @@ func missedWhy(d *event.CaptureDetail, m event.Missed) string {
 
 // programs prints which programs ran during the capture: how many, and for how long, by
 // executable and by parent.
-func (s shower) programs(c *event.Capture) error {
+func (s detailPrinter) programs(c *event.Capture) error {
 	byExecutable, byParent := report.Groups{}, report.Groups{}
 	for p, err := range s.r.Programs(catalogue.Filter{Capture: c.Event.ID}) {
 		if err != nil {
@@ -117,7 +117,7 @@ func (s shower) programs(c *event.Capture) error {
 }
 
 // profiles prints the most frequent first.
-func (s shower) profiles(header string, groups report.Groups) {
+func (s detailPrinter) profiles(header string, groups report.Groups) {
 	if len(groups) == 0 {
 		return
 	}

@@ -12,7 +12,7 @@ import (
 	"culprit/internal/words"
 )
 
-func (s shower) hit(h *event.Hit) error {
+func (s detailPrinter) hit(h *event.Hit) error {
 	s.title("hit %s", h.Event.ID)
 	s.line("time", "%s", text.Time(h.Timestamp))
 	s.line("rule", "%s", h.Rule.Name)
@@ -57,7 +57,7 @@ func (s shower) hit(h *event.Hit) error {
 }
 
 // origin says which process sent the packet, and how certain that is.
-func (s shower) origin(h *event.Hit) {
+func (s detailPrinter) origin(h *event.Hit) {
 	o := &h.Culprit.Origin
 	s.line("origin", "%s", words.Grade(o))
 	if h.Process != nil {
@@ -72,7 +72,7 @@ func (s shower) origin(h *event.Hit) {
 }
 
 // captured lists the traces of the capture that belong to the hit.
-func (s shower) captured(h *event.Hit) error {
+func (s detailPrinter) captured(h *event.Hit) error {
 	if h.Culprit.Capture == nil {
 		s.line("capture", "none: %s", words.NoCapture(h.Culprit.NoCapture))
 		return nil
@@ -91,7 +91,7 @@ func (s shower) captured(h *event.Hit) error {
 }
 
 // proof says which line of a trace sent the packet, or why no line is known.
-func (s shower) proof(h *event.Hit) error {
+func (s detailPrinter) proof(h *event.Hit) error {
 	p := h.Culprit.Proof
 	if p == nil {
 		why, err := dossier.Unproven(s.r, h)
@@ -107,7 +107,7 @@ func (s shower) proof(h *event.Hit) error {
 }
 
 // excerpt prints the line that sent the packet, and what its thread did before and after it.
-func (s shower) excerpt(p *event.ProofDetail) error {
+func (s detailPrinter) excerpt(p *event.ProofDetail) error {
 	found, err := s.r.Find(p.Trace.ID)
 	if err != nil {
 		return err
@@ -152,7 +152,7 @@ func clipLine(s string) string {
 }
 
 // forwards prints how a local resolver forwarded the question.
-func (s shower) forwards(h *event.Hit) error {
+func (s detailPrinter) forwards(h *event.Hit) error {
 	if from := h.Culprit.ForwardedFrom; from != nil {
 		s.line("forwarded", "for the program of hit %s, through a local resolver", from.ID)
 	}

@@ -8,7 +8,7 @@ import (
 	"culprit/internal/words"
 )
 
-func (s shower) trace(t *event.Trace) error {
+func (s detailPrinter) trace(t *event.Trace) error {
 	d := &t.Culprit
 	s.title("trace %s", t.Event.ID)
 	s.line("file", "%s, %s", t.File.Path, text.Size(t.File.Size))

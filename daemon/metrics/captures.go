@@ -28,7 +28,7 @@ type captures struct {
 // foundBy are all ways to find a process that lead to a strace.
 var foundBy = [...]string{event.FoundGate, event.FoundScan, event.FoundFork, event.FoundExec, event.FoundUID, event.FoundPoll}
 
-func newCaptures(r maker) captures {
+func newCaptures(r factory) captures {
 	attach := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "culprit_attach_duration_seconds", Help: "Time from finding a process to strace being attached, by how it was found. One per trace.",
 		Buckets: []float64{.001, .002, .003, .004, .005, .0075, .01, .02, .03, .05, .1, .25, .5, 1, 5},

@@ -14,7 +14,7 @@ type daemon struct {
 	turned                  *prometheus.GaugeVec
 }
 
-func newDaemon(r maker) daemon {
+func newDaemon(r factory) daemon {
 	d := daemon{
 		repairs:        r.counter("culprit_firewall_repairs_total", "How often others changed the firewall, and culprit put its rules back."),
 		repairFailures: r.counter("culprit_firewall_repair_failures_total", "How often culprit could not put its firewall rules back; it tries every second."),

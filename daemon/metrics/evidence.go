@@ -38,7 +38,7 @@ type evidence struct {
 	expired       *prometheus.CounterVec
 }
 
-func newEvidence(r maker, s Source) evidence {
+func newEvidence(r factory, s Source) evidence {
 	registerCatalogue(r, s.Catalogue)
 	evictions := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "culprit_evidence_evictions_total", Help: "Files of the evidence that were removed, by the configuration key that is the reason.",
@@ -87,7 +87,7 @@ func (e *evidence) Swept(s Sweep, err error) {
 }
 
 // registerCatalogue registers what the store counts itself.
-func registerCatalogue(r maker, read func() Catalogue) {
+func registerCatalogue(r factory, read func() Catalogue) {
 	count := func(name, help string, labels prometheus.Labels, of func(Catalogue) uint64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(of(read())) }))
 	}

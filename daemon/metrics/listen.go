@@ -20,7 +20,7 @@ import (
 func Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	var lc net.ListenConfig
 	if network == "unix" {
-		if err := prepare(address); err != nil {
+		if err := prepareSocket(address); err != nil {
 			return nil, fmt.Errorf("metrics.listen: %w", err)
 		}
 		// The file gets the mode that its socket has before bind (unix_bind_bsd in
@@ -42,9 +42,9 @@ func Listen(ctx context.Context, network, address string) (net.Listener, error) 
 	return l, nil
 }
 
-// prepare creates the directory of a socket if its parent exists, checks that only we can write
+// prepareSocket creates the directory of a socket if its parent exists, checks that only we can write
 // there, and removes the socket of a dead process.
-func prepare(path string) error {
+func prepareSocket(path string) error {
 	dir := filepath.Dir(path)
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make the directory of the socket: %w", err)
@@ -53,7 +53,7 @@ func prepare(path string) error {
 	if err != nil {
 		return fmt.Errorf("look for the directory of the socket: %w", err)
 	}
-	if err := oursAlone(real); err != nil {
+	if err := checkPrivate(real); err != nil {
 		return err
 	}
 	info, err := os.Lstat(path)
@@ -79,9 +79,9 @@ func prepare(path string) error {
 	return nil
 }
 
-// oursAlone checks that nobody else can put anything into a directory, or another directory in
+// checkPrivate checks that nobody else can put anything into a directory, or another directory in
 // its place.
-func oursAlone(dir string) error {
+func checkPrivate(dir string) error {
 	for at, here := dir, true; ; at, here = filepath.Dir(at), false {
 		info, err := os.Lstat(at)
 		if err != nil {

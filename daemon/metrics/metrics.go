@@ -25,16 +25,16 @@ type Metrics struct {
 	daemon
 }
 
-// A maker makes the metrics of one registry.
-type maker struct{ *prometheus.Registry }
+// A factory makes the metrics of one registry.
+type factory struct{ *prometheus.Registry }
 
-func (r maker) counter(name, help string) prometheus.Counter {
+func (r factory) counter(name, help string) prometheus.Counter {
 	c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	r.MustRegister(c)
 	return c
 }
 
-func (r maker) gauge(name, help string) prometheus.Gauge {
+func (r factory) gauge(name, help string) prometheus.Gauge {
 	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
 	r.MustRegister(g)
 	return g
@@ -42,7 +42,7 @@ func (r maker) gauge(name, help string) prometheus.Gauge {
 
 // counters makes a counter with one label, and a series for each of the values. A series that
 // began with its first event would hide that event from PromQL's increase().
-func counters[V ~string](r maker, name, help, label string, values ...V) *prometheus.CounterVec {
+func counters[V ~string](r factory, name, help, label string, values ...V) *prometheus.CounterVec {
 	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
 	r.MustRegister(v)
 	for _, value := range values {
@@ -51,7 +51,7 @@ func counters[V ~string](r maker, name, help, label string, values ...V) *promet
 	return v
 }
 
-func (r maker) histogram(name, help string, seconds ...float64) prometheus.Histogram {
+func (r factory) histogram(name, help string, seconds ...float64) prometheus.Histogram {
 	h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: seconds})
 	r.MustRegister(h)
 	return h
@@ -73,7 +73,7 @@ func New(s Source) *Metrics {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	r := maker{registry}
+	r := factory{registry}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "culprit_build_info", Help: "The version of culprit; always 1.",
 	}, []string{"version", "revision", "goversion"})

@@ -15,7 +15,7 @@ type packets struct {
 	overruns prometheus.Counter
 }
 
-func newPackets(r maker, waiting func() int) packets {
+func newPackets(r factory, waiting func() int) packets {
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "culprit_packets_waiting", Help: "Packets that wait, at most nflog.queue.",
 	}, func() float64 { return float64(waiting()) }))

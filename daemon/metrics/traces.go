@@ -9,7 +9,7 @@ import (
 // traces counts the bytes of traces.
 type traces struct{ written, dropped prometheus.Counter }
 
-func newTraces(r maker) traces {
+func newTraces(r factory) traces {
 	return traces{
 		written: r.counter("culprit_trace_written_bytes_total", "Bytes written to trace files, before compression."),
 		dropped: r.counter("culprit_trace_dropped_bytes_total", "Bytes of strace output that were not kept: capture.trace_bytes was reached, or the disk was full."),
