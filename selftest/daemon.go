@@ -132,9 +132,9 @@ func (d *daemon) stop() error {
 	return nil
 }
 
-// importantLines returns the lines of a log that matter: the last warnings and errors, and lines that
-// are not from the logger, such as why the daemon gave up. If there are none, it returns the
-// last lines.
+// importantLines returns the lines of a log that matter: the last warnings and errors, and
+// lines that are not from the logger, such as why the daemon gave up. If there are none, it
+// returns the last lines.
 func importantLines(log []string) []string {
 	const many, few = 15, 5
 	var bad []string

@@ -25,8 +25,8 @@ type hunt struct {
 
 	began   time.Time     // when the daemon started
 	ready   time.Duration // from then until it was ready
-	first   sent          // the sender that stays, started before anything is traced
-	queries []sent        // those after it
+	first   sentQuery     // the sender that stays, started before anything is traced
+	queries []sentQuery   // those after it
 	gate    string        // the daemon's log message about the gate, "" if there was none
 	memory  int64         // the daemon's peak, in bytes
 

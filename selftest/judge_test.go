@@ -15,7 +15,7 @@ import (
 var began = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 
 // packet makes the hit of a query that was sent after the given time.
-func packet(q sent, after time.Duration) event.Hit {
+func packet(q sentQuery, after time.Duration) event.Hit {
 	at := began.Add(after)
 	return event.Hit{
 		Timestamp: at.Add(2 * time.Millisecond),
@@ -31,7 +31,7 @@ func good() *hunt {
 	h := &hunt{
 		backend: backend{name: "nft", own: true}, uid: 61000, full: true, ready: 40 * time.Millisecond,
 		gate: "the gate is in place", memory: 30 << 20, stopped: 60 * time.Millisecond,
-		first: sent{ways[0], "n1", 100},
+		first: sentQuery{ways[0], "n1", 100},
 	}
 	first := packet(h.first, 0)
 	first.Process = &event.Process{PID: 100, EntityID: "100-1"}
@@ -40,7 +40,7 @@ func good() *hunt {
 		Timestamp: began.Add(3 * time.Millisecond), Process: *first.Process, Culprit: event.TraceDetail{AttachMS: 4},
 	})
 	for i, w := range ways {
-		q := sent{w, fmt.Sprintf("n%d", i+2), 101 + i}
+		q := sentQuery{w, fmt.Sprintf("n%d", i+2), 101 + i}
 		hit := packet(q, time.Duration(i)*time.Second)
 		at, _ := sentAt(&hit)
 		h.queries = append(h.queries, q)

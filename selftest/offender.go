@@ -99,8 +99,8 @@ var ways = []way{
 	{"ipv6", "tcp", "::1"},
 }
 
-// A sent query.
-type sent struct {
+// A sentQuery is a query that was sent.
+type sentQuery struct {
 	way
 	label string
 	pid   int // of the sender
@@ -115,9 +115,9 @@ type offender struct {
 
 // offend starts an offender in the namespace of the calling thread, as the session's user. The
 // caller waits for it.
-func (s *session) offend(w way, stay bool) (*offender, sent, error) {
+func (s *session) offend(w way, stay bool) (*offender, sentQuery, error) {
 	s.number++
-	q := sent{way: w, label: "n" + strconv.Itoa(s.number)}
+	q := sentQuery{way: w, label: "n" + strconv.Itoa(s.number)}
 	cmd := exec.Command("/proc/self/fd/3", "offender", "--server", w.server, "--transport", w.transport,
 		"--label", q.label, "--stay="+strconv.FormatBool(stay))
 	cmd.Dir, cmd.Env, cmd.ExtraFiles = "/", []string{}, []*os.File{s.file}

@@ -29,9 +29,9 @@ type view struct {
 	since  time.Time // the first look; zero: none yet
 	daemon string    // whether it is running
 
-	captures []*captureView   // oldest first
-	hits     []event.Hit  // oldest first
-	losses   []event.Loss // oldest first
+	captures []*captureView // oldest first
+	hits     []event.Hit    // oldest first
+	losses   []event.Loss   // oldest first
 	proofs   map[string]bool
 	lastHit  string // the id of the last hit
 	newHits  int    // since then

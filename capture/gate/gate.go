@@ -57,13 +57,13 @@ type gate struct {
 	stop     bool         // hold by SIGSTOP outside of execve
 	stopped  *stoppedList // the stopped processes; nil without stop
 
-	uids    []uint32
-	holds   []hold // oldest first, so the first expires first
+	uids       []uint32
+	holds      []hold // oldest first, so the first expires first
 	lastNumber uint64
-	counts  Counts
-	lastHeard   time.Time // the daemon's last message
-	marks   *marker
-	dog     watchdog
+	counts     Counts
+	lastHeard  time.Time // the daemon's last message
+	marks      *marker
+	dog        watchdog
 }
 
 // Config configures a gate.
@@ -105,7 +105,7 @@ func Run(socket int, c Config) error {
 	g := &gate{
 		fs: proc.Default, fanotify: fd, daemon: socket, deadline: c.Deadline, stop: c.Stop, stopped: stopped,
 		lastNumber: uint64(time.Now().UnixNano()), // never repeats a number of an earlier gate
-		lastHeard:   time.Now(), marks: newMarker(fd, socket),
+		lastHeard:  time.Now(), marks: newMarker(fd, socket),
 	}
 	if g.dog, err = newWatchdog(c.Deadline + patience); err != nil {
 		return err
@@ -288,11 +288,11 @@ func (g *gate) messages(buf []byte) (gone bool, err error) {
 	}
 }
 
-// raisePriority keeps the answering thread from waiting for other threads, because everybody waits for
-// it. Since Linux 6.6 nice alone does not do that: a running thread is not interrupted before
-// its slice is over. Since 6.12 a shorter slice interrupts it (PREEMPT_SHORT in
-// kernel/sched/features.h). Real time would, too, but a spinning runtime must not keep out the
-// thread for which it waits.
+// raisePriority keeps the answering thread from waiting for other threads, because everybody
+// waits for it. Since Linux 6.6 nice alone does not do that: a running thread is not
+// interrupted before its slice is over. Since 6.12 a shorter slice interrupts it (PREEMPT_SHORT
+// in kernel/sched/features.h). Real time would, too, but a spinning runtime must not keep out
+// the thread for which it waits.
 func raisePriority() {
 	const slice = 100 * time.Microsecond // the shortest possible
 	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Nice: -20, Runtime: uint64(slice)}

@@ -14,14 +14,14 @@ import (
 
 // session is the life of one gate, seen by the keeper.
 type session struct {
-	keeper *Keeper
-	out    Output
-	conn   *net.UnixConn
-	cmd    *exec.Cmd
-	in     chan []byte
-	held   map[uint64]Held // held, and not yet told to go on
-	pings  *time.Ticker    // while anything is watched
-	pingSent  time.Time       // the first unanswered ping
+	keeper   *Keeper
+	out      Output
+	conn     *net.UnixConn
+	cmd      *exec.Cmd
+	in       chan []byte
+	held     map[uint64]Held // held, and not yet told to go on
+	pings    *time.Ticker    // while anything is watched
+	pingSent time.Time       // the first unanswered ping
 }
 
 // serve runs one gate until it fails or the context ends.
@@ -89,7 +89,7 @@ func (s *session) ping(now time.Time) error {
 	return s.send([]byte{kindPing})
 }
 
-// handle handles a message of the gate.
+// handle processes a message of the gate.
 func (s *session) handle(b []byte) error {
 	switch b[0] {
 	case kindHeld:

@@ -42,8 +42,8 @@ func Listen(ctx context.Context, network, address string) (net.Listener, error) 
 	return l, nil
 }
 
-// prepareSocket creates the directory of a socket if its parent exists, checks that only we can write
-// there, and removes the socket of a dead process.
+// prepareSocket creates the directory of a socket if its parent exists, checks that only we can
+// write there, and removes the socket of a dead process.
 func prepareSocket(path string) error {
 	dir := filepath.Dir(path)
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -79,8 +79,8 @@ func prepareSocket(path string) error {
 	return nil
 }
 
-// checkPrivate checks that nobody else can put anything into a directory, or another directory in
-// its place.
+// checkPrivate checks that nobody else can put anything into a directory, or another directory
+// in its place.
 func checkPrivate(dir string) error {
 	for at, here := dir, true; ; at, here = filepath.Dir(at), false {
 		info, err := os.Lstat(at)

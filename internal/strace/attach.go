@@ -15,8 +15,8 @@ func Attached(line string, pid int) bool {
 	return ok && (before == "" || strings.HasSuffix(before, "/")) && (rest == "" || rest[0] == ' ')
 }
 
-// Refused reads the standard error of a strace that never attached. said is its first
-// line, without the name of strace.
+// Refused reads the standard error of a strace that never attached. said is its first line
+// without the name of strace.
 func Refused(stderr string) (why event.UntracedCode, said string) {
 	said, _, _ = strings.Cut(strings.TrimPrefix(stderr, "strace: "), "\n")
 	switch {
@@ -29,5 +29,5 @@ func Refused(stderr string) (why event.UntracedCode, said string) {
 	default:
 		why = event.UntracedOther
 	}
-	return why, message
+	return why, said
 }

@@ -30,12 +30,22 @@ func Lost(d event.LossDetail) string {
 // singular holds beginnings of what [Loss] returns, with the same for one thing; longer ones
 // first.
 var singular = []struct{ many, one string }{
-	{"hits, proofs and programs", "hit, proof or program"}, {"hits and system calls", "hit or system call"},
+	{"hits, proofs and programs", "hit, proof or program"},
+	{"hits and system calls", "hit or system call"},
 	{"later proofs of a trace, and their hits,", "later proof of a trace, or its hit,"},
-	{"captures and traces", "capture or trace"}, {"netlink buffer overruns", "netlink buffer overrun"},
-	{"packet files", "packet file"}, {"trace files", "trace file"}, {"other losses", "other loss"},
-	{"packets", "packet"}, {"hits", "hit"}, {"proofs", "proof"}, {"programs", "program"},
-	{"captures", "capture"}, {"traces", "trace"}, {"losses", "loss"}, {"events", "event"},
+	{"captures and traces", "capture or trace"},
+	{"netlink buffer overruns", "netlink buffer overrun"},
+	{"packet files", "packet file"},
+	{"trace files", "trace file"},
+	{"other losses", "other loss"},
+	{"packets", "packet"},
+	{"hits", "hit"},
+	{"proofs", "proof"},
+	{"programs", "program"},
+	{"captures", "capture"},
+	{"traces", "trace"},
+	{"losses", "loss"},
+	{"events", "event"},
 }
 
 // Loss says what was lost, to follow a number.

@@ -38,7 +38,7 @@ func all[T any](documents iter.Seq2[T, error]) (got []T, err error) {
 }
 
 // hit returns the hit of a query.
-func (h *hunt) hit(q sent) *event.Hit {
+func (h *hunt) hit(q sentQuery) *event.Hit {
 	for i := range h.hits {
 		hit := &h.hits[i]
 		if hit.DNS == nil || hit.Network.Type != q.family || hit.Network.Transport != q.transport {
