@@ -8,9 +8,9 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// blockPackets keeps packets off a netlink connection until hear is called; answers to requests
-// get through. go-nflog binds the group before it configures it, and takes any packet in
-// between for the answer. So where packets match all the time, by the rules of a daemon that
+// blockPackets keeps packets off a netlink connection until unblock is called; answers to
+// requests get through. go-nflog binds the group before it configures it, and takes any packet
+// in between for the answer. So where packets match all the time, by the rules of a daemon that
 // was killed, the next daemon could not start.
 func blockPackets(conn *netlink.Conn) (unblock func() error, err error) {
 	const typeAt = 4 // in nlmsghdr (man 7 netlink), in the byte order of the machine

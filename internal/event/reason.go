@@ -11,7 +11,7 @@ type Reason[C ~string] struct {
 type (
 	// Untraced says why a process that was found has no trace.
 	Untraced = Reason[UntracedCode]
-	// Ended says why a capture took no more, or why a trace ended.
+	// Ended says why a capture traced nothing more, or why a trace ended.
 	Ended = Reason[EndedCode]
 	// NoCapture says why a hit neither started nor joined a capture.
 	NoCapture = Reason[NoCaptureCode]
@@ -94,7 +94,7 @@ const (
 	NoCaptureStopping   NoCaptureCode = "stopping"    // culprit is stopping
 	NoCaptureNoUID      NoCaptureCode = "no_uid"      // the kernel gave no UID
 	NoCaptureNeverUsers NoCaptureCode = "never_users" // guard.never_users names the user
-	NoCaptureTooMany    NoCaptureCode = "too_many"    // the most captures possible were running; detail: how many
+	NoCaptureTooMany    NoCaptureCode = "too_many"    // as many captures as possible were running; detail: how many
 	NoCaptureNoProcess  NoCaptureCode = "no_process"  // in process scope, and the process is unknown or must not be traced
 	NoCaptureForwarded  NoCaptureCode = "forwarded"   // a local resolver sent it for the program of another hit; detail: the resolver
 	NoCaptureResolver   NoCaptureCode = "resolver"    // a local resolver sent it, for an unknown program; detail: the resolver

@@ -62,8 +62,8 @@ func (t Text) Returned() int64 {
 	return Result(t[i:])
 }
 
-// Result reads what follows the bracket after a call's arguments, like Returned: " = 33
-// <0.000020>", " = -1 EPERM (…)", " = ?".
+// Result reads what follows the bracket after a call's arguments, and returns the same as
+// Returned. Examples are " = 33 <0.000020>", " = -1 EPERM (…)" and " = ?".
 func Result(text []byte) int64 {
 	value, ok := bytes.CutPrefix(bytes.TrimLeft(text, " "), []byte(beforeResult))
 	if !ok {

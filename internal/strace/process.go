@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the lines of a thread say of its process: which program it runs, how it ended.
+// What the lines of a thread say about its process: which program it runs, and how it ended.
 
-// Execve returns the path and the arguments of the program that an execve is to start,
-// which may fail yet, see [ExecveSucceeded]. Of a line that was cut it returns the
-// arguments that are whole.
+// Execve returns the path and the arguments of the program that an execve is to start. It may
+// still fail, see [ExecveSucceeded]. From a line that was cut it returns the complete
+// arguments.
 func (t Text) Execve() (executable string, args []string, ok bool) {
 	text, ok := bytes.CutPrefix(t, []byte("execve("))
 	if !ok {
@@ -40,12 +40,11 @@ func (t Text) Execve() (executable string, args []string, ok bool) {
 // ellipsis follows a string that strace cut.
 var ellipsis = []byte("...")
 
-// ExecveSucceeded reports whether the line of an execve, which ends like this, says that
-// it succeeded.
+// ExecveSucceeded reports whether an execve succeeded, given the end of its line.
 func ExecveSucceeded(end []byte) bool { return succeeded.Match(end) }
 
-// succeeded is the end of a call that returned 0. It has no quote, and a line that ends
-// inside of a string was cut: so no string can be taken for it.
+// succeeded matches the end of a call that returned 0. It allows no quote, and a line that ends
+// inside a string was cut, so no string can look like it.
 var succeeded = regexp.MustCompile(`\) += 0(?: <[\d.]+>)?$`)
 
 // ExitStatus returns how the process ended, if the line shows it: its exit code as shells count

@@ -31,8 +31,8 @@ func say[C ~string](words map[C]string, r event.Reason[C]) string {
 	return withDetail(what, r.Detail)
 }
 
-// count says how many things there are. The number is a detail: one that cannot be read
-// is said as it is.
+// count says how many things there are. The number is a detail; one that cannot be parsed is
+// printed as it is.
 func count(number, thing string) string {
 	n, err := strconv.Atoi(number)
 	if err != nil {
