@@ -37,7 +37,7 @@ func (f *Finder) listen() *source {
 	}
 	conn, err := connector.Open()
 	if err != nil {
-		f.log.Warn("no proc connector: polling /proc; missing processes that live less than "+pollEvery.String()+" are missed", "error", err)
+		f.log.Warn("no proc connector: polling /proc; processes that live less than "+pollEvery.String()+" are missed", "error", err)
 		f.polling = true
 		return newPoller()
 	}
