@@ -8,14 +8,13 @@ import (
 	"strconv"
 	"time"
 
-	"culprit/capture/finder"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/proc"
 )
 
-// campaign is one capture. Its methods decide, and change nothing but the campaign; what
-// follows from that for others is done by the [Controller].
+// campaign is one capture. Its methods decide, and change nothing else; the [Controller]
+// does what follows for others.
 type campaign struct {
 	doc      event.Capture
 	budget   budget
@@ -25,9 +24,9 @@ type campaign struct {
 	missed   missed
 	programs programs
 	traces   map[proc.ID]*trace // whose strace has not ended
-	gated    bool               // as the gate was last told
-	dirty    bool               // changed since the recorder was told
-	closed   bool               // ended from outside: nothing changes that any more
+	gated    bool               // the gate was told to hold the programs of the user
+	dirty    bool               // it has changed since the recorder was told
+	closed   bool               // it was ended from outside, for good
 }
 
 func newCampaign(user event.User, scope string, levels []config.Level, linger time.Duration, now time.Time) *campaign {
@@ -47,8 +46,8 @@ func newCampaign(user event.User, scope string, levels []config.Level, linger ti
 	}
 }
 
-// hit counts a hit, remembers the processes that sent it, raises the level if it is
-// time to, and starts the window anew. It reports whether the level was raised, and
+// hit counts a hit, remembers the processes that sent it, raises the level if there were
+// enough hits, and starts the window anew. It reports whether it raised the level, and
 // whether a sender is new.
 func (cam *campaign) hit(h *event.Hit, senders []proc.ID, now time.Time) (raised, newSender bool) {
 	d := &cam.doc.Culprit
@@ -65,15 +64,15 @@ func (cam *campaign) hit(h *event.Hit, senders []proc.ID, now time.Time) (raised
 	for _, id := range added {
 		cam.search.first = append(cam.search.first, id.PID)
 	}
-	// When nothing more can be traced, hits do not put off the end: the next
-	// capture can trace again.
+	// When nothing more can be traced, a hit does not put off the end: the next capture
+	// can trace again.
 	if !cam.budget.exhausted() {
 		cam.window.deadline = now.Add(cam.budget.current().Window)
 	}
 	return raised, len(added) > 0
 }
 
-// update sets the state that the moment calls for.
+// update sets the state that the campaign has now.
 func (cam *campaign) update(now time.Time) {
 	d := &cam.doc.Culprit
 	switch {
@@ -81,7 +80,7 @@ func (cam *campaign) update(now time.Time) {
 	case cam.window.isUp(now):
 		d.EndedBecause = &event.Ended{Code: event.EndedTime}
 	case cam.budget.exhausted():
-		// A higher level would allow more; at the highest this is the end.
+		// This is the highest level: no hit can allow more.
 		d.EndedBecause = &event.Ended{Code: event.EndedProcesses, Detail: strconv.Itoa(cam.budget.started)}
 	default:
 		d.State, d.EndedBecause = event.StateRunning, nil
@@ -110,25 +109,24 @@ func (cam *campaign) isRunning() bool { return cam.doc.Culprit.State == event.St
 
 func (cam *campaign) hasEnded() bool { return cam.doc.Culprit.State == event.StateEnded }
 
-// next is when the campaign has to be looked at again though nothing happens.
+// next is when the campaign has to be updated even if nothing happens.
 func (cam *campaign) next(now time.Time) time.Time {
 	next := cam.window.next(now)
-	if again := cam.search.next(); again.After(now) && again.Before(next) {
+	if again := cam.search.next(); cam.search.starved && again.After(now) && again.Before(next) {
 		next = again
 	}
 	return next
 }
 
-// refuses says why a process that was found is not traced now, or nil. A process that is
-// known to have sent a packet is what we are here for: it is traced although the level's
-// processes are used up.
+// refuses says why a process that was found is not traced now, or nil. A known sender is
+// what we are here for: it is traced even if the level allows no more processes.
 func (cam *campaign) refuses(id proc.ID, running, concurrent int) *event.Untraced {
 	switch {
 	case !cam.isRunning():
 		return &event.Untraced{Code: event.UntracedEnded, Detail: string(cam.doc.Culprit.EndedBecause.Code)}
-	case cam.budget.usedUp() && !cam.senders.has(id):
+	case cam.budget.usedUp() && cam.senders.first[id] == nil:
 		return &event.Untraced{Code: event.UntracedLevel, Detail: fmt.Sprintf("%d allows %d", cam.budget.level+1, cam.budget.current().Processes)}
-	// One capture leaves a quarter to others.
+	// One capture leaves a quarter of the straces to others.
 	case running >= concurrent, len(cam.traces) >= concurrent-concurrent/4:
 		cam.search.starved = true
 		return &event.Untraced{Code: event.UntracedConcurrent, Detail: strconv.Itoa(concurrent)}
@@ -136,31 +134,16 @@ func (cam *campaign) refuses(id proc.ID, running, concurrent int) *event.Untrace
 	return nil
 }
 
-// rescan decides whether to look again for processes that found no free strace.
-func (cam *campaign) rescan(now time.Time, free bool) bool {
-	return free && cam.isRunning() && cam.search.rescan(now)
-}
-
-// target is what the finder is to look for.
-func (cam *campaign) target() finder.Target {
-	if cam.doc.Culprit.Scope == config.ScopeProcess {
-		return cam.search.target(cam.senders.roots())
-	}
-	return cam.search.target(nil)
-}
-
-// wantsGate reports whether the gate is to hold programs of the UID: whole users only
-// (in process scope strace follows the tree), and only while more may be traced, or
-// a strace is not yet on a process that may be about to execute a program.
+// wantsGate reports whether the gate is to hold programs of the user. In process scope
+// strace follows the tree. Otherwise it is while more may be traced, or while a strace is
+// not attached yet, as its process may be about to start a program.
 func (cam *campaign) wantsGate() bool {
 	if cam.doc.Culprit.Scope != config.ScopeUser {
 		return false
 	}
-	return cam.isRunning() && !cam.budget.usedUp() || cam.isAttaching()
-}
-
-// isAttaching reports whether a strace is not on its process yet.
-func (cam *campaign) isAttaching() bool {
+	if cam.isRunning() && !cam.budget.usedUp() {
+		return true
+	}
 	for _, t := range cam.traces {
 		if t.state.isStarting() {
 			return true
@@ -169,7 +152,7 @@ func (cam *campaign) isAttaching() bool {
 	return false
 }
 
-// snapshot copies the document for others to keep.
+// snapshot copies the document, for others to keep.
 func (cam *campaign) snapshot() event.Capture {
 	doc := cam.doc
 	doc.Culprit.Missed = maps.Clone(doc.Culprit.Missed)
@@ -178,7 +161,7 @@ func (cam *campaign) snapshot() event.Capture {
 	return doc
 }
 
-// logAttrs are what every log line about a capture says of it.
+// logAttrs is what each log line about the campaign says of it.
 func (cam *campaign) logAttrs() slog.Attr {
 	d := &cam.doc.Culprit
 	return slog.GroupAttrs("",

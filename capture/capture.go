@@ -1,9 +1,9 @@
-// Package capture straces the processes of a UID: a bounded campaign that a hit
-// starts and further hits intensify.
+// Package capture straces the processes of a UID. A hit starts a capture, further hits
+// intensify it, and it has bounds.
 //
-// One goroutine, the controller's, owns every campaign. A finder tells it of
-// processes, tracers tell it how their straces fare, and it decides: trace this
-// process, leave that one, raise the level, end. It waits for nobody.
+// A capture that runs is a campaign. One goroutine, the controller's, owns all campaigns. A
+// finder tells it of processes, and tracers tell it of their straces. It decides which
+// processes to trace, when to raise the level, and when to end. It waits for nobody.
 package capture
 
 import (
@@ -11,17 +11,17 @@ import (
 	"culprit/internal/event"
 )
 
-// Recorder learns what captures do and keeps it. Its methods may be called from
-// several goroutines and must not wait for anything slow.
+// Recorder keeps what captures do. Its methods may be called from several goroutines, and
+// must not wait for anything slow.
 type Recorder interface {
-	// Hit is told of each hit, with the capture it started or joined, or why none.
-	// Nobody changes the hit any more.
+	// Hit is told of each hit, with the capture that it started or joined, or why there is
+	// none. Nobody changes the hit any more.
 	Hit(*event.Hit)
-	// Capture and Trace are told of each new or changed capture and trace.
+	// Capture and Trace are told of each capture and trace that is new or has changed.
 	Capture(event.Capture)
 	Trace(event.Trace)
-	// Program is told of each process that lived under a captured UID, at its end or
-	// at the end of the capture.
+	// Program is told of each process that a captured user had, when that or the capture
+	// ends.
 	Program(event.Program)
 	tracer.Files
 }

@@ -20,7 +20,7 @@ import (
 // [Controller.Run] run.
 type Controller struct {
 	cfg      config.Capture
-	guard    *atomic.Pointer[guard] // replaced as a whole, by Run; others only read it
+	guard    *atomic.Pointer[guard] // Run replaces it; others only read it
 	strace   strace.Program
 	recorder Recorder
 	meter    Meter
@@ -32,9 +32,9 @@ type Controller struct {
 	gate     keeper
 
 	inbox chan message
-	done  chan struct{} // closed when nobody reads inbox any more
+	done  chan struct{} // closed when Run reads inbox no more
 
-	// What follows belongs to the goroutine of Run.
+	// The rest belongs to the goroutine of Run.
 	campaigns map[uint32]*campaign // by UID
 	lookups   lookups
 	running   int // straces
@@ -42,8 +42,8 @@ type Controller struct {
 	tracers   sync.WaitGroup
 }
 
-// New makes a controller for the configuration. It starts nothing. The meter may be nil.
-// Programs are the paths of those that we start beside strace, see [gate.Exempt].
+// New makes a controller for a configuration. It starts nothing. The meter may be nil.
+// programs are the paths of those that we start beside strace, see [gate.Exempt].
 func New(cfg *config.Config, program strace.Program, recorder Recorder, meter Meter, log *slog.Logger, programs ...string) *Controller {
 	if meter == nil {
 		meter = noMeter{}
@@ -62,12 +62,12 @@ func New(cfg *config.Config, program strace.Program, recorder Recorder, meter Me
 
 func (c *Controller) guardInForce() finder.Guard { return c.guard.Load() }
 
-// message is what the controller's inbox holds: a hit, a request, or the news of a
-// helper. handle takes it in, on the goroutine of [Controller.Run].
+// message is what others tell the controller: a hit, a request, or news. handle is called
+// on the goroutine of [Controller.Run].
 type message interface{ handle(*Controller) }
 
-// send passes a message to Run, or drops it once Run is over. Whoever calls it may
-// have to wait, so Run does not.
+// send passes a message to Run, or drops it once Run is over. It may wait, so Run itself
+// must not call it.
 func (c *Controller) send(m message) {
 	select {
 	case c.inbox <- m:
@@ -75,10 +75,10 @@ func (c *Controller) send(m message) {
 	}
 }
 
-// Run works until the context ends, then detaches every strace and waits for them.
+// Run works until the context ends. Then it makes all straces detach, and waits for them.
 func (c *Controller) Run(ctx context.Context) {
-	// The spawner's thread outlives the context: straces end in order only while
-	// it lives. Tracers end by being told to.
+	// The spawner's thread outlives the context: straces detach in good order only while
+	// it lives. Tracers end when they are told to.
 	spawnerCtx, stopSpawner := context.WithCancel(context.WithoutCancel(ctx))
 	var helpers sync.WaitGroup
 	helpers.Go(func() { c.finder.Run(ctx) })
@@ -116,8 +116,8 @@ func (c *Controller) Run(ctx context.Context) {
 	}
 }
 
-// settle lets time do its work on the campaigns and returns when to do so again,
-// the zero time if never.
+// settle updates all campaigns, and tells others what has changed. It returns when to do
+// so again even if nothing happens, the zero time if never.
 func (c *Controller) settle(now time.Time) (next time.Time) {
 	changed := false
 	for uid, cam := range c.campaigns {
@@ -148,8 +148,8 @@ func (c *Controller) settle(now time.Time) (next time.Time) {
 	return next
 }
 
-// record tells the recorder what has changed. In a flood of messages it is not told of
-// everything at once.
+// record tells the recorder what has changed: of a capture only the last change if more
+// messages are waiting.
 func (c *Controller) record(cam *campaign, before string) {
 	for _, p := range cam.programs.changed {
 		c.recorder.Program(p)
@@ -161,8 +161,7 @@ func (c *Controller) record(cam *campaign, before string) {
 	}
 }
 
-// aim tells the finder and the gate what is captured now. Neither makes us wait: what
-// they have not taken yet is replaced.
+// aim tells the finder and the gate what is captured now. Neither makes us wait.
 func (c *Controller) aim() {
 	set := map[uint32]finder.Target{}
 	var gated []uint32

@@ -13,13 +13,13 @@ import (
 	"culprit/internal/words"
 )
 
-// What the controller decides about processes that are found: who is traced, and whose
-// trace ends.
+// What the controller decides about the processes that are found: which are traced, and
+// whose trace ends.
 
-// found tells of a process of a captured UID, perhaps not for the first time.
+// found says that a process of a captured user was found, perhaps not for the first time.
 type found struct {
 	finder.Process
-	hold uint64 // the gate holds it under this number; 0: it does not
+	hold uint64 // the number of the gate's hold of it; 0: it is not held
 	gone bool   // it has ended since
 }
 
@@ -53,8 +53,8 @@ func (m found) handle(c *Controller) {
 	c.miss(cam, m.ID, event.Missed{PID: m.ID.PID, CommandLine: m.Program.CommandLine, Reason: *why})
 }
 
-// foundAgain looks at a process that a strace of ours is on, or soon will be: it
-// may have become another program, or one that must not be traced.
+// foundAgain looks at a process that a strace of ours traces, or soon will: it may have
+// become another program, or one that must not be traced.
 func (c *Controller) foundAgain(cam *campaign, f found) {
 	if f.Forbidden != nil {
 		cam.forbid(f)
@@ -75,15 +75,15 @@ func (c *Controller) foundAgain(cam *campaign, f found) {
 		t.checkStart(c.cfg.GateDeadline)
 	}
 	if f.How == event.FoundGate && f.TracedByUs {
-		t.doc.Culprit.FromStart = true // strace was on it in its execve
+		t.doc.Culprit.FromStart = true // strace was attached before the execve
 	}
 	if t.becomes(f) && t.isKnown() {
 		c.recorder.Trace(t.doc)
 	}
 }
 
-// forbid ends the trace of a process, or of its ancestor, when a guard forbids what it has
-// become.
+// forbid ends the trace that a process is or will be in, its own or that of an ancestor,
+// as a guard forbids what the process has become.
 func (cam *campaign) forbid(f found) {
 	for _, t := range cam.traces {
 		own := t.id == f.ID
@@ -92,14 +92,14 @@ func (cam *campaign) forbid(f found) {
 		if !isIn && !willBeIn {
 			continue
 		}
-		// What else is in the trace may be traced again by another strace, which
-		// does not follow the child that is forbidden.
+		// The other processes of the trace may be traced again, by a strace that does
+		// not follow the forbidden child.
 		t.again = t.again || !own
 		t.detach(becameForbidden(*f.Forbidden))
 	}
 }
 
-// trace starts a strace on a process.
+// trace starts a strace of a process.
 func (c *Controller) trace(cam *campaign, f found) {
 	cam.programs.wanted[f.ID] = true
 	cam.unmiss(f.ID)
@@ -140,7 +140,7 @@ func newTrace(cam *campaign, f found, command []string) *trace {
 	return t
 }
 
-// miss counts a process that is not traced. The first of each reason is logged.
+// miss counts a process that is not traced, and logs the first of each reason.
 func (c *Controller) miss(cam *campaign, id proc.ID, m event.Missed) {
 	if cam.miss(id, m) {
 		c.log.Info("not traced", cam.logAttrs(), slog.Int("pid", m.PID), slog.String("command_line", m.CommandLine),
@@ -148,7 +148,7 @@ func (c *Controller) miss(cam *campaign, id proc.ID, m event.Missed) {
 	}
 }
 
-// letGo lets the gate let a process go on.
+// letGo makes the gate end holds.
 func (c *Controller) letGo(holds ...uint64) {
 	for _, hold := range holds {
 		if hold != 0 {
@@ -157,7 +157,7 @@ func (c *Controller) letGo(holds ...uint64) {
 	}
 }
 
-// command is strace with its arguments for one process, at a level.
+// command is strace and its arguments for one process, at a level.
 func command(p strace.Program, l config.Level, pid int) []string {
 	return p.Command(strace.Options{Strings: l.Strings, Syscalls: l.Syscalls, Stacks: l.Stacks}, pid)
 }

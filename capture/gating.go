@@ -18,7 +18,7 @@ import (
 	"culprit/internal/proc"
 )
 
-// keeper is the gate as the controller sees it: a [gate.Keeper], or none. Watch and Go
+// keeper is the gate as the controller sees it: a [gate.Keeper], or no gate. Watch and Go
 // never wait.
 type keeper interface {
 	Watch(uids []uint32)
@@ -26,14 +26,14 @@ type keeper interface {
 	Run(context.Context, gate.Output)
 }
 
-// noGate is the gate of a configuration without one.
+// noGate stands for a gate where there is none.
 type noGate struct{}
 
 func (noGate) Watch([]uint32)                         {}
 func (noGate) Go(uint64)                              {}
 func (noGate) Run(ctx context.Context, _ gate.Output) { <-ctx.Done() }
 
-// newKeeper makes the gate, which is never asked about the programs.
+// newKeeper makes the gate. It is never asked about the programs with these paths.
 func newKeeper(c config.Capture, programs []string, log *slog.Logger) keeper {
 	if c.Gate == config.GateOff {
 		return noGate{}
@@ -53,11 +53,10 @@ func newKeeper(c config.Capture, programs []string, log *slog.Logger) keeper {
 	return gate.NewKeeper(gate.Config{Deadline: c.GateDeadline, Stop: stop, Exempt: exempt})
 }
 
-// gateDown tells the controller that the gate failed.
+// gateDown says that the gate failed.
 type gateDown struct{ err error }
 
-// handle notes that programs were started unseen by the gate. The finder looks for
-// them.
+// handle lets the finder look for the programs that are started unseen by the gate.
 func (m gateDown) handle(c *Controller) {
 	c.log.Error("the gate failed: until it is back, programs are traced from shortly after their start", "error", m.err)
 	for _, cam := range c.campaigns {
@@ -68,8 +67,7 @@ func (m gateDown) handle(c *Controller) {
 	c.aim()
 }
 
-// gateUnheld tells the controller of programs that the gate did not hold though it
-// should have.
+// gateUnheld says that the gate did not hold programs that it should have held.
 type gateUnheld struct{ count int }
 
 func (m gateUnheld) handle(c *Controller) {
@@ -81,8 +79,8 @@ func (m gateUnheld) handle(c *Controller) {
 	}
 }
 
-// gateOutput passes on what the gate tells. Its methods are called on the goroutine of the
-// keeper.
+// gateOutput passes the news of the gate to the controller. Its methods are called on the
+// goroutine of the keeper.
 type gateOutput struct {
 	send  func(message)
 	guard func() finder.Guard // the one in force
@@ -91,15 +89,15 @@ type gateOutput struct {
 	fs    proc.FS
 
 	last    gate.Counts
-	reading atomic.Bool // the memory of a process
+	reading atomic.Bool // execArgs reads the memory of a process
 }
 
 func (c *Controller) gateOutput() *gateOutput {
 	return &gateOutput{send: c.send, guard: c.guardInForce, meter: c.meter, log: c.log, fs: c.fs}
 }
 
-// Held passes a held process to the controller, which lets it go in the end. What it
-// is about to become counts, not what it still is.
+// Held passes a held process to the controller, which ends the hold. What the process is
+// about to become counts, not what it still is.
 func (o *gateOutput) Held(h gate.Held) {
 	f := found{hold: h.Number, Process: finder.Process{
 		ID: h.ID, UID: h.UID, How: event.FoundGate, At: h.Began(),
@@ -107,30 +105,30 @@ func (o *gateOutput) Held(h gate.Held) {
 		TracerPID: h.Tracer,
 	}}
 	defer func() { o.send(f) }()
-	if h.Number == 0 { // it is traced
+	if h.Number == 0 { // it is traced, so it is not held
 		f.Forbidden, f.TracedByUs = o.guard().TracedBy(proc.Status{TracerPID: h.Tracer})
-		if f.TracedByUs = f.TracedByUs || f.Forbidden == nil; f.TracedByUs { // a tracer that is gone was ours, most likely
+		if f.TracedByUs = f.TracedByUs || f.Forbidden == nil; f.TracedByUs { // a tracer that is gone was most likely ours
 			f.Forbidden = nil
 		}
 	}
 	st, err := o.fs.Stat(h.ID.PID)
-	if err != nil || st.ID != h.ID { // it was traced already, or its deadline was over
+	if err != nil || st.ID != h.ID { // nothing held it, or not long enough
 		f.gone = true
 		return
 	}
 	if args, err := o.execArgs(h.ID.PID); err == nil {
 		f.Program.CommandLine = proc.JoinArgs(args, proc.MaxCommandLine)
-	} else if exe, _ := o.fs.Executable(h.ID.PID); exe == h.Path { // nobody held it: it is that by now
+	} else if exe, _ := o.fs.Executable(h.ID.PID); exe == h.Path { // it was not held: it is that by now
 		f.Program.CommandLine = o.fs.CommandLine(h.ID.PID)
 	}
 	f.Parent = finder.Parent(o.fs, st.PPID)
-	// Of a watched UID, so not root's.
+	// The user is watched, so it is not root.
 	f.Forbidden = cmp.Or(o.guard().Forbids(st, proc.Status{UID: proc.IDs{Real: h.UID}}, h.Path), f.Forbidden)
 }
 
-// execArgs reads the arguments of an execve from the memory of its process. That can
-// be a file of a server of the user's (FUSE), which may never answer: who waits here
-// does not ping the gate.
+// execArgs reads the arguments of an execve from the memory of its process. That memory can
+// be a file of a user's file system (FUSE), which may never answer. So it waits only for a
+// moment: the goroutine of the keeper has to ping the gate.
 func (o *gateOutput) execArgs(pid int) ([]string, error) {
 	type result struct {
 		args []string
@@ -154,9 +152,9 @@ func (o *gateOutput) execArgs(pid int) ([]string, error) {
 	}
 }
 
-// Down tells the controller that the gate failed.
+// Down passes on that the gate failed.
 func (o *gateOutput) Down(err error) {
-	o.last = gate.Counts{} // the next one begins to count anew
+	o.last = gate.Counts{} // the next one counts from 0
 	o.meter.GateFailed()
 	o.send(gateDown{err})
 }
@@ -170,7 +168,7 @@ func (o *gateOutput) Marked(trouble string) {
 	o.log.Warn("the gate does not cover every file system: programs elsewhere are traced from shortly after their start", slog.String("not_covered", trouble))
 }
 
-// Counted passes on what is not noted with a trace: who was not held.
+// Counted passes on what has been counted since the last time.
 func (o *gateOutput) Counted(c gate.Counts) {
 	if c.Busy > o.last.Busy {
 		o.send(gateUnheld{int(c.Busy - o.last.Busy)})

@@ -16,8 +16,8 @@ import (
 type guard struct {
 	fs          proc.FS
 	self        int
-	wholeNever  []uint32 // captured by process only, never as whole users
-	users       []uint32
+	wholeNever  []uint32 // users who are captured by process only
+	users       []uint32 // users who are never traced
 	executables []string // patterns of path.Match
 	resolvers   []string // users, by name or UID, and such patterns
 }
@@ -33,8 +33,8 @@ func newGuard(fs proc.FS, c config.Guard) *guard {
 	return g
 }
 
-// scope returns how a UID is captured. Root never is as a whole: that would be
-// the machine.
+// scope returns how a UID is captured. Root is never captured as a whole: that would be
+// the whole machine.
 func (g *guard) scope(uid uint32, configured string) string {
 	if uid == 0 || slices.Contains(g.wholeNever, uid) {
 		return config.ScopeProcess
@@ -42,9 +42,9 @@ func (g *guard) scope(uid uint32, configured string) string {
 	return configured
 }
 
-// senders returns the processes that are known to have sent a hit's packet and may
-// be the root of a tree that is traced. PID 1 is none: it holds the sockets of the
-// services it started, and what descends from it is everything.
+// senders returns the processes that are known to have sent a hit's packet, and whose
+// trees may be traced. PID 1 is left out: it holds the sockets of the services that it
+// started, and everything descends from it.
 func (g *guard) senders(h *event.Hit) []proc.ID {
 	var ids []proc.ID
 	for _, p := range h.Senders() {
@@ -66,7 +66,7 @@ func (g *guard) Forbids(st proc.Stat, status proc.Status, executable string) *ev
 	case st.KernelThread():
 		return &event.Untraced{Code: event.UntracedKernelThread}
 	case status.UID.Real == 0 && g.fs.IsDescendant(st.PID, func(id proc.ID) bool { return id.PID == g.self }):
-		return &event.Untraced{Code: event.UntracedOurs} // which are root's, all of them
+		return &event.Untraced{Code: event.UntracedOurs} // all of ours are root's
 	case g.ForbidsUser(status.UID.Real):
 		return &event.Untraced{Code: event.UntracedNeverUsers}
 	}
@@ -76,8 +76,7 @@ func (g *guard) Forbids(st proc.Stat, status proc.Status, executable string) *ev
 	return nil
 }
 
-// becameForbidden says why the trace of a process ends that has become what a guard
-// forbids.
+// becameForbidden says why a trace ends whose process has become what a guard forbids.
 func becameForbidden(why event.Untraced) event.Ended {
 	switch why.Code {
 	case event.UntracedNeverUsers:
@@ -88,9 +87,9 @@ func becameForbidden(why event.Untraced) event.Ended {
 	return event.Ended{Code: event.EndedOtherGuard, Detail: string(why.Code)}
 }
 
-// matching returns the first pattern that matches the path of a program, or "".
+// matching returns the first pattern that matches the path of a program, or "" if none does.
 func matching(patterns []string, executable string) string {
-	executable = strings.TrimSuffix(executable, " (deleted)") // replaced by an upgrade
+	executable = strings.TrimSuffix(executable, " (deleted)") // an upgrade replaced it
 	for _, pattern := range patterns {
 		if ok, _ := path.Match(pattern, executable); ok {
 			return pattern
@@ -99,8 +98,8 @@ func matching(patterns []string, executable string) string {
 	return ""
 }
 
-// resolver names the local resolver that sent a hit, or "". Users are free to run a
-// resolver's program, or to mount something over it: its path counts only for root.
+// resolver names the local resolver that sent a hit, or returns "" if none did. Users may
+// run a resolver's program, or mount something over it: its path counts only for root.
 func (g *guard) resolver(h *event.Hit) string {
 	if u := h.User; u != nil && (slices.Contains(g.resolvers, u.ID) || u.Name != "" && slices.Contains(g.resolvers, u.Name)) {
 		return u.String()

@@ -9,23 +9,21 @@ import (
 	"culprit/internal/event"
 )
 
-// maxCaptures bounds the captures that run at once. Whoever may use many UIDs (user
-// namespaces, man 5 subuid) must not make us hold one for each; the straces are far fewer.
+// maxCaptures bounds the captures that run at once. Some users may use many UIDs (man 5
+// subuid), and must not make us keep a capture for each. There are far fewer straces.
 const maxCaptures = 500
 
 // Hit tells the controller of a hit. It waits only while more than a thousand messages
 // are waiting. Nobody may change the hit any more.
-func (c *Controller) Hit(h *event.Hit) { c.send(received{h}) }
+func (c *Controller) Hit(h *event.Hit) { c.send(hit{h}) }
 
-// received is a hit of the trigger.
-type received struct{ hit *event.Hit }
+// hit is a hit of the trigger.
+type hit struct{ *event.Hit }
 
-func (m received) handle(c *Controller) { c.hit(m.hit, time.Now()) }
-
-// hit starts the capture of a hit's UID, or intensifies it. A copy of the hit, which says
-// so, goes to the recorder and to the tracers: nobody changes that either.
-func (c *Controller) hit(received *event.Hit, now time.Time) {
-	h := *received
+// handle starts the capture of a hit's user, or intensifies it. A copy of the hit, which
+// names the capture, goes to the recorder and to the tracers: nobody changes that either.
+func (m hit) handle(c *Controller) {
+	h, now := *m.Hit, time.Now()
 	h.Culprit.NoCapture, h.Culprit.ForwardedFrom = c.noCapture(&h)
 	if h.Culprit.NoCapture == nil {
 		cam := c.campaign(h.User, now)
@@ -35,7 +33,7 @@ func (c *Controller) hit(received *event.Hit, now time.Time) {
 	c.recorder.Hit(&h)
 }
 
-// campaign returns the campaign of a user. If there is none, it makes one.
+// campaign returns the campaign of a user, which it makes if there is none.
 func (c *Controller) campaign(user *event.User, now time.Time) *campaign {
 	uid := user.UID()
 	cam := c.campaigns[uid]
@@ -69,8 +67,8 @@ func (c *Controller) join(cam *campaign, h *event.Hit, now time.Time) {
 	}
 }
 
-// noCapture says why a hit neither starts nor joins a capture, or nil, and of which hit a
-// resolver has sent on the question, if that is known.
+// noCapture says why a hit neither starts nor joins a capture, or nil. If a resolver
+// forwarded the question of another hit, it says which, as far as that is known.
 func (c *Controller) noCapture(h *event.Hit) (why *event.NoCapture, from *event.Reference) {
 	if c.stopping {
 		return &event.NoCapture{Code: event.NoCaptureStopping}, nil

@@ -20,7 +20,7 @@ func TestCapturesAreBounded(t *testing.T) {
 	c := config.Default()
 	k := New(&c, strace.Program{}, m, nil, slog.New(slog.DiscardHandler))
 	for i := range maxCaptures + 7 {
-		k.hit(&event.Hit{User: &event.User{ID: fmt.Sprint(64_000_000 + i)}}, epoch)
+		hit{&event.Hit{User: &event.User{ID: fmt.Sprint(64_000_000 + i)}}}.handle(k)
 	}
 	if len(k.campaigns) != maxCaptures || len(m.captures) != maxCaptures {
 		t.Errorf("%d captures, %d recorded", len(k.campaigns), len(m.captures))
@@ -28,7 +28,7 @@ func TestCapturesAreBounded(t *testing.T) {
 	if h := m.hits[len(m.hits)-1]; h.Culprit.Capture != nil || !strings.Contains(words.NoCapture(h.Culprit.NoCapture), "captures were running") {
 		t.Errorf("a hit beyond: %+v", h.Culprit)
 	}
-	k.hit(&event.Hit{User: &event.User{ID: "64000000"}}, epoch)
+	hit{&event.Hit{User: &event.User{ID: "64000000"}}}.handle(k)
 	if h := m.hits[len(m.hits)-1]; h.Culprit.Capture == nil {
 		t.Errorf("a further hit of one that is captured: %+v", h.Culprit)
 	}
@@ -42,7 +42,7 @@ func TestHitIsNotChanged(t *testing.T) {
 	c := New(&cfg, strace.Program{}, m, nil, slog.New(slog.DiscardHandler))
 	for _, user := range []*event.User{{ID: "64202"}, nil} {
 		h := &event.Hit{User: user}
-		c.hit(h, epoch)
+		hit{h}.handle(c)
 		if h.Culprit.Capture != nil || h.Culprit.NoCapture != nil {
 			t.Errorf("the hit was changed: %+v", h.Culprit)
 		}

@@ -6,9 +6,9 @@ import (
 	"culprit/internal/event"
 )
 
-// lookups remembers who asked what, so that what a local resolver sends on can be
-// joined to the hit of the program that asked: a lookup through one is sent twice, by
-// the program to the resolver, and by that to its server.
+// lookups remembers who asked what. A question to a local resolver is sent twice: by the
+// program to the resolver, and by the resolver to its server. The second hit is joined to
+// the first.
 type lookups map[event.Question]asked
 
 // asked is the latest hit that asked a question.
@@ -17,8 +17,8 @@ type asked struct {
 	time time.Time
 }
 
-// forwardWithin is how long after the question a resolver may send it on; it tries a
-// server that does not answer several times. maxAsked bounds the memory.
+// forwardWithin is how long after a question a resolver may forward it: it asks a server
+// that does not answer several times. maxAsked bounds the memory.
 const (
 	forwardWithin = 10 * time.Second
 	maxAsked      = 4096
@@ -42,8 +42,8 @@ func (l lookups) ask(h *event.Hit) {
 	l[h.DNS.Question] = asked{h.Event.ID, h.Timestamp}
 }
 
-// forwarded says why a resolver that sent a hit is not captured, and from which hit its
-// question is, if that is known.
+// forwarded says why a resolver that sent a hit is not captured, and whose question it
+// forwarded, if that is known.
 func (l lookups) forwarded(h *event.Hit, resolver string) (why *event.NoCapture, from *event.Reference) {
 	if h.DNS != nil {
 		if a, ok := l[h.DNS.Question]; ok && h.Timestamp.Sub(a.time) <= forwardWithin {

@@ -6,29 +6,30 @@ import (
 	"culprit/internal/event"
 )
 
-// A Meter is told of what is measured and not recorded. Its methods may be called
-// from several goroutines and must not wait for anything.
+// A Meter is told what is measured but not recorded. Its methods may be called from several
+// goroutines, and must not wait for anything.
 type Meter interface {
 	// Started is told of each capture that a hit starts, and Running how many captures
 	// and straces there are.
 	Started()
 	Running(captures, straces int)
-	// Attached is told of each strace that got onto its process: how that was found,
-	// and how long it took from then.
+	// Attached is told of each strace that attached: how its process was found, and how
+	// long it took from then.
 	Attached(foundBy string, took time.Duration)
-	// AttachedAfter is told how long it took from the packet of its hit, of those that
-	// got onto a process that was there when it was sent.
+	// AttachedAfter is told how long it took from the packet of its hit, if the process
+	// was there when that was sent.
 	AttachedAfter(hit time.Duration)
-	// AttachFailed is told of each strace that did not, and Untraced of each process
-	// that was found and not tried.
+	// AttachFailed is told of each strace that did not attach, and Untraced of each process
+	// that was found and for which none was started.
 	AttachFailed(event.UntracedCode)
 	Untraced(event.UntracedCode)
 	// Overrun is told when process events were lost.
 	Overrun()
-	// Held is told of each end of a hold of the gate, and how long it took.
+	// Held is told how long the gate held a process.
 	Held(time.Duration)
-	// GateExpired counts the holds that reached their deadline, GateUnheld programs that
-	// the gate let go because we did not listen, GateFailed the gates that failed.
+	// GateExpired counts the holds that reached their deadline, GateUnheld the programs
+	// that the gate did not hold because we did not listen, GateFailed the gates that
+	// failed.
 	GateExpired(n uint64)
 	GateUnheld(n uint64)
 	GateFailed()
@@ -38,8 +39,8 @@ type Meter interface {
 func (c *Controller) measure(t *trace) {
 	how := t.doc.Culprit.FoundBy
 	c.meter.Attached(how, t.attachedAt.Sub(t.foundAt))
-	// What becomes the user later on may be older than the hit, too: only what a look
-	// at all processes has found was there.
+	// A process that becomes the user later may be older than the hit, too: only those
+	// that were found among all processes were there.
 	if (how == event.FoundScan || how == event.FoundPoll) && t.hit != nil && t.doc.Process.Start.Before(t.hit.Timestamp) {
 		c.meter.AttachedAfter(t.attachedAt.Sub(t.hit.Timestamp))
 	}

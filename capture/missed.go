@@ -7,8 +7,8 @@ import (
 	"culprit/internal/proc"
 )
 
-// maxExamples bounds the missed processes a capture describes, maxMissed those it
-// remembers in order to count each only once.
+// maxExamples bounds the missed processes that a capture describes, maxMissed those that
+// it remembers, to count each only once.
 const (
 	maxExamples = 20
 	maxMissed   = 10_000
@@ -26,8 +26,8 @@ func (m *missed) has(id proc.ID) bool {
 	return counted
 }
 
-// miss counts a process that is not traced, once, and reports whether it is the
-// first with that reason.
+// miss counts a process that is not traced, once. It reports whether it is the first that
+// is missed for this reason.
 func (cam *campaign) miss(id proc.ID, m event.Missed) (first bool) {
 	code := m.Reason.Code
 	if p := cam.programs.of(id); p != nil {
@@ -45,12 +45,12 @@ func (cam *campaign) miss(id proc.ID, m event.Missed) (first bool) {
 	if len(d.Examples) < maxExamples {
 		d.Examples = append(d.Examples, m)
 	}
-	first = !cam.missed.logged[code] // it may be missed, unmissed, and missed again
+	first = !cam.missed.logged[code] // the count may have been 0 again since
 	cam.missed.logged[code] = true
 	return first
 }
 
-// unmiss takes back that a process was missed: now it is traced.
+// unmiss takes back that a process was missed, as it is traced now.
 func (cam *campaign) unmiss(id proc.ID) {
 	code, counted := cam.missed.counted[id]
 	if !counted {

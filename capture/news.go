@@ -9,10 +9,9 @@ import (
 	"culprit/internal/words"
 )
 
-// What the controller learns while a campaign runs: from the finder (what it finds is in
-// decide.go) and from the tracers.
+// The news of the finder and of the tracers, except what the finder finds: see found.
 
-// finderOutput passes on what the finder tells.
+// finderOutput passes the news of the finder to the controller.
 type finderOutput struct{ send func(message) }
 
 func (o finderOutput) Found(p finder.Process) { o.send(found{Process: p}) }
@@ -21,7 +20,7 @@ func (o finderOutput) Unseen(uid uint32)      { o.send(unseen{uid}) }
 func (o finderOutput) Forbidden(strace int)   { o.send(forbidden{strace}) }
 func (o finderOutput) Scanned(s finder.Scan)  { o.send(scanned(s)) }
 
-// exited tells that a process has ended.
+// exited says that a process has ended.
 type exited finder.Exit
 
 func (m exited) handle(c *Controller) {
@@ -30,7 +29,7 @@ func (m exited) handle(c *Controller) {
 	}
 }
 
-// unseen tells that a process was gone before it could be looked at.
+// unseen says that a process was gone before it could be looked at.
 type unseen struct{ uid uint32 }
 
 func (m unseen) handle(c *Controller) {
@@ -40,8 +39,8 @@ func (m unseen) handle(c *Controller) {
 	}
 }
 
-// forbidden tells that a strace of ours must let go of a process that has become a user
-// who is never traced.
+// forbidden says that a process in a trace of ours has become a user who is never traced:
+// its strace must detach.
 type forbidden struct{ strace int }
 
 func (m forbidden) handle(c *Controller) {
@@ -54,7 +53,7 @@ func (m forbidden) handle(c *Controller) {
 	}
 }
 
-// scanned says that all of /proc was looked at.
+// scanned says that all of /proc was scanned.
 type scanned finder.Scan
 
 func (m scanned) handle(c *Controller) {
@@ -70,7 +69,7 @@ func (m scanned) handle(c *Controller) {
 	}
 }
 
-// traceOutput passes on what the tracer of a trace tells.
+// traceOutput passes the news of a tracer to the controller.
 type traceOutput struct {
 	trace *trace
 	send  func(message)
@@ -80,7 +79,7 @@ func (o traceOutput) Attached(a tracer.Attachment)   { o.send(traceAttached{o.tr
 func (o traceOutput) Described(d tracer.Description) { o.send(traceDescribed{o.trace, d}) }
 func (o traceOutput) Ended(e tracer.Ending)          { o.send(traceEnded{o.trace, e}) }
 
-// traceAttached tells that strace is on the process of a trace.
+// traceAttached says that the strace of a trace is attached.
 type traceAttached struct {
 	trace *trace
 	tracer.Attachment
@@ -97,7 +96,7 @@ func (m traceAttached) handle(c *Controller) {
 	c.announce(t)
 }
 
-// traceDescribed tells what the process of a trace is.
+// traceDescribed says what the process of a trace is.
 type traceDescribed struct {
 	trace *trace
 	tracer.Description
@@ -108,7 +107,7 @@ func (m traceDescribed) handle(c *Controller) {
 	c.announce(m.trace)
 }
 
-// announce makes a trace known when all is known that there is at its beginning.
+// announce makes a trace known, once strace is attached and the process is described.
 func (c *Controller) announce(t *trace) {
 	if !t.isKnown() {
 		return
@@ -117,7 +116,7 @@ func (c *Controller) announce(t *trace) {
 	c.log.Info("tracing", t.campaign.logAttrs(), slog.Int("pid", t.id.PID), slog.String("command_line", t.doc.Process.CommandLine))
 }
 
-// traceEnded tells that the strace of a trace has ended.
+// traceEnded says that the strace of a trace has ended.
 type traceEnded struct {
 	trace *trace
 	tracer.Ending
@@ -131,11 +130,11 @@ func (m traceEnded) handle(c *Controller) {
 	c.letGo(t.holds.attach...)
 	c.letGo(t.holds.end...)
 	if t.again || m.Refused != nil {
-		delete(cam.programs.wanted, t.id) // it may be found anew
+		delete(cam.programs.wanted, t.id) // when it is found again, it may be traced
 	}
 	if m.Refused != nil {
 		t.on(onFail)
-		cam.budget.started-- // another process may have its place
+		cam.budget.started-- // another process may be traced instead
 		c.meter.AttachFailed(m.Refused.Reason.Code)
 		c.miss(cam, t.id, *m.Refused)
 	} else {

@@ -11,22 +11,22 @@ import (
 // maxPrograms bounds the programs that a capture lists. More are only counted.
 const maxPrograms = 100_000
 
-// maxPast is how many processes that have ended are remembered.
+// maxPast bounds the processes that are remembered after their end.
 const maxPast = 4096
 
-// programs is the table of who is alive under the UID of a campaign, by PID. What
-// has ended has gone to the recorder.
+// programs is the table of the processes of a campaign's user.
 type programs struct {
-	alive map[int]*life
-	// changed holds those that the recorder has to be told of.
+	alive map[int]*life // by PID
+	// changed are those that the recorder has yet to be told of.
 	changed []event.Program
-	// wanted are the processes that a strace was started for, and past those that have
-	// ended last, wanted or not: late news of them does not start another.
+	// wanted are the processes that a strace was started for. They stay in it for a while
+	// after their end, so that late news of them does not start another; past are the
+	// processes that ended last, wanted or not.
 	wanted map[proc.ID]bool
 	past   []proc.ID
 }
 
-// life is a process of the table.
+// life is a process of the table that has not ended.
 type life struct {
 	id  proc.ID
 	doc event.Program
@@ -53,15 +53,15 @@ func (p *programs) end(l *life, at time.Time, code *int) {
 	}
 }
 
-// exited notes that a process has ended, if it is of the table.
+// exited notes that a process has ended, if it is in the table.
 func (p *programs) exited(e finder.Exit) {
 	if l := p.alive[e.PID]; l != nil {
 		p.end(l, e.At, &e.Code)
 	}
 }
 
-// onlyAlive notes the end of all that are not alive any more, after ends may have
-// been missed.
+// onlyAlive notes the end of all processes that are not alive any more, as we may have
+// missed some ends.
 func (p *programs) onlyAlive(alive map[int]bool, at time.Time) {
 	for pid, l := range p.alive {
 		if !alive[pid] && l.doc.Timestamp.Before(at) {
@@ -70,7 +70,7 @@ func (p *programs) onlyAlive(alive map[int]bool, at time.Time) {
 	}
 }
 
-// leave notes those that are still alive when the campaign ends.
+// leave notes the processes that are still alive when the campaign ends.
 func (p *programs) leave() {
 	for _, l := range p.alive {
 		p.changed = append(p.changed, l.doc)
@@ -86,7 +86,7 @@ func (p *programs) traced(id proc.ID, trace string) {
 	}
 }
 
-// became notes what program a process was in the end.
+// became notes which program a process was in the end.
 func (p *programs) became(id proc.ID, is proc.Program) {
 	if l := p.of(id); l != nil {
 		is.Set(&l.doc.Process)
@@ -97,7 +97,7 @@ func (p *programs) became(id proc.ID, is proc.Program) {
 func (cam *campaign) seen(f finder.Process) {
 	l := cam.programs.alive[f.ID.PID]
 	if l != nil && l.id != f.ID {
-		cam.programs.end(l, f.At, nil) // its end was not told
+		cam.programs.end(l, f.At, nil) // nobody told us of its end
 		l = nil
 	}
 	if l == nil {

@@ -27,7 +27,7 @@ func TestPIDReused(t *testing.T) {
 	if p := c.programs.alive[7]; p.id != young || p.doc.Culprit.Traced || p.doc.Culprit.Reason != nil || p.doc.Process.CommandLine != "young" {
 		t.Errorf("alive: %+v, want the young one, of which nothing is known", p)
 	}
-	if c.programs.wanted[young] || c.doc.Culprit.Programs != 2 || c.senders.has(young) {
+	if c.programs.wanted[young] || c.doc.Culprit.Programs != 2 || c.senders.first[young] != nil {
 		t.Error("the young one was taken for the old one")
 	}
 	if !c.miss(young, event.Missed{PID: 7, Reason: event.Untraced{Code: "another"}}) || c.doc.Culprit.Missed["why"] != 1 || c.doc.Culprit.Missed["another"] != 1 {

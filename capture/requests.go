@@ -9,10 +9,10 @@ import (
 	"culprit/internal/event"
 )
 
-// What the rest of the program asks of the controller, besides to take hits.
+// What the rest of the program asks of the controller, beside taking in hits.
 
-// Turns waits until the loop of [Controller.Run] has come round, which shows that it
-// is not stuck.
+// Turns waits until the loop of [Controller.Run] has turned, which shows that it is not
+// stuck.
 func (c *Controller) Turns(ctx context.Context) error {
 	done := make(chan struct{})
 	select {
@@ -28,18 +28,18 @@ func (c *Controller) Turns(ctx context.Context) error {
 	}
 }
 
-// turn asks for an answer, to see that the loop of Run turns.
+// turn asks for a sign of life.
 type turn struct{ done chan<- struct{} }
 
 func (m turn) handle(*Controller) { close(m.done) }
 
-// Reload puts another configuration into force. Captures that run keep their levels;
-// whether and how programs are held does not change.
+// Reload puts another configuration into force. Captures that run keep their levels, and
+// the gate stays as it is.
 func (c *Controller) Reload(cfg *config.Config) {
 	c.send(reload{cfg.Capture, newGuard(c.fs, cfg.Guard)})
 }
 
-// reload is a configuration that replaces the one in force.
+// reload replaces the configuration.
 type reload struct {
 	capture config.Capture
 	guard   *guard
@@ -51,11 +51,11 @@ func (m reload) handle(c *Controller) {
 	c.guard.Store(m.guard)
 }
 
-// Trace captures a UID by hand: the processes that are there and those that come,
-// so many in all, for so long. Strings is strace's -s. It fails where a guard
-// forbids it. [Controller.Run] must be running.
+// Trace starts a capture of a UID by hand, of the processes that it has and of new ones. It
+// ends after a number of processes, or after the window. strings is strace's -s. A guard
+// may forbid it. [Controller.Run] must be running.
 func (c *Controller) Trace(uid uint32, processes int, window time.Duration, strings int) error {
-	// The user is looked up here: that can take long (man 5 nsswitch.conf), and Run must not wait.
+	// We look the user up here: that can take long (man 5 nsswitch.conf), and Run must not wait.
 	o := order{uid, c.users.User(uid), processes, window, strings, make(chan error, 1)}
 	c.send(o)
 	select {
@@ -66,20 +66,20 @@ func (c *Controller) Trace(uid uint32, processes int, window time.Duration, stri
 	}
 }
 
-// order is a capture that somebody wants by hand.
+// order asks for a capture by hand.
 type order struct {
 	uid       uint32
 	user      event.User
 	processes int
 	window    time.Duration
 	strings   int
-	answer    chan error // has room for it
+	answer    chan error // has room for the answer
 }
 
-func (m order) handle(c *Controller) { m.answer <- c.order(m, time.Now()) }
+func (m order) handle(c *Controller) { m.answer <- c.order(m) }
 
 // order starts a capture by hand.
-func (c *Controller) order(o order, now time.Time) error {
+func (c *Controller) order(o order) error {
 	guard := c.guard.Load()
 	switch {
 	case c.stopping:
@@ -92,7 +92,7 @@ func (c *Controller) order(o order, now time.Time) error {
 		return fmt.Errorf("trace user %d: guard.process_scope_users names the user: use strace -f -p PID on one of its processes", o.uid)
 	}
 	levels := []config.Level{{Processes: o.processes, Window: o.window, Strings: o.strings}}
-	cam := newCampaign(o.user, config.ScopeUser, levels, 0, now)
+	cam := newCampaign(o.user, config.ScopeUser, levels, 0, time.Now())
 	cam.search.scans++
 	cam.dirty = true
 	c.campaigns[o.uid] = cam

@@ -1,30 +1,34 @@
 package capture
 
 import (
+	"cmp"
 	"time"
 
 	"culprit/capture/finder"
+	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/proc"
 )
 
-// rescanEvery is how often at most a campaign looks for processes that found no free
-// strace.
+// rescanEvery is how often a campaign may look again for the processes that it refused for
+// want of a free strace.
 const rescanEvery = time.Second
 
 // search is what a campaign asks of the finder.
 type search struct {
-	scans int   // how often all processes are to be looked at
-	first []int // PIDs to look at first: all senders, the finder knows which are new
-	// starved says that processes were refused for want of a free strace, and rescanned
-	// when those were last looked for.
+	scans int   // counts the scans of all processes
+	first []int // PIDs to look at before that: all senders, the finder knows which are new
+	// starved says that processes were refused for want of a free strace since it was last
+	// looked for such, which was at rescanned.
 	starved   bool
 	rescanned time.Time
 }
 
-// rescan decides whether to look again for processes that found no free strace.
-func (s *search) rescan(now time.Time) bool {
-	if !s.starved || now.Before(s.rescanned.Add(rescanEvery)) {
+// rescan decides whether to look again for processes that were refused for want of a free
+// strace, and reports whether it did.
+func (cam *campaign) rescan(now time.Time, free bool) bool {
+	s := &cam.search
+	if !free || !cam.isRunning() || !s.starved || now.Before(s.next()) {
 		return false
 	}
 	s.starved, s.rescanned = false, now
@@ -32,29 +36,31 @@ func (s *search) rescan(now time.Time) bool {
 	return true
 }
 
-// next is when rescan may decide for it, the zero time if that is not to be expected.
-func (s *search) next() time.Time {
-	if !s.starved {
-		return time.Time{}
+// next is when the campaign may rescan again.
+func (s *search) next() time.Time { return s.rescanned.Add(rescanEvery) }
+
+// target is what the finder is to look for.
+func (cam *campaign) target() finder.Target {
+	t := finder.Target{Scans: cam.search.scans, First: cam.search.first}
+	if cam.doc.Culprit.Scope == config.ScopeProcess {
+		t.Roots = map[proc.ID]bool{}
+		for id := range cam.senders.first {
+			t.Roots[id] = true
+		}
 	}
-	return s.rescanned.Add(rescanEvery)
+	return t
 }
 
-// target is what the finder is to look for: in process scope the trees of these roots.
-func (s *search) target(roots map[proc.ID]bool) finder.Target {
-	return finder.Target{Roots: roots, Scans: s.scans, First: s.first}
-}
-
-// maxSenders bounds the processes whose first hit a campaign remembers.
+// maxSenders bounds the processes whose first hits a campaign remembers.
 const maxSenders = 1000
 
-// senders are the hits of a campaign, by the processes that are known to have sent them.
+// senders are the processes that are known to have sent hits of a campaign.
 type senders struct {
-	first  map[proc.ID]*event.Hit // the first of each process
-	latest *event.Hit             // of all; nil in a capture by hand
+	first  map[proc.ID]*event.Hit // the first hit of each
+	latest *event.Hit             // whoever sent it; nil in a capture by hand
 }
 
-// add remembers a hit and returns those of its senders that are new.
+// add remembers a hit, and returns those of its senders that are new.
 func (s *senders) add(h *event.Hit, ids []proc.ID) (added []proc.ID) {
 	s.latest = h
 	for _, id := range ids {
@@ -66,23 +72,6 @@ func (s *senders) add(h *event.Hit, ids []proc.ID) (added []proc.ID) {
 	return added
 }
 
-// has reports whether a process is known to have sent a hit.
-func (s *senders) has(id proc.ID) bool { return s.first[id] != nil }
-
-// hit returns the hit that a trace of the process belongs to: its own first one where
-// it is known to have sent any, otherwise the latest. It is nil in captures by hand.
-func (s *senders) hit(id proc.ID) *event.Hit {
-	if h := s.first[id]; h != nil {
-		return h
-	}
-	return s.latest
-}
-
-// roots are the senders.
-func (s *senders) roots() map[proc.ID]bool {
-	roots := map[proc.ID]bool{}
-	for id := range s.first {
-		roots[id] = true
-	}
-	return roots
-}
+// hit returns the hit that a trace of the process belongs to: the first that it sent, or
+// the latest of all if it is not known to have sent any. It is nil in a capture by hand.
+func (s *senders) hit(id proc.ID) *event.Hit { return cmp.Or(s.first[id], s.latest) }

@@ -1,6 +1,6 @@
 package capture
 
-// state is where a trace is in its life, from when its process was found and is wanted:
+// state is where a trace is in its life, which begins when its strace is started:
 //
 //	            attach            detach             end
 //	attaching ─────────▶ attached ──────▶ detaching ─────▶ ended
@@ -10,15 +10,15 @@ package capture
 //	  │              │    │                     │
 //	  └─────fail─────┴────┴──────────fail───────┴────────▶ given up
 //
-// That the gate holds the process is no state of its own: a process can be held several
-// times, and in each of these states (see holds).
+// Whether the gate holds the process is no state of its own: it can hold it several times,
+// and in each of these states (see holds).
 type state uint8
 
 const (
-	stateAttaching state = iota // strace was started, and is not on the process yet
-	stateAttached               // strace is on the process
-	stateCancelled              // strace was told to let go before it was on the process
-	stateDetaching              // strace is on the process, and was told to let go
+	stateAttaching state = iota // strace was started, and is not attached yet
+	stateAttached               // strace is attached
+	stateCancelled              // strace was told to detach, and is not attached yet
+	stateDetaching              // strace was told to detach, and is attached
 	stateEnded                  // strace has ended and left a trace
 	stateGivenUp                // strace has ended and left none
 	states                      // how many there are
@@ -28,20 +28,20 @@ const (
 type occurrence uint8
 
 const (
-	onAttach    occurrence = iota // strace says that it is on the process
-	onDetach                      // the controller tells strace to let go
+	onAttach    occurrence = iota // strace says that it is attached
+	onDetach                      // the controller tells strace to detach
 	onEnd                         // strace has ended, and its trace is whole
 	onFail                        // strace has ended, and there is no trace
 	occurrences                   // how many there are
 )
 
-// after returns the state after an occurrence. What cannot be, or comes too late, changes
-// nothing.
+// after returns the state after an occurrence. One that cannot happen in this state, or
+// comes too late, changes nothing.
 func (s state) after(o occurrence) state {
 	switch {
 	case o == onAttach && s == stateAttaching:
 		return stateAttached
-	case o == onAttach && s == stateCancelled: // it was on the process before it heard of it
+	case o == onAttach && s == stateCancelled: // strace had attached before it was told
 		return stateDetaching
 	case o == onDetach && s == stateAttaching:
 		return stateCancelled
@@ -55,10 +55,10 @@ func (s state) after(o occurrence) state {
 	return s
 }
 
-// isStarting reports whether strace runs and is not on the process yet.
+// isStarting reports whether strace runs and is not attached yet.
 func (s state) isStarting() bool { return s == stateAttaching || s == stateCancelled }
 
-// isOn reports whether strace is on the process.
+// isOn reports whether strace is attached.
 func (s state) isOn() bool { return s == stateAttached || s == stateDetaching }
 
 // isOver reports whether strace has ended.

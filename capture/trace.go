@@ -8,43 +8,43 @@ import (
 	"culprit/internal/proc"
 )
 
-// trace is what the controller knows of one trace, while its tracer runs.
+// trace is what the controller knows of a trace while its tracer runs.
 type trace struct {
 	campaign *campaign
 	id       proc.ID
-	strace   detacher   // once it was started
-	hit      *event.Hit // that it belongs to; nil by hand
+	strace   detacher
+	hit      *event.Hit // that the trace belongs to; nil in a capture by hand
 	doc      event.Trace
 
 	state      state
 	foundAt    time.Time // when the process was found
-	attachedAt time.Time // when strace was on it
+	attachedAt time.Time // when strace was attached
 	program    sighting
 	described  bool // the tracer has looked at the process and made the file
 	holds      holds
-	again      bool // strace has to let go because of a child: look for the process afterwards
+	again      bool // strace detaches because of a child: look for the process afterwards
 }
 
-// detacher is a strace that can be told to let go, a [tracer.Tracer]. That never waits.
+// detacher is a strace that can be told to detach, a [tracer.Tracer]. Detach never waits.
 type detacher interface{ Detach(why event.Ended) }
 
-// sighting is when and how the program in a trace's document was seen.
+// sighting is when and how the program was seen that is in the document of a trace.
 type sighting struct {
 	at     time.Time
-	coming bool // by the gate: the process is about to become it
+	coming bool // the gate saw it: the process is about to become it
 }
 
 // holds are the gate's holds of one process, by what they wait for.
 type holds struct {
-	attach []uint64  // until strace is on the process
-	end    []uint64  // until strace has let go: a guard forbids what the process becomes
-	latest time.Time // when the latest that a trace begins with began
+	attach []uint64  // until strace is attached
+	end    []uint64  // until strace has ended: a guard forbids what the process becomes
+	latest time.Time // when the latest hold of a program that may be traced began
 }
 
-// on takes in what changes the state.
+// on changes the state after an occurrence.
 func (t *trace) on(o occurrence) { t.state = t.state.after(o) }
 
-// detach tells strace to let go, unless it was told before.
+// detach tells strace to detach, unless it was told before.
 func (t *trace) detach(why event.Ended) {
 	if t.state == stateAttaching || t.state == stateAttached {
 		t.strace.Detach(why)
@@ -52,7 +52,8 @@ func (t *trace) detach(why event.Ended) {
 	}
 }
 
-// hold notes that the gate holds the process, and reports whether it is to wait for strace.
+// hold notes that the gate holds the process, and reports whether the hold is to wait until
+// strace is attached.
 func (t *trace) hold(number uint64, at time.Time) (waits bool) {
 	t.holds.latest = at
 	if !t.state.isStarting() {
@@ -62,7 +63,7 @@ func (t *trace) hold(number uint64, at time.Time) (waits bool) {
 	return true
 }
 
-// attached notes that strace is on the process, and returns the holds that waited for it.
+// attached notes that strace is attached, and returns the holds that waited for it.
 func (t *trace) attached(a tracer.Attachment) (holds []uint64) {
 	t.on(onAttach)
 	t.attachedAt = a.At
@@ -74,19 +75,19 @@ func (t *trace) attached(a tracer.Attachment) (holds []uint64) {
 	return holds
 }
 
-// checkStart notes whether strace was on a held process before its hold was over,
-// which takes deadline at most.
+// checkStart notes whether strace was attached before the hold of the process was over,
+// which takes no longer than deadline.
 func (t *trace) checkStart(deadline time.Duration) {
 	if !t.holds.latest.IsZero() && t.state.isOn() && t.attachedAt.Before(t.holds.latest.Add(deadline)) {
 		t.doc.Culprit.FromStart = true
 	}
 }
 
-// becomes notes what program the process runs or is about to run, if that is news, and
-// reports whether it is.
+// becomes notes which program the process runs or is about to run. It reports whether that
+// is news.
 func (t *trace) becomes(f found) bool {
 	byGate := f.How == event.FoundGate
-	// What is held is about to become something, whenever it was found.
+	// A held process is about to become its program, whenever it was found.
 	news := byGate && f.hold != 0 || (byGate || f.How == event.FoundExec) && f.At.After(t.program.at)
 	if !news || f.Program.Executable == "" {
 		return false
@@ -100,23 +101,23 @@ func (t *trace) becomes(f found) bool {
 func (t *trace) describe(d tracer.Description) {
 	was := t.doc.Process
 	t.doc.Process, t.doc.Container, t.doc.File = d.Process, d.Container, d.File
-	// It has become another program since, or is about to.
+	// The process has become another program since, or is about to.
 	if t.program.at.After(d.At) || t.program.coming && d.Process.Executable != was.Executable {
 		t.doc.Process.Name, t.doc.Process.Executable, t.doc.Process.CommandLine = was.Name, was.Executable, was.CommandLine
 	}
 	t.described = true
 }
 
-// isKnown reports whether all is known that there is at the beginning of a trace.
+// isKnown reports whether everything is known that a trace has at its beginning.
 func (t *trace) isKnown() bool { return t.state.isOn() && t.described }
 
-// ended notes how strace has ended, after it was on the process.
+// ended notes how a strace has ended that was attached.
 func (t *trace) ended(e tracer.Ending) {
 	d := &t.doc.Culprit
 	d.State, d.EndedBecause, d.Lost, d.Truncated = event.StateEnded, &e.Because, e.Lost, e.Lost > 0
 	t.doc.Process.ExitCode = e.ExitCode
 	if p := e.Program; p != nil {
-		// Its execve is in the trace, and so is all that the program did.
+		// The execve is in the trace, and so is all that the program did.
 		d.FromStart = true
 		p.Set(&t.doc.Process)
 	}

@@ -1,7 +1,6 @@
-// Package finder finds the processes of users that are watched: by scans of /proc, and
-// by what the proc connector of the kernel tells in between, or where there is none
-// by polling /proc. It decides nothing: it tells its [Output] of a process as often as
-// there is news of it.
+// Package finder finds the processes of watched users. It scans /proc, and between scans
+// listens to the kernel's proc connector; where there is none it polls /proc. It decides
+// nothing: it tells its [Output] of a process whenever there is news of it.
 //
 // It costs nothing while nobody is watched, and little for the processes of others.
 package finder
@@ -22,16 +21,16 @@ import (
 // [Finder.Watch], and let [Finder.Run] run.
 type Finder struct {
 	fs    proc.FS
-	guard func() Guard // the one in force
+	guard func() Guard // returns the one in force
 	log   *slog.Logger
 	out   Output
 	// sets holds the latest set of targets that Run has not taken yet.
 	sets chan map[uint32]Target
 
-	// What follows belongs to the goroutine of Run.
+	// The rest belongs to the goroutine of Run.
 	targets map[uint32]Target
-	polling bool           // there is no proc connector here
-	known   map[int]uint32 // the processes of watched UIDs that have not ended, and their target
+	polling bool           // there is no proc connector
+	known   map[int]uint32 // the PIDs that were found and have not ended, with the UID of the target
 }
 
 // New makes a finder that looks for nothing yet. guard returns the guard that is in
@@ -44,11 +43,10 @@ func New(fs proc.FS, guard func() Guard, log *slog.Logger, out Output) *Finder {
 // before Run.
 func (f *Finder) Poll() { f.polling = true }
 
-// Watch replaces what is looked for, by UID. It never waits. Only one goroutine may
-// call it.
+// Watch replaces what is looked for, by UID. It never waits. Only one goroutine may call it.
 func (f *Finder) Watch(set map[uint32]Target) {
 	select {
-	case <-f.sets: // Run has not taken it yet: the new set holds all that it asked for
+	case <-f.sets: // Run has not taken it yet; the new set asks for all that it asked for
 	default:
 	}
 	f.sets <- set
@@ -61,7 +59,7 @@ func (f *Finder) Run(ctx context.Context) {
 	for {
 		select {
 		case set := <-f.sets:
-			// Listen first, then scan, so that no process slips in between.
+			// Listen first, then scan: so no process is missed in between.
 			if len(set) > 0 && src == nil {
 				src = f.listen()
 			}
@@ -83,7 +81,7 @@ func (f *Finder) Run(ctx context.Context) {
 	}
 }
 
-// rescan takes over a new set and scans for what it asks to be scanned.
+// rescan takes over a new set, and makes the scans that it asks for.
 func (f *Finder) rescan(set map[uint32]Target) {
 	scan, old := map[uint32]bool{}, f.targets
 	f.targets = set
@@ -102,7 +100,7 @@ func (f *Finder) rescan(set map[uint32]Target) {
 	for pid, uid := range f.known {
 		if _, watched := set[uid]; !watched {
 			delete(f.known, pid)
-			f.look(pid, event.FoundScan, anyUID) // it may be another target's, too
+			f.look(pid, event.FoundScan, anyUID) // it may belong to another target, too
 		}
 	}
 	if len(scan) > 0 {
@@ -110,7 +108,7 @@ func (f *Finder) rescan(set map[uint32]Target) {
 	}
 }
 
-// scan looks at every process for the targets that are wanted.
+// scan looks at every process, for the targets that are wanted.
 func (f *Finder) scan(wanted func(uint32) bool, overrun bool) {
 	done := Scan{Alive: map[int]bool{}, Began: time.Now(), Overrun: overrun}
 	pids, err := f.fs.PIDs()
@@ -119,7 +117,7 @@ func (f *Finder) scan(wanted func(uint32) bool, overrun bool) {
 		return
 	}
 	slices.Sort(pids)
-	for _, pid := range slices.Backward(pids) { // the youngest first: they end first
+	for _, pid := range slices.Backward(pids) { // the youngest first: they will end first
 		done.Alive[pid] = true
 		if f.mayBeWatched(pid) {
 			f.look(pid, event.FoundScan, wanted)
@@ -131,12 +129,12 @@ func (f *Finder) scan(wanted func(uint32) bool, overrun bool) {
 
 func anyUID(uint32) bool { return true }
 
-// mayBeWatched tells quickly of most processes that they are of no watched user.
+// mayBeWatched quickly rules out most processes that belong to no watched user.
 func (f *Finder) mayBeWatched(pid int) bool {
 	if f.isOthers(pid) {
 		return false
 	}
-	_, err := f.fs.Executable(pid) // kernel threads, of which there are many, have none
+	_, err := f.fs.Executable(pid) // the many kernel threads have none
 	return err == nil
 }
 
@@ -147,10 +145,10 @@ func (f *Finder) isOwned(pid int) bool {
 	return err == nil && watched && t.Roots == nil
 }
 
-// isOthers reports whether a process is gone, or for sure of no watched user. The
-// owner of /proc/PID is the effective UID; root's are looked at, as set-user-ID
-// programs are. Another real UID comes by an event of its own, or from a parent that
-// is known.
+// isOthers reports whether a process is gone, or certainly belongs to no watched user. The
+// owner of /proc/PID is the effective UID. Root's processes are looked at: they can be
+// set-user-ID programs of a watched user. Any other process that is the user only by its
+// real UID shows by an event of its own, or has a parent that is known.
 func (f *Finder) isOthers(pid int) bool {
 	owner, err := f.fs.Owner(pid)
 	if err != nil {
@@ -164,7 +162,7 @@ func (f *Finder) isOthers(pid int) bool {
 	return true
 }
 
-// batch looks at the processes that events tell of.
+// batch looks at the processes of a batch of events.
 func (f *Finder) batch(b batch) {
 	if b.overrun {
 		f.log.Warn("process events were lost, scanning /proc")
@@ -176,9 +174,9 @@ func (f *Finder) batch(b batch) {
 	}
 }
 
-// event looks at the process of an event if it can be of a watched UID. Most are not,
-// and cost next to nothing: whoever is of a watched UID was there when that was first
-// scanned for, is the child of one that is known, or became it.
+// event looks at the process of an event if it may belong to a watched UID. Most do not, and
+// cost next to nothing. One that does was there at the first scan for the UID, is the child
+// of a process that is known, or has become the UID.
 func (f *Finder) event(e connector.Event) {
 	_, known := f.known[e.PID]
 	switch e.Kind {
@@ -186,11 +184,11 @@ func (f *Finder) event(e connector.Event) {
 		uid, known := f.known[e.Parent]
 		switch {
 		case known:
-			f.known[e.PID] = uid // even if it is gone: it may have children
+			f.known[e.PID] = uid // even if it is gone, it may have children
 			if !f.look(e.PID, event.FoundFork, anyUID) {
 				f.out.Unseen(uid)
 			}
-		case f.isOwned(e.PID): // its parent ended during a scan, or is another (CLONE_PARENT)
+		case f.isOwned(e.PID): // its parent is not known: it ended during a scan, or is another (CLONE_PARENT)
 			f.look(e.PID, event.FoundFork, anyUID)
 		}
 	case connector.Exec:
@@ -218,15 +216,15 @@ func (f *Finder) event(e connector.Event) {
 	}
 }
 
-// checkUser tells of a process in one of our traces that has become a user who is
-// never traced.
+// checkUser tells of a process that has become a user who is never traced, while a strace of
+// ours traces it.
 func (f *Finder) checkUser(status proc.Status) {
 	if _, ours := f.guard().TracedBy(status); ours && f.guard().ForbidsUser(status.UID.Real) {
 		f.out.Forbidden(status.TracerPID)
 	}
 }
 
-// exitCode turns a status of wait(2) into what shells call it.
+// exitCode turns a status of wait(2) into the exit status that a shell shows.
 func exitCode(status uint32) int {
 	w := syscall.WaitStatus(status)
 	if w.Signaled() {
@@ -235,14 +233,14 @@ func exitCode(status uint32) int {
 	return w.ExitStatus()
 }
 
-// look reports a process for each target it belongs to, and whether it could be
-// looked at.
+// look tells of a process for each target that it belongs to, and reports whether it could
+// be looked at.
 func (f *Finder) look(pid int, how string, wanted func(uint32) bool) (looked bool) {
 	status, err := f.fs.Status(pid)
 	return err == nil && f.consider(pid, status, how, wanted)
 }
 
-// consider is look, of a process whose status was read just now.
+// consider is look for a process whose status was read just now.
 func (f *Finder) consider(pid int, status proc.Status, how string, wanted func(uint32) bool) (looked bool) {
 	at := time.Now()
 	var st proc.Stat

@@ -7,10 +7,11 @@ import (
 	"time"
 
 	"culprit/internal/connector"
+	"culprit/internal/event"
 )
 
-// source is where process events come from: the proc connector, or where that is
-// not to be had a ticker for polling /proc. A nil source never has any.
+// source is where the finder learns of new processes: the proc connector, or where there is
+// none a ticker to poll /proc by. A nil source has no events.
 type source struct {
 	conn    *connector.Conn
 	batches chan batch
@@ -19,15 +20,14 @@ type source struct {
 	polled  int
 }
 
-// batch is what one read of the connector gave.
+// batch is the result of one read of the connector.
 type batch struct {
 	events  []connector.Event
 	overrun bool
 }
 
-// gatherFor is how long events gather after some were received: to start a program
-// makes four of them, and to be woken for each would slow down all programs of the
-// machine.
+// gatherFor is how long we let events gather after each read: the start of a program makes
+// four of them, and to wake up for each would slow down all programs of the machine.
 const gatherFor = time.Millisecond
 
 // listen opens the proc connector, or starts to poll where there is none.
@@ -48,7 +48,7 @@ func (f *Finder) listen() *source {
 
 func newPoller() *source { return &source{ticker: time.NewTicker(pollEvery)} }
 
-// receive passes on what the connector tells until it is closed.
+// receive passes on events until the connector is closed.
 func (s *source) receive(log *slog.Logger) {
 	defer close(s.batches)
 	for {
@@ -96,4 +96,43 @@ func (s *source) close() {
 		for range s.batches {
 		}
 	}
+}
+
+const (
+	pollEvery   = 10 * time.Millisecond
+	pollAllEach = 50 // polls; then all processes are looked at, as any may have become the UID
+)
+
+// poll looks at the processes that were not there the last time, and now and then at all of
+// them. A known process that is missing has ended.
+func (f *Finder) poll(s *source) {
+	scan := Scan{Alive: map[int]bool{}, Began: time.Now()}
+	pids, err := f.fs.PIDs()
+	if err != nil {
+		f.log.Error("cannot list processes", "error", err)
+		return
+	}
+	s.polled++
+	all := s.polled%pollAllEach == 0
+	for _, pid := range pids {
+		scan.Alive[pid] = true
+		if all || !s.seen[pid] {
+			f.look(pid, event.FoundPoll, anyUID)
+		}
+	}
+	s.seen = scan.Alive
+	if f.forget(scan.Alive) > 0 {
+		f.out.Scanned(scan)
+	}
+}
+
+// forget drops the known processes that are not alive, and returns their number.
+func (f *Finder) forget(alive map[int]bool) (gone int) {
+	for pid := range f.known {
+		if !alive[pid] {
+			delete(f.known, pid)
+			gone++
+		}
+	}
+	return gone
 }

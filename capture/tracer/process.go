@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -17,11 +18,11 @@ import (
 	"culprit/internal/strace"
 )
 
-// detachPatience is how long a strace that was asked to end may take. Then it is
-// killed, and the kernel detaches what it traced.
+// detachPatience is how long strace may take to detach. Then it is killed, and the kernel
+// detaches what it traced.
 const detachPatience = 3 * time.Second
 
-// pulseEvery is how often a strace is looked at, whether somebody stopped it.
+// pulseEvery is how often we look whether somebody stopped strace.
 const pulseEvery = time.Second
 
 // running is a strace that was started.
@@ -29,21 +30,21 @@ type running struct {
 	cmd            *exec.Cmd
 	output, stderr *os.File
 	lifeline       io.Closer
-	on             chan struct{} // closed when strace is on the process, or ends
+	on             chan struct{} // closed when strace is attached, or ends
 	finished       chan struct{} // closed when it has ended
 	outcome        chan outcome
 }
 
-// start starts strace with its output in a pipe of ours. When nobody reads the
-// pipe any more, strace dies of it and the process lives on untraced: that is
-// what we want should the daemon die.
+// start starts strace, which prints into a pipe of ours. When nobody reads the pipe any
+// more, strace dies of that and the process lives on untraced: that is what we want should
+// the daemon die.
 func (t *Tracer) start(out Output) (*running, error) {
 	output, outputW, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer outputW.Close()
-	// A full pipe stops the traced process: make it large. Best effort.
+	// A full pipe stops the traced process, so make it large. Best effort.
 	const pipeSize = 1 << 20
 	if conn, err := outputW.SyscallConn(); err == nil {
 		conn.Control(func(fd uintptr) { unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
@@ -88,9 +89,9 @@ func (t *Tracer) follow(st *running, out Output) {
 	}()
 }
 
-// wait waits until strace has ended. A strace that is ended while it starts can
-// leave a child of its own behind, stopped, with our pipes in its hands: it tries
-// out ptrace on children. That goes with the lifeline.
+// wait waits until strace has ended. strace tries out ptrace on children of its own when it
+// starts. If it is ended meanwhile, such a child can be left behind, stopped, with our pipes
+// open. Closing the lifeline kills it.
 func (st *running) wait() error {
 	defer close(st.finished)
 	err := st.cmd.Wait()
@@ -103,8 +104,8 @@ func (st *running) close() {
 	st.stderr.Close()
 }
 
-// readMessages reads what strace says on standard error and returns the first of
-// it. It tells when strace is on the process.
+// readMessages reads strace's standard error, and returns the beginning of it and whether
+// strace has attached. It tells out when that happens.
 func (t *Tracer) readMessages(st *running, out Output) (said string, attached bool) {
 	id := t.job.ID
 	defer func() {
@@ -121,7 +122,7 @@ func (t *Tracer) readMessages(st *running, out Output) (said string, attached bo
 			kept.Write(line)
 		}
 		if !attached && strace.Attached(string(bytes.TrimSpace(line)), id.PID) {
-			// From now on the PID cannot become another's; it may have before.
+			// From now on the PID cannot pass to another process. It may have before.
 			if is, err := t.tools.FS.Stat(id.PID); err == nil && is.ID != id {
 				t.Detach(event.Ended{Code: event.EndedNewProcess})
 				continue
@@ -137,11 +138,11 @@ func (t *Tracer) readMessages(st *running, out Output) (said string, attached bo
 	}
 }
 
-// awaitDetach ends strace when the tracer is told to, and returns why; nil if strace
-// finished by itself. SIGTERM makes strace detach in good order.
+// awaitDetach makes strace detach when the tracer is told to, and returns why, or nil if
+// strace ended by itself. At SIGTERM strace detaches in good order.
 //
-// A strace that somebody stopped holds up its process, at the next system call at
-// the latest, for as long as it is stopped. It is killed: then the kernel detaches.
+// If somebody stops strace, its processes stop, too, at their next system calls. So it is
+// killed, and the kernel detaches them.
 func (t *Tracer) awaitDetach(st *running) *event.Ended {
 	const stopped = 'T' // the state of a process that a signal stopped (man 5 proc)
 	strace := st.cmd.Process
@@ -167,4 +168,46 @@ func (t *Tracer) awaitDetach(st *running) *event.Ended {
 			return &why
 		}
 	}
+}
+
+// outcome is how a strace has ended.
+type outcome struct {
+	said     string       // its messages, the beginning
+	attached bool         // it said that it had attached
+	told     *event.Ended // why it was made to detach; nil: it ended by itself
+	err      error        // of wait(2)
+}
+
+// because says why the trace ended. exitCode is that of the process, nil if it is not known.
+func (o outcome) because(exitCode *int) event.Ended {
+	var exit *exec.ExitError
+	switch {
+	case o.told != nil:
+		return *o.told
+	case exitCode != nil:
+		return event.Ended{Code: event.EndedExited, Detail: strconv.Itoa(*exitCode)}
+	case errors.As(o.err, &exit) && exit.Sys().(syscall.WaitStatus).Signaled():
+		return event.Ended{Code: event.EndedStraceKilled, Detail: exit.Sys().(syscall.WaitStatus).Signal().String()}
+	}
+	return event.Ended{Code: event.EndedStrace}
+}
+
+// notAttached says why strace did not attach.
+func (t *Tracer) notAttached(o outcome) event.Untraced {
+	switch {
+	case o.told != nil && o.told.Code == event.EndedNewProcess:
+		return event.Untraced{Code: event.UntracedGone}
+	case o.told != nil:
+		return event.Untraced{Code: event.UntracedStopped, Detail: string(o.told.Code)}
+	}
+	if status, err := t.tools.FS.Status(t.job.ID.PID); err == nil {
+		if who, _ := t.tools.Guard.TracedBy(status); who != nil { // another tracer was quicker
+			return *who
+		}
+	}
+	code, said := strace.Refused(o.said)
+	if code == event.UntracedGone {
+		return event.Untraced{Code: code}
+	}
+	return event.Untraced{Code: code, Detail: said}
 }

@@ -13,14 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Spawner starts straces so that they die with the daemon, however it dies, and
+// Spawner starts straces so that they die when the daemon dies, however that happens, and
 // not sooner. When a strace dies, the kernel detaches and resumes what it traced.
 //
-// Two things see to it. A parent-death signal is there from the first instruction,
-// but it is tied to the thread that forked (PR_SET_PDEATHSIG in man 2 prctl): so
-// all are started on one thread that lives as long as the daemon. And it does not
-// reach the children on which strace tries out ptrace when it starts, which would
-// be left behind: those are reached by a lifeline.
+// Each strace has a parent-death signal from its first instruction on. That comes when the
+// thread ends that forked (PR_SET_PDEATHSIG in man 2 prctl), so all are started on one
+// thread, which lives as long as the daemon. It does not come to the children on which
+// strace tries out ptrace when it starts. For these there is a lifeline.
 type Spawner struct {
 	starts chan func() // to be called on the thread
 }
@@ -28,8 +27,7 @@ type Spawner struct {
 // NewSpawner makes a spawner.
 func NewSpawner() Spawner { return Spawner{starts: make(chan func())} }
 
-// Run starts straces until the context ends. Those that run end in good order only while
-// it runs.
+// Run starts straces until the context ends. Those that still run then are killed.
 func (s Spawner) Run(ctx context.Context) {
 	runtime.LockOSThread()
 	for {
@@ -42,9 +40,8 @@ func (s Spawner) Run(ctx context.Context) {
 	}
 }
 
-// start starts a command, in a process group of its own, so that no Ctrl-C of a
-// terminal reaches it. Closing the lifeline kills what is left of the group. Only
-// while Run runs may it be called.
+// start starts a command in a process group of its own, so that no Ctrl-C of a terminal
+// reaches it. Closing the lifeline kills what is left of the group. Run must be running.
 func (s Spawner) start(cmd *exec.Cmd) (lifeline io.Closer, err error) {
 	done := make(chan struct{})
 	s.starts <- func() {
@@ -55,11 +52,11 @@ func (s Spawner) start(cmd *exec.Cmd) (lifeline io.Closer, err error) {
 	return lifeline, err
 }
 
-// startWithLifeline lets the group inherit the write end of a pipe whose read end
-// we hold. When that closes, by us or because we are dead, the kernel sends the
-// group the signal for input and output on the pipe, which is set to SIGKILL
-// (F_SETSIG and F_SETOWN in man 2 fcntl). The command runs only when that is set:
-// until then it stands at its first instruction (PTRACE_TRACEME).
+// startWithLifeline lets the group inherit the write end of a pipe whose read end we hold.
+// When that closes, because we close it or are dead, the kernel sends the group the signal
+// for input and output on the pipe, which is set to SIGKILL (F_SETSIG and F_SETOWN in man 2
+// fcntl). Until that is set, the command is stopped at its first instruction
+// (PTRACE_TRACEME).
 func startWithLifeline(cmd *exec.Cmd) (io.Closer, error) {
 	ours, theirs, err := os.Pipe()
 	if err != nil {
@@ -86,8 +83,8 @@ func startWithLifeline(cmd *exec.Cmd) (io.Closer, error) {
 	return ours, nil
 }
 
-// hurry lets a strace go before others until it is on its process, which waits for
-// that, and the gate not for ever: straces that start compete with those that run.
+// hurry gives a strace priority until it has attached: straces that start compete with those
+// that run, and its process waits in the gate, but not for ever.
 func hurry(pid int) { _ = unix.Setpriority(unix.PRIO_PROCESS, pid, -10) }
 
 // calm undoes hurry.
@@ -106,8 +103,8 @@ func setLifeline(f *os.File, group int) error {
 	return nil
 }
 
-// letRun lets go of a command that stands at its first instruction. It must be
-// called on the thread that started it.
+// letRun resumes a command that is stopped at its first instruction. It must be called on
+// the thread that started it.
 func letRun(pid int) error {
 	var status unix.WaitStatus
 	for {

@@ -1,8 +1,8 @@
-// Package tracer runs straces: each on one process and its descendants, with what it
-// prints in a file of the evidence. Whoever made a [Tracer] hears of it by its [Output].
+// Package tracer runs straces. Each traces one process and its descendants, and what it
+// prints goes into a file of the evidence. A [Tracer] tells its [Output] how that goes.
 //
-// A strace must not outlive us, as its processes would stop once nobody reads what it
-// prints: see [Spawner].
+// A strace must not outlive us: its processes would stop once nobody reads what it prints.
+// See [Spawner].
 package tracer
 
 import (
@@ -19,22 +19,22 @@ import (
 type Tracer struct {
 	tools Tools
 	job   Job
-	doc   event.Trace // what is known of the trace; belongs to the goroutine of Run
+	doc   event.Trace // what is known of the trace; owned by the goroutine of Run
 	stop  chan event.Ended
 }
 
-// Job is what a tracer has to trace.
+// Job is what one tracer has to do.
 type Job struct {
 	ID    proc.ID
 	Trace event.Trace // with the command to start
-	Hit   *event.Hit  // that the trace belongs to; nil by hand
+	Hit   *event.Hit  // that the trace belongs to; nil in a capture by hand
 	Held  bool        // the gate holds the process in its execve
 	Bound int64       // of the trace file, in bytes
 }
 
-// Tools are what a tracer needs of others.
+// Tools are what all tracers need.
 type Tools struct {
-	Strace  string // its path
+	Strace  string // the path
 	Files   Files
 	Spawner Spawner
 	Guard   Guard
@@ -46,8 +46,8 @@ type Tools struct {
 type Files interface {
 	// Room returns an error if there is no room for another trace.
 	Room() error
-	// Create makes the file of a trace, readable by us only, and sets File.Path. What
-	// is written to it must not wait for anything but the disk.
+	// Create makes the file of a trace, which only we may read, and sets File.Path.
+	// Writing to it must not wait for anything but the disk.
 	Create(*event.Trace) (io.WriteCloser, error)
 }
 
@@ -56,16 +56,16 @@ type Guard interface {
 	TracedBy(proc.Status) (who *event.Untraced, ours bool)
 }
 
-// Output takes what a tracer learns. Its methods may be called from several goroutines,
-// and may wait. The first two are called, in any order, if strace got onto the process;
-// the last always is.
+// Output takes what a tracer learns. Its methods may be called from several goroutines, and
+// may wait. If strace attaches, the first two are called, in any order. The last is always
+// called.
 type Output interface {
 	Attached(Attachment)
 	Described(Description)
 	Ended(Ending)
 }
 
-// Attachment says that strace is on the process.
+// Attachment says that strace is attached.
 type Attachment struct {
 	At     time.Time
 	Strace int // its PID
@@ -82,11 +82,11 @@ type Description struct {
 // Ending says that strace has ended, and how.
 type Ending struct {
 	At time.Time
-	// Refused says why there is no trace, if there is none; then the rest is not set.
+	// Refused says why there is no trace, or is nil. If it is not, the rest is not set.
 	Refused    *event.Missed
 	Because    event.Ended
-	ExitCode   *int
-	Program    *proc.Program // the last that the process became, if the trace shows it
+	ExitCode   *int          // nil: the trace does not show it
+	Program    *proc.Program // the last that the process became; nil: the trace shows none
 	Size, Lost int64         // bytes kept and dropped
 }
 
@@ -95,7 +95,7 @@ func New(tools Tools, job Job) *Tracer {
 	return &Tracer{tools: tools, job: job, doc: job.Trace, stop: make(chan event.Ended, 1)}
 }
 
-// Detach asks strace to let go of the process. It never waits. The first reason counts.
+// Detach makes strace detach. It never waits. The first reason counts.
 func (t *Tracer) Detach(why event.Ended) {
 	select {
 	case t.stop <- why:
@@ -103,8 +103,8 @@ func (t *Tracer) Detach(why event.Ended) {
 	}
 }
 
-// Run traces until the process has ended or the tracer is told to let go. The [Spawner]
-// must be running.
+// Run traces until all traced processes have ended, or strace is made to detach. The
+// [Spawner] must be running.
 func (t *Tracer) Run(out Output) {
 	end := t.run(out)
 	end.At = time.Now()
@@ -121,9 +121,9 @@ func (t *Tracer) run(out Output) Ending {
 	}
 	defer st.close()
 
-	// Look at the process when strace is on it, not while that competes with us for
-	// the processor. One that the gate holds is still its old self then: its first
-	// system call shows that it has become the new.
+	// Look at the process when strace is attached: until then we would compete with it for
+	// the processor. A process that the gate holds is then still its old program. It is
+	// the new one when strace prints its first system call.
 	buf := make([]byte, 64<<10)
 	first := 0
 	if t.job.Held {
@@ -147,7 +147,7 @@ func (t *Tracer) run(out Output) Ending {
 	copyInGulps(rec, st.output, buf)
 
 	how := <-st.outcome
-	if !how.attached && how.told == nil && rec.hasLines() { // a strace with other words
+	if !how.attached && how.told == nil && rec.hasLines() { // we did not understand its message
 		out.Attached(Attachment{time.Now(), st.cmd.Process.Pid})
 		how.attached = true
 	}
@@ -163,7 +163,7 @@ func (t *Tracer) missed(why event.Untraced) Ending {
 }
 
 // look describes the process, as far as it is still there. In the middle of an execve it
-// has an executable, but no arguments yet: that is over in a moment.
+// has an executable but no arguments, for a moment.
 func (t *Tracer) look() {
 	pid := t.job.ID.PID
 	p, err := t.tools.FS.Describe(pid, t.tools.Users)
@@ -177,8 +177,8 @@ func (t *Tracer) look() {
 	if err != nil || p.EntityID != t.job.ID.String() {
 		return
 	}
-	// One that is just ending has lost some of this already, and one that the gate
-	// holds is not yet what it is about to become.
+	// A process that is ending has lost some of this already, and one that the gate holds is
+	// not yet what it is about to become.
 	if is := t.doc.Process; is.Executable != "" && (p.Executable == "" || t.job.Held && p.Executable != is.Executable) {
 		p.Name, p.Executable, p.CommandLine = is.Name, is.Executable, is.CommandLine
 	}
