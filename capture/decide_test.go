@@ -11,7 +11,7 @@ import (
 	"culprit/internal/strace"
 )
 
-// Holds wait until strace is on the process; later ones are let go at once.
+// Holds wait until strace is attached; later ones end at once.
 func TestHoldsWaitForStrace(t *testing.T) {
 	t.Parallel()
 	s := stage(1)
@@ -41,8 +41,8 @@ func TestAttachedTooLate(t *testing.T) {
 	}
 }
 
-// A process that becomes what a guard forbids waits until its strace has let go, and is
-// told why.
+// A process that becomes what a guard forbids waits until its strace has ended, which
+// is told why it has to.
 func TestForbiddenWaits(t *testing.T) {
 	t.Parallel()
 	for _, isOn := range []bool{false, true} {

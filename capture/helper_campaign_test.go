@@ -25,7 +25,7 @@ func aCapture() *campaign {
 	return newCampaign(event.User{ID: "64201"}, config.ScopeUser, ladder, 5*time.Second, epoch)
 }
 
-// stops is a strace that keeps why it was told to let go.
+// stops is a strace that keeps why it was told to detach.
 type stops chan event.Ended
 
 func (s stops) Detach(why event.Ended) {

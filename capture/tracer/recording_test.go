@@ -28,7 +28,7 @@ func TestFate(t *testing.T) {
 		}},
 		{"failed at once", "", -1, []string{`812 1700000000.1 execve("/bin/dig", ["dig"], []) = -1 ENOENT (No such file or directory) <0.1>`}},
 		{"never seen to return", "", -1, []string{begun}},
-		{"let go of in its execve", "", -1, []string{`812 1700000000.1 execve("/bin/dig", ["dig", ") = 0"], [] <detached ...>`}},
+		{"detached in its execve", "", -1, []string{`812 1700000000.1 execve("/bin/dig", ["dig", ") = 0"], [] <detached ...>`}},
 		{"not known after another", "sh /bin/sh sh", -1, []string{`812 1700000000.1 execve("/bin/sh", ["sh"], []) = 0`, begun}},
 		{"of a path that cannot be read", "", -1, []string{
 			begun, failed, `812 1700000000.1 execve(0x7ffd, ["dig"], [] <unfinished ...>`, "812 1700000000.1 <... execve resumed>) = 0 <0.0001>",
