@@ -8,18 +8,18 @@ import (
 	"culprit/internal/event"
 )
 
-// pending is what waits to be written, in one transaction.
+// pending is what the next transaction writes.
 type pending struct {
 	*catalogue.Batch
-	settled []event.Capture // their packets can be packed once it is written
+	settled []event.Capture // their packets files can be written once the transaction is
 }
 
-// maxSettled bounds the captures whose packets wait to be packed.
+// maxSettled bounds the settled captures that wait.
 const maxSettled = 10_000
 
 func newPending() *pending { return &pending{Batch: catalogue.NewBatch()} }
 
-// settle adds captures of which nothing more will be proven.
+// settle adds captures that ended and have all their proofs.
 func (p *pending) settle(captures ...event.Capture) {
 	if over := len(p.settled) + len(captures) - maxSettled; over > 0 {
 		captures = captures[:len(captures)-over]
@@ -28,10 +28,10 @@ func (p *pending) settle(captures ...event.Capture) {
 	p.settled = append(p.settled, captures...)
 }
 
-// kept is what is kept if it could not be written.
+// kept returns what to write later if the transaction failed.
 func (p *pending) kept() *pending { return &pending{p.Batch.Kept(), p.settled} }
 
-// then adds what came later.
+// then adds what came later to what was kept, which may be nil.
 func (p *pending) then(later *pending) *pending {
 	if p == nil {
 		return later
@@ -41,12 +41,12 @@ func (p *pending) then(later *pending) *pending {
 	return p
 }
 
-// A mailbox collects what is to be written. Nobody waits to put anything into it; what has
-// no room is counted.
+// A mailbox collects what is to be written. Putting something into it never blocks: what has no
+// room is counted.
 type mailbox struct {
-	wake    chan struct{} // there is something, or it was closed
+	wake    chan struct{} // something was put in, or the mailbox was closed
 	waiting atomic.Int64
-	dropped atomic.Uint64 // since the beginning
+	dropped atomic.Uint64 // since the start
 
 	mu      sync.Mutex
 	pending *pending
@@ -55,7 +55,7 @@ type mailbox struct {
 
 func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1), pending: newPending()} }
 
-// put has something added.
+// put lets add add something.
 func (m *mailbox) put(add func(*pending)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -73,7 +73,7 @@ func (m *mailbox) ring() {
 	}
 }
 
-// take takes all, and says whether that was the last.
+// take empties the mailbox. last says that it is closed, so that nothing more comes.
 func (m *mailbox) take() (all *pending, last bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -82,7 +82,7 @@ func (m *mailbox) take() (all *pending, last bool) {
 	return all, m.closed
 }
 
-// close ends it. What is put into it then is lost.
+// close closes the mailbox. Nothing may be put into it after that.
 func (m *mailbox) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

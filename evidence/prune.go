@@ -11,15 +11,15 @@ import (
 	"culprit/evidence/retention"
 )
 
-// Prune brings the evidence in dir within the bounds, once. It refuses while a daemon
-// runs with it: that does so itself, every minute, and is the only one to write to the
-// catalogue. With dryRun it only says what it would do, also beside a daemon.
+// Prune sweeps the evidence in dir once. It refuses while a daemon runs with it, as that sweeps
+// itself, every minute, and is the only writer of the catalogue. With dryRun it only says what it
+// would do, also beside a daemon.
 func Prune(ctx context.Context, dir string, b retention.Bounds, dryRun bool, log *slog.Logger) (retention.Report, error) {
 	if dryRun {
 		return retention.Preview(dir, b)
 	}
 	var none retention.Report
-	r, err := catalogue.OpenReader(dir) // which makes none
+	r, err := catalogue.OpenReader(dir) // fails where there is no evidence, which Open would make
 	if err != nil {
 		return none, err
 	}

@@ -7,7 +7,7 @@ import (
 	"culprit/internal/redact"
 )
 
-// Documents share processes with others: what is masked in them is copied first.
+// Documents share processes, which others read: what is masked is copied first.
 
 func maskHit(p *redact.Patterns, h *event.Hit) *event.Hit {
 	if p == nil {
@@ -42,8 +42,8 @@ func maskProgram(p *redact.Patterns, program event.Program) event.Program {
 	return program
 }
 
-// maskProcess masks what a process says of itself and its parents. The process is the
-// caller's, its parents are not.
+// maskProcess masks what a process and its parents say about themselves. It changes the process,
+// but copies its parents.
 func maskProcess(p *redact.Patterns, process *event.Process) {
 	if p == nil {
 		return

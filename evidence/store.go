@@ -1,6 +1,6 @@
-// Package evidence keeps what was found: a catalogue of hits, captures, traces and
-// losses, and the trace files, all in one directory that only root can read. The parts
-// are packages of their own; here is the Store, which the daemon writes to.
+// Package evidence keeps what was found: a catalogue of hits, captures, traces and losses, and the
+// trace files, in one directory that only root can read. Each part is a package of its own. This
+// one has the Store that the daemon writes to.
 package evidence
 
 import (
@@ -20,42 +20,39 @@ import (
 	"culprit/internal/redact"
 )
 
-// Store is the daemon's side of an evidence directory, its only writer. Its
-// methods can be called from several goroutines and do not wait for the disk. What is
-// recorded is not changed, and must not be changed by others any more.
+// Store is the only writer of an evidence directory. The methods that record are safe for
+// concurrent use and do not wait for the disk. Nobody may change a document after recording it.
 type Store struct {
 	dir       *directory.Directory
 	catalogue *catalogue.Catalogue
 	prover    *prover.Prover
 	packer    *dossier.Packer
-	outlet    outlet.Outlet     // nil: events are not sent out
-	outbox    *catalogue.Outbox // nil, too
-	sender    *outlet.Sender    // nil, too
+	outlet    outlet.Outlet // nil, like the next two, if events are not sent out
+	outbox    *catalogue.Outbox
+	sender    *outlet.Sender
 	log       *slog.Logger
 
 	mail     *mailbox
 	failures atomic.Uint64
 	written  chan struct{} // closed when the writing loop has ended
-	patient  bool          // somebody waits for all the packets files
+	patient  bool          // Close waits for all packets files
 }
 
-// An Option is something that not every Store does.
+// An Option is something that only some Stores do.
 type Option func(*Store)
 
-// SendTo has each hit, capture, trace, proof and loss sent out. The Store closes the
-// outlet.
+// SendTo sends each hit, capture, trace, proof and loss to an outlet, which the Store closes.
 func SendTo(o outlet.Outlet) Option {
 	return func(s *Store) { s.outlet, s.outbox = o, catalogue.NewOutbox(o.Taken()) }
 }
 
-// Masking masks what the patterns match from the beginning, see [Store.Redact].
+// Masking is [Store.Redact] from the first line on.
 func Masking(p *redact.Patterns) Option {
 	return func(s *Store) { s.dir.Redact(p) }
 }
 
-// Open makes or opens the evidence directory and its catalogue. What a daemon
-// that was killed left running is marked as lost. One Store at a time can have a
-// directory. The caller closes it.
+// Open makes or opens an evidence directory and its catalogue. It marks as lost what a killed
+// daemon left running. Only one Store can have a directory open. The caller closes it.
 func Open(dir string, log *slog.Logger, options ...Option) (_ *Store, err error) {
 	s := &Store{log: log, mail: newMailbox(), written: make(chan struct{})}
 	if s.dir, err = directory.Open(dir); err != nil {
@@ -94,11 +91,11 @@ func Open(dir string, log *slog.Logger, options ...Option) (_ *Store, err error)
 	return s, nil
 }
 
-// packsLonger is how long packing may take when culprit ends. What is not done is in the
-// catalogue, and in an export.
+// packsLonger is how long writing packets files may go on when culprit ends. The packets are in
+// the catalogue, and in an export, too.
 const packsLonger = 3 * time.Second
 
-// Close writes what is queued and closes the store. Nothing may be recorded then.
+// Close writes what waits and closes the store. Nothing may be recorded after it.
 func (s *Store) Close() error {
 	s.prover.Close()
 	s.mail.close()
@@ -121,8 +118,8 @@ func (s *Store) release() error {
 	return errors.Join(err, s.dir.Close())
 }
 
-// Hit records a hit. In a flood that the disk cannot follow hits are dropped; the
-// catalogue then has a loss that counts them.
+// Hit records a hit. In a flood that is too fast for the disk, hits are dropped and counted as a
+// loss in the catalogue.
 func (s *Store) Hit(h *event.Hit) {
 	masked := maskHit(s.dir.Mask(), h)
 	s.mail.put(func(p *pending) { p.Hit(masked) })
@@ -148,7 +145,7 @@ func (s *Store) Trace(t event.Trace) {
 	s.prover.Trace(t)
 }
 
-// Program records a program. Like hits, those that are too many are dropped.
+// Program records a program. In a flood programs are dropped, like hits.
 func (s *Store) Program(program event.Program) {
 	program = maskProgram(s.dir.Mask(), program)
 	s.mail.put(func(p *pending) { p.Program(program) })
@@ -158,8 +155,8 @@ func (s *Store) Program(program event.Program) {
 // Lost records a loss.
 func (s *Store) Lost(l event.Loss) { s.mail.put(func(p *pending) { p.Loss(l) }) }
 
-// Create makes the file of a trace, mode 0600, and sets its File.Path. What is
-// written to it is compared with the packets of hits.
+// Create makes the file of a trace, mode 0600, and sets File.Path of the trace. What is written to
+// the file is compared with the packets of hits.
 func (s *Store) Create(t *event.Trace) (io.WriteCloser, error) {
 	f, err := s.dir.CreateInCapture(t)
 	if err != nil {
@@ -172,10 +169,10 @@ func (s *Store) Create(t *event.Trace) (io.WriteCloser, error) {
 // Safe for concurrent use.
 func (s *Store) Redact(p *redact.Patterns) { s.dir.Redact(p) }
 
-// Sweeper makes what keeps the store within bounds. Each sweep of its Run is told of,
-// unless told is nil. It must not be used once the store is closed.
-func (s *Store) Sweeper(b retention.Bounds, told func(retention.Report, error)) *retention.Sweeper {
-	return retention.New(s.dir, s.catalogue.Reader(), s.catalogue, b, told, s.log)
+// Sweeper makes a Sweeper that keeps the store within bounds; see [retention.New]. It must not be
+// used after Close.
+func (s *Store) Sweeper(b retention.Bounds, swept func(retention.Report, error)) *retention.Sweeper {
+	return retention.New(s.dir, s.catalogue.Reader(), s.catalogue, b, swept, s.log)
 }
 
 // Prove looks once more for the lines that sent the packets of hits; see [prover.Again].
@@ -184,7 +181,7 @@ func (s *Store) Prove(capture string) (prover.Checked, error) {
 	return prover.Again(s.catalogue.Reader(), capture, findings{s})
 }
 
-// findings takes what is found out of hits and traces.
+// findings records what the prover finds.
 type findings struct{ s *Store }
 
 func (f findings) Proof(proof event.Proof) {
@@ -195,3 +192,27 @@ func (f findings) Proof(proof event.Proof) {
 func (f findings) Lost(l event.Loss) { f.s.Lost(l) }
 
 func (f findings) Settled(c event.Capture) { f.s.mail.put(func(p *pending) { p.settle(c) }) }
+
+// Counts says what a Store has done since it was opened.
+type Counts struct {
+	Waiting  int    // changes in the mailbox, not written yet
+	Dropped  uint64 // hits, proofs and programs that could not be written, or not in time
+	Failures uint64 // transactions that failed
+
+	Proofs     uint64 // certain proofs
+	Probable   uint64 // probable proofs
+	Uncompared uint64 // hits and system calls that were not compared
+
+	Unsent int64  // events that wait to be sent out
+	Lost   uint64 // events that had no room as too many waited, or whose catalogue was set aside
+}
+
+// Counts returns the counts so far. Safe for concurrent use; it waits for nothing.
+func (s *Store) Counts() Counts {
+	c := Counts{Waiting: int(s.mail.waiting.Load()), Dropped: s.mail.dropped.Load(), Failures: s.failures.Load()}
+	c.Proofs, c.Probable, c.Uncompared = s.prover.Counts()
+	if s.outbox != nil {
+		c.Unsent, c.Lost = s.outbox.Waiting(), s.outbox.Lost()
+	}
+	return c
+}

@@ -1,27 +1,23 @@
 package evidence
 
-import (
-	"time"
-)
+import "time"
 
-// writeEvery is how soon one transaction may follow another: a single change is written at
-// once, but in a flood, of which changes of the same trace or capture are a good part, the
-// disk sees a few large transactions instead of many small ones. If we are killed, so much
-// is lost.
+// writeEvery is the least time between two transactions. A single change is written at once, but a
+// flood, much of which changes the same traces and captures, makes a few large transactions. If we
+// are killed, we lose what came in that time.
 const writeEvery = 50 * time.Millisecond
 
-// retryEvery is how soon what could not be written is tried again though nothing new
-// is to be written.
+// retryEvery is how often we try to write again after a failure, if nothing new comes.
 const retryEvery = time.Second
 
-// write writes what is put into the mailbox until that is closed.
+// write writes what comes into the mailbox until that is closed.
 func (s *Store) write() {
 	defer close(s.written)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	retry := time.NewTicker(retryEvery)
 	defer retry.Stop()
-	var kept *pending // of what could not be written
+	var kept *pending // of a transaction that failed
 	for last := false; !last; {
 		select {
 		case <-s.mail.wake:

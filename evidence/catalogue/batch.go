@@ -6,33 +6,40 @@ import (
 	"culprit/internal/event"
 )
 
-// A Batch is what one transaction writes. It is bounded, and counts what has no room. Of a
-// capture or trace that changed several times the last state counts. The documents, which
-// are shared with others, are not changed.
+// A Batch holds what one transaction writes. It is bounded, and counts what it has no room for.
+// Of each capture and trace it keeps the last state. It does not change the documents, which
+// others read too.
 type Batch struct {
-	hits     []*event.Hit
-	repeats  []repeat
+	details
 	captures map[string]event.Capture
 	traces   map[string]event.Trace
-	programs []event.Program
-	proofs   []event.Proof
 	losses   []event.Loss
-	without  map[event.LossCode]uint64 // what the batch had no room for, each a loss that it writes
+	without  map[event.LossCode]uint64 // what there was no room for; each is written as a loss
 }
 
-// repeat is how often the packet of a hit was seen.
+// details are what is dropped if it cannot be written.
+type details struct {
+	hits     []*event.Hit
+	repeats  []repeat
+	programs []event.Program
+	proofs   []event.Proof
+}
+
+func (d *details) count() int {
+	return len(d.hits) + len(d.repeats) + len(d.programs) + len(d.proofs)
+}
+
+// repeat says how often the packet of a hit was seen.
 type repeat struct {
 	hit   string
 	count int
 }
 
-// Bounds of a batch: of the hits, repeats, programs and proofs together, which is more than
-// the burst that nflog.queue takes by default; of the captures and traces; and of the kinds
-// of losses, once there are as many losses as details can be.
+// Bounds of a batch.
 const (
-	maxDetails = 40_000
-	maxStates  = 10_000
-	maxLosses  = 1000
+	maxDetails = 40_000 // more than a burst that fills nflog.queue by default
+	maxStates  = 10_000 // captures and traces
+	maxLosses  = 1000   // kinds of losses, once there are maxDetails of them
 )
 
 // NewBatch makes an empty batch.
@@ -47,7 +54,7 @@ func (b *Batch) Hit(h *event.Hit) {
 	}
 }
 
-// Repeated adds how often the packet of a hit was seen.
+// Repeated records how often the packet of a hit was seen.
 func (b *Batch) Repeated(hit string, count int) {
 	if b.room() {
 		b.repeats = append(b.repeats, repeat{hit, count})
@@ -69,15 +76,11 @@ func (b *Batch) Proof(p event.Proof) {
 }
 
 func (b *Batch) room() bool {
-	if b.details() < maxDetails {
+	if b.count() < maxDetails {
 		return true
 	}
 	b.without[event.LossUnrecorded]++
 	return false
-}
-
-func (b *Batch) details() int {
-	return len(b.hits) + len(b.repeats) + len(b.programs) + len(b.proofs)
 }
 
 // Capture adds a new or changed capture.
@@ -94,7 +97,7 @@ func putState[T any](b *Batch, states map[string]T, id string, state T) {
 	states[id] = state
 }
 
-// Loss adds a loss. Of too many, those of the same kind are added up.
+// Loss adds a loss. When there are too many, losses of the same kind are added up.
 func (b *Batch) Loss(l event.Loss) {
 	if len(b.losses) >= maxDetails {
 		b.losses = SumLosses(b.losses)
@@ -102,49 +105,36 @@ func (b *Batch) Loss(l event.Loss) {
 	b.losses = append(b.losses, l)
 }
 
-// Size is how many changes the batch holds.
+// Size returns how many changes the batch holds.
 func (b *Batch) Size() int {
-	return b.details() + len(b.captures) + len(b.traces) + len(b.losses)
+	return b.count() + len(b.captures) + len(b.traces) + len(b.losses)
 }
 
-// Without counts what the writer had no room for: a loss that is written with the batch.
+// Without counts what the writer itself had no room for. It is written as a loss.
 func (b *Batch) Without(what event.LossCode, count uint64) { b.without[what] += count }
 
-// Dropped is how many hits, repeats, programs and proofs had no room, or were in a batch
-// before that could not be written.
+// Dropped returns how many hits, repeats, programs and proofs had no room, in this batch or in
+// those that it was kept from.
 func (b *Batch) Dropped() uint64 { return b.without[event.LossUnrecorded] }
 
-// Kept is what is kept of a batch that could not be written: how captures and traces ended
-// should not be lost, and losses neither. The rest is dropped.
+// Kept returns what to write later of a batch that could not be written: how captures and
+// traces ended, and losses. The rest is dropped and counted.
 func (b *Batch) Kept() *Batch {
-	kept := NewBatch()
-	kept.captures, kept.traces, kept.losses = b.captures, b.traces, SumLosses(b.losses)
-	maps.Copy(kept.without, b.without)
-	if n := b.details(); n > 0 {
+	kept := &Batch{captures: b.captures, traces: b.traces, losses: SumLosses(b.losses), without: maps.Clone(b.without)}
+	if n := b.count(); n > 0 {
 		kept.without[event.LossUnrecorded] += uint64(n)
 	}
 	return kept
 }
 
-// Append adds the changes of a later batch.
+// Append adds a later batch to one that was kept, which has no details.
 func (b *Batch) Append(later *Batch) {
-	for _, h := range later.hits {
-		b.Hit(h)
-	}
-	for _, r := range later.repeats {
-		b.Repeated(r.hit, r.count)
-	}
+	b.details = later.details
 	for _, c := range later.captures {
 		b.Capture(c)
 	}
 	for _, t := range later.traces {
 		b.Trace(t)
-	}
-	for _, p := range later.programs {
-		b.Program(p)
-	}
-	for _, p := range later.proofs {
-		b.Proof(p)
 	}
 	for _, l := range later.losses {
 		b.Loss(l)
@@ -154,7 +144,7 @@ func (b *Batch) Append(later *Batch) {
 	}
 }
 
-// SumLosses adds up losses of the same kind, and all that are of too many kinds.
+// SumLosses adds up losses of the same kind. If there are too many kinds, it adds up the rest.
 func SumLosses(losses []event.Loss) []event.Loss {
 	var all []event.Loss
 	at := map[event.LossDetail]int{}
@@ -164,13 +154,12 @@ func SumLosses(losses []event.Loss) []event.Loss {
 			kind = event.LossDetail{Code: event.LossOther}
 			l.Culprit = event.LossDetail{Code: event.LossOther, Count: l.Culprit.Count}
 		}
-		i, known := at[kind]
-		if !known {
+		if i, known := at[kind]; known {
+			all[i].Culprit.Count += l.Culprit.Count
+		} else {
 			at[kind] = len(all)
 			all = append(all, l)
-			continue
 		}
-		all[i].Culprit.Count += l.Culprit.Count
 	}
 	return all
 }

@@ -22,43 +22,42 @@ import (
 // SQLite 3 data base: `sqlite3 catalogue.db` can look at it too.
 const fileName = "catalogue.db"
 
-// suffixes are those of SQLite's files.
+// suffixes tell SQLite's files of one data base apart.
 var suffixes = []string{"", "-wal", "-shm", "-journal"}
 
 // tables are those whose rows have an id and are removed when they are too old.
 var tables = [...]string{"hits", "captures", "traces", "programs", "proofs", "losses"}
 
-// Tables are the tables of the catalogue whose rows are removed.
+// Tables returns the tables of the catalogue from which a sweep removes rows.
 func Tables() []string { return slices.Clone(tables[:]) }
 
-// A Catalogue is open for writing; one at a time can be. Safe for concurrent use.
+// A Catalogue is a catalogue that is open for writing. Safe for concurrent use.
 type Catalogue struct {
 	dir *directory.Directory
 	log *slog.Logger
 
-	reading *sql.DB // another connection: who reads much holds up no writer
+	reading *sql.DB // other connections, so that long reads do not hold up the writer
 
 	mu         sync.Mutex // held for a transaction
 	db         *sql.DB
 	statements map[string]*sql.Stmt
 	outbox     *Outbox     // nil: events are not sent out
-	file       os.FileInfo // of the catalogue, while it is ours
-	renewed    time.Time   // when another one was begun
+	file       os.FileInfo // of the catalogue that we have open
+	renewed    time.Time   // when we began a new one; zero: never
 }
 
 // Left is what an earlier culprit left behind.
 type Left struct {
-	Captures []event.Capture // that it ran when it was killed; they are marked as lost
-	Losses   []event.Loss    // to be recorded
+	Captures []event.Capture // that ran when it was killed; they are marked as lost
+	Losses   []event.Loss    // for the caller to record
 }
 
-// Open opens the catalogue of a directory, which must be locked, or makes it. One that is
-// damaged is kept aside, and a new one begins. What a culprit that was killed left running is
-// marked as lost. Events are written for the outbox, unless that is nil. The caller closes
-// the catalogue.
+// Open opens or makes the catalogue of a directory, which must be locked. It sets a damaged
+// catalogue aside and begins a new one. It marks as lost what a killed culprit left running. Each
+// change adds an event to the outbox, unless that is nil. The caller closes the catalogue.
 func Open(d *directory.Directory, outbox *Outbox, log *slog.Logger) (c *Catalogue, left Left, err error) {
 	c = &Catalogue{dir: d, outbox: outbox, log: log}
-	// SQLite opens its files by name.
+	// SQLite opens its files by name, and would follow links.
 	for _, suffix := range suffixes {
 		if err := d.Plain(fileName + suffix); err != nil {
 			return nil, left, err
@@ -119,8 +118,7 @@ func (c *Catalogue) open() (left Left, err error) {
 	return left, nil
 }
 
-// passLatest sees to it that new ids come after those that are there: the clock may have
-// been set back since they were made.
+// passLatest makes new ids come after those in the catalogue, even if the clock was set back.
 func (c *Catalogue) passLatest() error {
 	for _, table := range tables {
 		var id sql.NullString
@@ -132,10 +130,10 @@ func (c *Catalogue) passLatest() error {
 	return nil
 }
 
-// Reader reads beside the writer. It is closed with the catalogue.
+// Reader returns a Reader that works beside the writer and is closed with the catalogue.
 func (c *Catalogue) Reader() *Reader { return &Reader{db: c.reading, dir: c.dir.Path()} }
 
-// StopReading ends what is being read, with an error for whoever does.
+// StopReading makes all reading fail from now on.
 func (c *Catalogue) StopReading() { c.reading.Close() }
 
 // Close closes the catalogue.
@@ -149,8 +147,7 @@ func (c *Catalogue) Close() error {
 	return errors.Join(errs...)
 }
 
-// change makes a transaction. It is written, with the events that tell of it, as a whole or
-// not at all.
+// change runs a transaction. It and its events are written as a whole or not at all.
 func (c *Catalogue) change(ctx context.Context, f func(*transaction)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

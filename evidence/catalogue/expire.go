@@ -16,14 +16,14 @@ import (
 // one and the next.
 const rowsAtOnce = 2000
 
-// A RemovedFile is a file of the evidence that is not there any more.
+// A RemovedFile is a file of the evidence that was removed.
 type RemovedFile struct {
-	Trace   string // the id of the trace; "": it was the packets of a capture
+	Trace   string // the id of the trace; "" for the packets of a capture
 	Because event.RemovedCode
 }
 
-// NoteRemoved notes which files were removed and why, and counts them as lost. It returns how
-// many are noted.
+// NoteRemoved records why files were removed, and counts them as lost. It returns how many of
+// them it recorded.
 func (c *Catalogue) NoteRemoved(ctx context.Context, files []RemovedFile) (noted int, err error) {
 	for noted < len(files) {
 		some := files[noted:min(noted+rowsAtOnce, len(files))]
@@ -33,7 +33,7 @@ func (c *Catalogue) NoteRemoved(ctx context.Context, files []RemovedFile) (noted
 				code := event.LossPacketFiles
 				if f.Trace != "" {
 					code = event.LossTraceFiles
-					// In place: whoever writes the whole document knows nothing of this.
+					// In place: whoever else writes the document does not know of the removal.
 					t.exec("UPDATE traces SET doc = json_set(doc, '$.culprit.removed', json_object('code', ?)) WHERE id = ?", string(f.Because), f.Trace)
 				}
 				count[event.LossDetail{Code: code, Detail: string(f.Because)}]++
@@ -50,7 +50,7 @@ func (c *Catalogue) NoteRemoved(ctx context.Context, files []RemovedFile) (noted
 	return noted, nil
 }
 
-// sweep makes a transaction between two of the writer.
+// sweep runs a transaction between two of the writer.
 func (c *Catalogue) sweep(ctx context.Context, f func(*transaction)) error {
 	if err := c.change(ctx, f); err != nil {
 		return fmt.Errorf("change the catalogue: %w", err)
@@ -58,23 +58,21 @@ func (c *Catalogue) sweep(ctx context.Context, f func(*transaction)) error {
 	return nil
 }
 
-// own reads by the writer's one connection: what it reads is never of a catalogue that was
-// given up.
+// own returns a reader on the writer's own connection, which never shows a catalogue that was
+// set aside.
 func (c *Catalogue) own() *Reader { return &Reader{db: c.db, dir: c.dir.Path()} }
 
-// Expire removes the rows from before a time, and adds to gone how many, by table. A capture
-// that is running keeps what belongs to it.
+// Expire removes the rows from before a time, except those of a running capture. It adds how
+// many to gone, by table.
 func (c *Catalogue) Expire(ctx context.Context, oldest time.Time, gone map[string]int64) error {
 	horizon, err := c.own().horizon(oldest)
 	if err != nil {
 		return err
 	}
 	for _, table := range tables {
-		for more := true; more; {
+		for n := int64(rowsAtOnce); n == rowsAtOnce; gone[table] += n {
 			err := c.sweep(ctx, func(t *transaction) {
-				n := t.exec("DELETE FROM "+table+" WHERE id IN (SELECT id FROM "+table+" WHERE id < ? ORDER BY id LIMIT ?)", horizon, rowsAtOnce)
-				more = n == rowsAtOnce
-				gone[table] += n
+				n = t.exec("DELETE FROM "+table+" WHERE id IN (SELECT id FROM "+table+" WHERE id < ? ORDER BY id LIMIT ?)", horizon, rowsAtOnce)
 				if n > 0 && table != "losses" {
 					t.putLoss(event.NewLoss(event.LossOldRows, table, uint64(n)))
 				}
@@ -87,8 +85,8 @@ func (c *Catalogue) Expire(ctx context.Context, oldest time.Time, gone map[strin
 	return nil
 }
 
-// horizon is the id before which rows are too old. A capture that is running was started by
-// a hit a moment before.
+// horizon returns the id before which rows are too old. A running capture is kept, with the hit
+// that started it a moment before.
 func (r *Reader) horizon(oldest time.Time) (string, error) {
 	running, err := r.RunningCaptures()
 	if err != nil {
@@ -104,7 +102,7 @@ func (r *Reader) horizon(oldest time.Time) (string, error) {
 	return firstID(oldest), nil
 }
 
-// Expirable counts what Expire would remove, by table.
+// Expirable counts the rows that Expire would remove, by table.
 func (r *Reader) Expirable(oldest time.Time) (map[string]int64, error) {
 	horizon, err := r.horizon(oldest)
 	if err != nil {
@@ -121,10 +119,25 @@ func (r *Reader) Expirable(oldest time.Time) (map[string]int64, error) {
 	return count, nil
 }
 
-// Shrink keeps the catalogue below a size in bytes. In a flood of hits it is what
-// grows, so the oldest hits and programs go, and traces whose file has gone. What a
-// proof speaks of goes last, and of each trace the first proof stays: a program that is
-// traced can send without end. It adds to gone how many, by table.
+// Size returns how many bytes the catalogue uses, without the events that wait to be sent out,
+// which have a bound of their own. Its file may be larger: it does not shrink, but SQLite uses
+// the free pages again.
+func (r *Reader) Size() (size int64, err error) {
+	const query = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+	if err := r.db.QueryRow(query).Scan(&size); err != nil {
+		return 0, fmt.Errorf("ask for the size of the catalogue: %w", err)
+	}
+	var waiting, events int64
+	if err := r.db.QueryRow(waitingSize).Scan(&waiting, &events); err != nil {
+		return 0, fmt.Errorf("ask for the size of the events that wait: %w", err)
+	}
+	return max(0, size-events), nil
+}
+
+// Shrink keeps the catalogue below a size in bytes. It removes the oldest hits and programs,
+// which are what grows in a flood, and traces whose file was removed. Proven hits go last, as a
+// traced program can send without end; the first proof of each trace stays. Shrink adds how many
+// rows it removed to gone, by table.
 func (c *Catalogue) Shrink(ctx context.Context, most int64, gone map[string]int64) error {
 	const (
 		unprovenHits = "hits WHERE NOT EXISTS (SELECT 1 FROM proofs WHERE hit = hits.id)"
@@ -146,10 +159,11 @@ func (c *Catalogue) Shrink(ctx context.Context, most int64, gone map[string]int6
 		if err != nil {
 			return fmt.Errorf("read the catalogue: %w", err)
 		}
+		count := map[string]int64{}
 		err = c.sweep(ctx, func(t *transaction) {
 			for table, rows := range map[string]string{"hits": unprovenHits, "programs": "programs WHERE 1", "traces": removed} {
 				if n := t.exec("DELETE FROM "+rows+" AND id < ?", limit); n > 0 {
-					gone[table] += n
+					count[table] = n
 					t.putLoss(event.NewLoss(event.LossManyRows, table, uint64(n)))
 				}
 			}
@@ -157,21 +171,27 @@ func (c *Catalogue) Shrink(ctx context.Context, most int64, gone map[string]int6
 		if err != nil {
 			return err
 		}
+		for table, n := range count {
+			gone[table] += n
+		}
 	}
 }
 
-// shrinkProofs removes some of the oldest proofs that are not the first of their trace,
-// with their hits, and returns how many.
+// shrinkProofs removes some of the oldest proofs, with their hits, except the first proof of
+// each trace. It returns how many proofs it removed.
 func (c *Catalogue) shrinkProofs(ctx context.Context, gone map[string]int64) (n int64, err error) {
 	const repeated = "SELECT id FROM proofs AS p WHERE EXISTS (SELECT 1 FROM proofs AS q WHERE q.trace = p.trace AND q.id < p.id) ORDER BY id LIMIT ?"
+	var hits int64
 	err = c.sweep(ctx, func(t *transaction) {
-		hits := t.exec("DELETE FROM hits WHERE id IN (SELECT hit FROM proofs WHERE id IN ("+repeated+"))", rowsAtOnce)
-		if n = t.exec("DELETE FROM proofs WHERE id IN ("+repeated+")", rowsAtOnce); n == 0 {
-			return
+		hits = t.exec("DELETE FROM hits WHERE id IN (SELECT hit FROM proofs WHERE id IN ("+repeated+"))", rowsAtOnce)
+		if n = t.exec("DELETE FROM proofs WHERE id IN ("+repeated+")", rowsAtOnce); n > 0 {
+			t.putLoss(event.NewLoss(event.LossRepeatProofs, "", uint64(n)))
 		}
-		gone["proofs"] += n
-		gone["hits"] += hits
-		t.putLoss(event.NewLoss(event.LossRepeatProofs, "", uint64(n)))
 	})
-	return n, err
+	if err != nil {
+		return 0, err
+	}
+	gone["proofs"] += n
+	gone["hits"] += hits
+	return n, nil
 }

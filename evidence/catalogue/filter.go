@@ -10,15 +10,15 @@ import (
 	"culprit/internal/event"
 )
 
-// Filter says which documents are wanted. The zero Filter wants all.
+// Filter selects documents. The zero Filter selects all.
 type Filter struct {
 	Since   time.Time
 	UID     *uint32
 	Rule    string
 	Capture string // the capture's id
-	Last    int    // only the last so many; 0: all
+	Last    int    // only that many, the newest; 0: all
 
-	// NoProofs leaves out the proofs of traces: of a long one there can be many.
+	// NoProofs leaves out the proofs of traces: a long trace can have many.
 	NoProofs bool
 
 	id         string    // only this one
@@ -27,7 +27,7 @@ type Filter struct {
 	unfinished bool      // only what is running
 }
 
-// query builds the statement. Newest come last; ids sort by time.
+// query builds the statement. The newest come last, as ids sort by time.
 func (f Filter) query(table, columns string) (string, []any) {
 	where, args := []string{"1"}, []any{}
 	add := func(cond string, arg any) {
@@ -72,7 +72,7 @@ func (f Filter) query(table, columns string) (string, []any) {
 // unfinishedStates is the condition for captures and traces that are running.
 const unfinishedStates = "state IN ('" + event.StateRunning + "', '" + event.StateDraining + "')"
 
-// firstID is the least id of that time or later.
+// firstID returns the lowest possible id of that time.
 func firstID(t time.Time) string {
 	var id ulid.ULID
 	if id.SetTime(uint64(max(0, t.UnixMilli()))) != nil {

@@ -13,14 +13,14 @@ import (
 	"culprit/internal/words"
 )
 
-// Found is what has an id: one of these, the others are nil.
+// Found is what an id names. One of the fields is set, the others are nil.
 type Found struct {
 	Hit     *event.Hit
 	Capture *event.Capture
 	Trace   *event.Trace
 }
 
-// Document is what was found, to be encoded as JSON; nil if nothing was.
+// Document returns what was found, for encoding as JSON; nil if nothing was.
 func (f Found) Document() any {
 	switch {
 	case f.Hit != nil:
@@ -66,8 +66,7 @@ func (r *Reader) Find(id string) (f Found, err error) {
 	return f, err
 }
 
-// CaptureOf returns the capture that an id names, or that the hit or trace with the id
-// belongs to.
+// CaptureOf returns the capture with an id, or that of the hit or trace with the id.
 func (r *Reader) CaptureOf(id string) (*event.Capture, error) {
 	f, err := r.Find(id)
 	switch {
@@ -91,7 +90,7 @@ func (r *Reader) CaptureOf(id string) (*event.Capture, error) {
 // known names a document.
 type known struct{ table, id string }
 
-// named finds two hits, captures or traces at most.
+// named finds at most two hits, captures or traces.
 func (r *Reader) named(where string, args ...any) (found []known, err error) {
 	const q = `SELECT 'hits', id FROM hits WHERE %[1]s UNION ALL SELECT 'captures', id FROM captures WHERE %[1]s
 		UNION ALL SELECT 'traces', id FROM traces WHERE %[1]s LIMIT 2`

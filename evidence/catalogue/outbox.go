@@ -10,27 +10,27 @@ import (
 	"culprit/internal/event"
 )
 
-// An Outbox keeps, in the catalogue, the events that are to be sent out until they are.
-// What is recorded and the event that tells of it come in one transaction: whenever we
-// are killed, neither is there without the other. Safe for concurrent use.
+// An Outbox keeps events in the catalogue until they are sent out. A document and its event are
+// written in one transaction: even if we are killed, the catalogue has both or neither. Safe for
+// concurrent use.
 type Outbox struct {
-	taken uint64 // up to which events had got out before
-	limit int64  // of the bytes that wait
+	taken uint64 // the last event that an earlier culprit is known to have sent
+	limit int64  // of bytes
 	news  chan struct{}
 
 	waiting atomic.Int64  // events in the catalogue
 	dropped atomic.Uint64 // events that had no room
 
-	// The rest is of whoever has the catalogue's lock.
+	// The catalogue's lock guards the rest.
 	catalogue *Catalogue
 	next      uint64            // the sequence number of the next event
-	bytes     int64             // the size of what waits
-	told      map[string]string // what was told last of the captures and traces that run
-	full      *event.Loss       // of the events for which there has been no room since there was some
+	bytes     int64             // the size of the events that wait
+	told      map[string]string // the last state that was sent of each running capture and trace
+	full      *event.Loss       // counts the events without room, until there is room again
 }
 
-// telling is what a transaction changes of the outbox.
-type telling struct {
+// eventsToAdd is what a transaction changes in the outbox.
+type eventsToAdd struct {
 	outbox         *Outbox
 	next           uint64
 	waiting, bytes int64
@@ -39,21 +39,22 @@ type telling struct {
 	full           *event.Loss
 }
 
-// maxWaiting bounds the events that wait to be sent out, in bytes. What has no room takes
-// a number all the same, so that the gap shows, and is counted as lost.
+// maxWaiting bounds the events that wait, in bytes. An event without room takes a number all the
+// same, so that the gap shows, and is counted as lost.
 const maxWaiting = 128 << 20
 
-// NewOutbox makes an outbox for [Open]. Events up to the given sequence number are known to
-// have got out.
+// NewOutbox makes an outbox for [Open]. taken is the sequence number up to which events are
+// known to have been sent.
 func NewOutbox(taken uint64) *Outbox {
 	return &Outbox{taken: taken, limit: maxWaiting, news: make(chan struct{}, 1)}
 }
 
-// waitingSize is how many events wait, and their size in bytes.
+// waitingSize asks how many events wait, and for their size in bytes.
 const waitingSize = "SELECT count(*), coalesce(sum(length(CAST(doc AS BLOB))), 0) FROM events"
 
-// open begins with a catalogue. If more events got out than it knows of, they were those of
-// another one: then nobody can say whether what waits here got out, and it is a loss.
+// open begins with a catalogue. If the outlet has seen later events than the catalogue, those
+// came from another catalogue: then nobody can say whether the events that wait here were sent,
+// and they are a loss.
 func (o *Outbox) open(c *Catalogue) (lost []event.Loss, err error) {
 	if o == nil {
 		return nil, nil
@@ -78,20 +79,20 @@ func (o *Outbox) open(c *Catalogue) (lost []event.Loss, err error) {
 }
 
 // begin begins a transaction.
-func (o *Outbox) begin() *telling {
+func (o *Outbox) begin() *eventsToAdd {
 	if o == nil {
 		return nil
 	}
-	return &telling{outbox: o, next: o.next, told: map[string]string{}, full: o.full}
+	return &eventsToAdd{outbox: o, next: o.next, told: map[string]string{}, full: o.full}
 }
 
-// wants reports whether something is to be told. Captures and traces have a state: they
-// are told anew only with a new one.
-func (e *telling) wants(id, state string) bool {
+// wants reports whether a document makes an event. Captures and traces have a state, and make
+// one only when it is new.
+func (e *eventsToAdd) wants(id, state string) bool {
 	return e != nil && (state == "" || e.outbox.told[id] != state)
 }
 
-// tell sends the document of something out, if the outbox wants it.
+// tell adds the event of a document, if the outbox wants it.
 func (t *transaction) tell(id, action, state, doc string) {
 	e := t.events
 	if !e.wants(id, state) {
@@ -111,8 +112,8 @@ func (t *transaction) tell(id, action, state, doc string) {
 	}
 }
 
-// end ends a transaction that is about to be written: it notes what had no room, and once
-// there is room again, sends that out.
+// end completes a transaction before it is committed: it counts the events without room, and
+// adds an event of that loss once there is room again.
 func (o *Outbox) end(t *transaction) {
 	if o == nil {
 		return
@@ -134,8 +135,8 @@ func (o *Outbox) end(t *transaction) {
 	}
 }
 
-// done takes note of a transaction that was written.
-func (o *Outbox) done(e *telling) {
+// done takes over what a committed transaction changed.
+func (o *Outbox) done(e *eventsToAdd) {
 	if o == nil || e.next == o.next {
 		return
 	}
@@ -154,7 +155,7 @@ func (o *Outbox) done(e *telling) {
 	}
 }
 
-// givenUp counts the events of a catalogue that was given up.
+// givenUp counts the events of a catalogue that was set aside as lost.
 func (o *Outbox) givenUp() uint64 {
 	if o == nil {
 		return 0
@@ -165,17 +166,17 @@ func (o *Outbox) givenUp() uint64 {
 	return n
 }
 
-// News tells when there are more events.
+// News receives when there are more events.
 func (o *Outbox) News() <-chan struct{} { return o.news }
 
-// Waiting is how many events wait.
+// Waiting returns how many events wait.
 func (o *Outbox) Waiting() int64 { return o.waiting.Load() }
 
-// Lost is how many events had no room.
+// Lost returns how many events were lost: they had no room, or their catalogue was set aside.
 func (o *Outbox) Lost() uint64 { return o.dropped.Load() }
 
-// Events calls take with the lines of the events after a sequence number, in order, until
-// there are no more, there were so many, or it returns false.
+// Events calls take with each event after a sequence number, in order: at most that many, and
+// until take returns false.
 func (o *Outbox) Events(ctx context.Context, after uint64, most int, take func(sequence uint64, line string) bool) error {
 	rows, err := o.catalogue.reading.QueryContext(ctx, "SELECT sequence, doc FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?", after, most)
 	if err != nil {
@@ -196,26 +197,18 @@ func (o *Outbox) Events(ctx context.Context, after uint64, most int, take func(s
 	return nil
 }
 
-// Remove removes the events up to a sequence number: they have got out.
+// Remove removes the events up to a sequence number, as they were sent.
 func (o *Outbox) Remove(upTo uint64) error {
 	c := o.catalogue
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	rows, err := c.db.Query("DELETE FROM events WHERE sequence <= ? RETURNING length(CAST(doc AS BLOB))", upTo)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
+	const remove = "DELETE FROM events WHERE sequence <= ? RETURNING length(CAST(doc AS BLOB))"
 	var n, size int64
-	for rows.Next() {
-		var one int64
-		if err := rows.Scan(&one); err != nil {
+	for one, err := range rows(c.db, remove, []any{upTo}, func(size *int64, scan func(...any) error) error { return scan(size) }) {
+		if err != nil {
 			return err
 		}
 		n, size = n+1, size+one
-	}
-	if err := rows.Err(); err != nil {
-		return err
 	}
 	o.waiting.Add(-n)
 	o.bytes -= size
@@ -225,7 +218,7 @@ func (o *Outbox) Remove(upTo uint64) error {
 // ecsVersion is the version of the Elastic Common Schema whose fields are used.
 const ecsVersion = "8.11.0"
 
-// line makes the line of an event. Each document begins with its time and its event
+// line makes the line of an event, from a document that begins with its time and its event
 // object.
 func line(action, doc string, sequence uint64) string {
 	return `{"ecs":{"version":"` + ecsVersion + `"},` + strings.Replace(doc[1:], `"event":{`,

@@ -20,8 +20,8 @@ import (
 type Reader struct {
 	db  *sql.DB
 	dir string // where the evidence is now; it may have been moved or copied
-	// outside says that it is not the daemon that reads: of what is said to be running it
-	// has to be asked whether the daemon does.
+	// outside says that the reader is not the daemon's own: what the catalogue calls running
+	// may belong to a daemon that was killed.
 	outside bool
 }
 
@@ -79,8 +79,8 @@ func (r *Reader) Captures(f Filter) iter.Seq2[event.Capture, error] {
 	})
 }
 
-// killed returns whether the daemon that left something running was killed. It is found
-// out when it is asked for, once.
+// killed returns a function that says whether the last daemon was killed. It looks on the first
+// call only.
 func (r *Reader) killed() func() bool {
 	return sync.OnceValue(func() bool { return r.outside && directory.WasKilled(r.dir) })
 }
@@ -130,12 +130,12 @@ func (r *Reader) Proofs(f Filter) iter.Seq2[event.Proof, error] {
 	})
 }
 
-// path is where a trace's file is now.
+// path returns where the file of a trace is now.
 func (r *Reader) path(capture, path string) string {
 	return filepath.Join(r.dir, directory.Traces, capture, filepath.Base(path))
 }
 
-// ForwardedBy yields the hits by which local resolvers sent a hit's question on.
+// ForwardedBy yields the hits of packets in which local resolvers forwarded a hit's question.
 func (r *Reader) ForwardedBy(h *event.Hit) iter.Seq2[event.Hit, error] {
 	return func(yield func(event.Hit, error) bool) {
 		if h.DNS == nil || h.Culprit.ForwardedFrom != nil {
@@ -149,8 +149,8 @@ func (r *Reader) ForwardedBy(h *event.Hit) iter.Seq2[event.Hit, error] {
 	}
 }
 
-// Forwards yields the hits by which local resolvers sent questions on, in a time; if until is
-// zero, to the end.
+// Forwards yields the hits of packets in which local resolvers forwarded questions, from since
+// until until, or to the end if until is zero.
 func (r *Reader) Forwards(since, until time.Time) iter.Seq2[event.Hit, error] {
 	return func(yield func(event.Hit, error) bool) {
 		for h, err := range r.Hits(Filter{alone: true, Since: since, until: until}) {
@@ -161,8 +161,8 @@ func (r *Reader) Forwards(since, until time.Time) iter.Seq2[event.Hit, error] {
 	}
 }
 
-// addProof adds to a hit what its proof says. The process that the proof names wins
-// over one that held the socket, which is then the first of the others.
+// addProof adds a proof to its hit. The process of the proof wins over one that held the socket,
+// which then comes first among the others.
 func addProof(h *event.Hit, doc string) error {
 	var p event.Proof
 	if err := json.Unmarshal([]byte(doc), &p); err != nil {
@@ -175,7 +175,7 @@ func addProof(h *event.Hit, doc string) error {
 	o := &h.Culprit.Origin
 	holder := h.Process
 	switch {
-	case holder == nil: // what else there is are guesses
+	case holder == nil: // the origin has only guesses
 		*o = event.Origin{}
 		h.Process = &p.Process
 	case holder.PID != p.Process.PID:
@@ -194,14 +194,41 @@ func (r *Reader) Programs(f Filter) iter.Seq2[event.Program, error] {
 	return rows(r.db, q, args, fromDocument[event.Program])
 }
 
-// Losses yields losses, oldest first, until there are no more or one error. Of
-// the filter only Since and Last apply.
+// Losses yields losses, oldest first, until there are no more or one error. Only Since and Last
+// of the filter count.
 func (r *Reader) Losses(f Filter) iter.Seq2[event.Loss, error] {
 	q, args := Filter{Since: f.Since, Last: f.Last}.query("losses", "id, doc")
 	return rows(r.db, q, args, fromDocument[event.Loss])
 }
 
-// All collects what a sequence yields, until there is no more or an error.
+// RunningCaptures returns the ids of the captures that run.
+func (r *Reader) RunningCaptures() (map[string]bool, error) {
+	return r.ids("SELECT id FROM captures WHERE " + unfinishedStates)
+}
+
+// ClosedTraces returns the ids of those traces of a capture that are no longer written.
+func (r *Reader) ClosedTraces(capture string) (map[string]bool, error) {
+	return r.ids("SELECT id FROM traces WHERE capture = ? AND NOT "+unfinishedStates, capture)
+}
+
+// Proven returns the ids of the traces and captures that have a proof.
+func (r *Reader) Proven() (map[string]bool, error) {
+	return r.ids("SELECT trace FROM proofs UNION SELECT capture FROM proofs")
+}
+
+// ids runs a query that yields ids.
+func (r *Reader) ids(query string, args ...any) (map[string]bool, error) {
+	ids := map[string]bool{}
+	for id, err := range rows(r.db, query, args, func(id *string, scan func(...any) error) error { return scan(id) }) {
+		if err != nil {
+			return nil, err
+		}
+		ids[id] = true
+	}
+	return ids, nil
+}
+
+// All collects what a sequence yields. It returns the first error instead.
 func All[T any](seq iter.Seq2[T, error]) (all []T, err error) {
 	for v, err := range seq {
 		if err != nil {

@@ -13,8 +13,8 @@ import (
 	"culprit/internal/text"
 )
 
-// unclean returns the last sign of an earlier culprit that did not end in good order, since
-// when nothing was watched; "" if it did.
+// unclean returns when a culprit that was killed was last alive, as text: since then nothing was
+// watched. It returns "" if the last one ended in good order.
 func unclean(d *directory.Directory) string {
 	last, unclean := d.Unclean()
 	if !unclean {
@@ -28,11 +28,11 @@ func unclean(d *directory.Directory) string {
 	return text.Time(last)
 }
 
-// endedKilled is why what markLost finds has ended.
+// endedKilled says why what a killed culprit ran has ended.
 func endedKilled() *event.Ended { return &event.Ended{Code: event.EndedKilled} }
 
-// markLost marks captures and traces that no daemon is running any more, also those that are
-// not in the catalogue yet, and returns the captures.
+// markLost marks the captures and traces that a killed daemon left running, including traces
+// that it had not put into the catalogue yet. It returns the captures.
 func (c *Catalogue) markLost() (lost []event.Capture, err error) {
 	r := c.own()
 	for capture, err := range r.Captures(Filter{unfinished: true}) {
@@ -67,8 +67,8 @@ func (c *Catalogue) markLost() (lost []event.Capture, err error) {
 	})
 }
 
-// orphans are trace files that are not in the catalogue, as their daemon was killed before it
-// could put them there. It marks them.
+// orphans finds trace files that are not in the catalogue, as the daemon was killed before it
+// could put them there. It marks them as partial.
 func (c *Catalogue) orphans(r *Reader) (orphans []event.Trace, err error) {
 	known, err := r.ids("SELECT id FROM traces")
 	if err != nil {
@@ -90,7 +90,7 @@ func (c *Catalogue) orphans(r *Reader) (orphans []event.Trace, err error) {
 	}
 	err = fs.WalkDir(c.dir.Root().FS(), directory.Traces, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
-			return nil // it is not there, or not ours
+			return nil // it has gone, or is not ours
 		}
 		plain, compressed := strings.CutSuffix(name, tracefile.Suffix)
 		pid, id, ok := directory.ParseName(path.Base(plain))
@@ -99,7 +99,7 @@ func (c *Catalogue) orphans(r *Reader) (orphans []event.Trace, err error) {
 		}
 		file, because := filepath.Join(c.dir.Path(), plain), &event.Ended{Code: event.EndedDamaged}
 		var size int64
-		if !compressed { // one that is had ended
+		if !compressed { // a compressed one has ended
 			because = endedKilled()
 			if size, err = c.dir.MarkPartial(file, because); err != nil {
 				return nil

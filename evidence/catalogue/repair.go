@@ -14,21 +14,21 @@ import (
 	"culprit/internal/event"
 )
 
-// isCorrupt reports whether SQLite says that a catalogue is damaged, or none.
+// isCorrupt reports whether SQLite says that a catalogue is damaged, or no data base at all.
 func isCorrupt(err error) bool {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return false
 	}
-	code := e.Code() & 0xff // the rest tells more (https://www.sqlite.org/rescode.html)
+	code := e.Code() & 0xff // without the extension (https://www.sqlite.org/rescode.html)
 	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
 }
 
-// errReplaced says that the file of the catalogue is not ours any more.
+// errReplaced says that the catalogue's name is no longer that of the file we have open.
 var errReplaced = errors.New("the catalogue was removed or replaced")
 
-// there returns an error if the catalogue's file is not the one that we have open.
-func (c *Catalogue) there() error {
+// inPlace returns an error if the catalogue's name is not that of the file we have open.
+func (c *Catalogue) inPlace() error {
 	info, err := c.dir.Root().Lstat(fileName)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, c.file) {
 		return errReplaced
@@ -39,7 +39,7 @@ func (c *Catalogue) there() error {
 	return nil
 }
 
-// damaged is the loss of a catalogue that was damaged and is kept aside, or is not there.
+// damaged makes the loss of a catalogue that was set aside, or, if aside is "", has gone.
 func damaged(aside string, cause error) event.Loss {
 	if aside == "" {
 		return event.NewLoss(event.LossReplaced, cause.Error(), 1)
@@ -47,11 +47,11 @@ func damaged(aside string, cause error) event.Loss {
 	return event.NewLoss(event.LossDamaged, aside, 1)
 }
 
-// asidePrefix is what the names of catalogues begin with that are kept aside.
+// asidePrefix begins the names of catalogues that were set aside.
 const asidePrefix = fileName + ".damaged-"
 
-// setAside renames a damaged catalogue and returns its new name. Trace files stay; the
-// next catalogue lists them.
+// setAside renames a damaged catalogue and returns its new name. Trace files stay, and the next
+// catalogue lists them.
 func (c *Catalogue) setAside() (aside string, err error) {
 	aside = asidePrefix + time.Now().UTC().Format("20060102T150405.000")
 	for _, suffix := range suffixes {
@@ -63,19 +63,16 @@ func (c *Catalogue) setAside() (aside string, err error) {
 	return aside, nil
 }
 
-// renewEvery bounds how often a catalogue is given up: on a disk that damages each, there
-// would be no end of them.
+// renewEvery bounds how often a catalogue is set aside: a bad disk could damage each new one.
 const renewEvery = time.Hour
 
-// renew keeps a catalogue aside that was damaged or replaced while we run, and begins a new
-// one in its place. It returns the new name of ours, or "" if that is not there. The caller
-// has the lock.
+// renew sets aside a catalogue that was damaged or replaced while we run, and begins a new one.
+// It returns the new name of ours, or "" if ours has gone. The caller holds c.mu.
 func (c *Catalogue) renew(cause error) (aside string, err error) {
 	if !c.renewed.IsZero() && time.Since(c.renewed) < renewEvery {
 		return "", cause
 	}
-	// Whoever takes the pool's one connection next finds it too old, and gets a new one, to
-	// the new file.
+	// The pool's one connection is now too old: the next use opens the new file.
 	c.db.SetConnMaxLifetime(time.Nanosecond)
 	defer c.db.SetConnMaxLifetime(0)
 	moved, err := c.setAside()
@@ -89,7 +86,7 @@ func (c *Catalogue) renew(cause error) (aside string, err error) {
 		c.file, err = c.dir.Root().Lstat(fileName)
 	}
 	if err != nil {
-		for _, suffix := range suffixes { // half made: on a full disk it is tried again
+		for _, suffix := range suffixes { // half made, as on a full disk: the next Write tries again
 			c.dir.Root().Remove(fileName + suffix)
 		}
 		return "", errors.Join(cause, fmt.Errorf("begin a new catalogue: %w", err))
@@ -99,8 +96,8 @@ func (c *Catalogue) renew(cause error) (aside string, err error) {
 	return aside, nil
 }
 
-// keptAside looks for the catalogue that we have open among those that were kept aside. It
-// may have been there since an attempt before, as on a full disk no new one can begin: then
+// keptAside looks for the catalogue that we have open among those that were set aside. An
+// earlier attempt may have set it aside and then failed to begin a new one, on a full disk: then
 // it only looks removed.
 func (c *Catalogue) keptAside() string {
 	there, _ := fs.Glob(c.dir.Root().FS(), asidePrefix+"*")

@@ -10,9 +10,9 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// schema is version 1, to which migrations add. Each document is kept whole, as JSON; the columns beside it
-// are what is searched by. Ids are ULIDs, so their order is that of time. uid is
-// NULL where the kernel gave none.
+// schema is version 1, to which migrations add. Documents are kept whole, as JSON; the columns
+// beside them are for searching. Ids are ULIDs, so they sort by time. uid is NULL where the
+// kernel gave none.
 const schema = `
 CREATE TABLE hits (
 	id TEXT PRIMARY KEY, rule TEXT, uid INTEGER, capture TEXT,
@@ -52,10 +52,10 @@ CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, doc TEXT NOT NU
 ALTER TABLE losses RENAME COLUMN what TO code;
 `}
 
-// schemaVersion is the version that this culprit writes and reads.
+// schemaVersion is the one version that this culprit writes and reads.
 var schemaVersion = 1 + len(migrations)
 
-// upgrade makes the tables, or brings those of an older version up to date, all or
+// upgrade makes the tables of an empty catalogue (version 0), or upgrades older ones, all or
 // nothing.
 func upgrade(db *sql.DB, version int) error {
 	var todo strings.Builder
@@ -72,8 +72,7 @@ func upgrade(db *sql.DB, version int) error {
 	return err
 }
 
-// connect opens the catalogue in dir. Readers work beside the one writer
-// (write-ahead log) and after it.
+// connect opens the catalogue in dir. Readers can work beside the one writer (write-ahead log).
 func connect(dir string, readOnly bool) (*sql.DB, error) {
 	// Only _pragma parameters count with this driver; others are ignored silently.
 	q := url.Values{"_pragma": {"busy_timeout(5000)"}}

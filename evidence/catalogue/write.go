@@ -10,16 +10,15 @@ import (
 	"culprit/internal/event"
 )
 
-// Write writes a batch, and the events that tell of it, all or nothing. It refuses if the
-// directory is not in its place. If the catalogue is damaged or was replaced it begins a new
-// one, and writes the batch into that.
+// Write writes a batch and its events, all or nothing. It fails if the directory is not in its
+// place. If the catalogue is damaged or was replaced, it writes the batch into a new one.
 func (c *Catalogue) Write(b *Batch) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.dir.There(); err != nil {
+	if err := c.dir.InPlace(); err != nil {
 		return err
 	}
-	err := c.there()
+	err := c.inPlace()
 	if err == nil {
 		err = c.write(b)
 	}
@@ -66,7 +65,7 @@ func (c *Catalogue) write(b *Batch) error {
 	})
 }
 
-// The statements that change the catalogue often: they are prepared.
+// The statements that are used often: they are prepared.
 const (
 	insertHit  = "INSERT INTO hits VALUES (?,?,?,?,?,?,?)"
 	countHit   = "UPDATE hits SET count = ? WHERE id = ?"
@@ -96,11 +95,11 @@ func prepare(db *sql.DB) (map[string]*sql.Stmt, error) {
 type transaction struct {
 	tx         *sql.Tx
 	statements map[string]*sql.Stmt
-	events     *telling // nil: they are not sent out
+	events     *eventsToAdd // nil: events are not sent out
 	err        error
 }
 
-// exec runs a statement, and returns how many rows it changed.
+// exec runs a statement and returns how many rows it changed.
 func (t *transaction) exec(query string, args ...any) (changed int64) {
 	if t.err != nil {
 		return 0
@@ -141,7 +140,7 @@ func (t *transaction) countHit(r repeat) {
 	}
 }
 
-// hit reads a hit in the transaction. It may have been removed.
+// hit reads a hit in the transaction. !ok: it was removed, or t.err says what failed.
 func (t *transaction) hit(id string) (h event.Hit, ok bool) {
 	if t.err != nil {
 		return h, false
@@ -188,7 +187,7 @@ func (t *transaction) putLoss(l event.Loss) {
 	t.tell(l.Event.ID, l.Event.Action, "", doc)
 }
 
-// document encodes what package event defines, which always can be.
+// document encodes a document of package event, which cannot fail.
 func document(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {

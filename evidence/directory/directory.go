@@ -3,8 +3,10 @@
 package directory
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/oklog/ulid/v2"
+	"golang.org/x/sys/unix"
 
 	"culprit/internal/event"
 	"culprit/internal/redact"
@@ -24,11 +27,11 @@ import (
 // A Directory is an open directory of evidence. Safe for concurrent use.
 type Directory struct {
 	root *os.Root
-	lock *os.File // nil: it is not ours
+	lock *os.File // nil: we have not locked it
 	mask atomic.Pointer[redact.Patterns]
 }
 
-// Open opens dir, and makes it, readable by us only, if it is not there. It refuses one in
+// Open opens dir. If dir does not exist, it is made, for us alone. Open refuses a directory in
 // which somebody else could put links or files in our way. The caller closes it.
 func Open(dir string) (*Directory, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -54,7 +57,7 @@ func Open(dir string) (*Directory, error) {
 	return &Directory{root: root}, nil
 }
 
-// Close closes the directory and gives back its lock. Files made in it stay open.
+// Close closes the directory and releases its lock. Files made in it stay open.
 func (d *Directory) Close() error {
 	if d.lock != nil {
 		defer d.lock.Close()
@@ -62,10 +65,10 @@ func (d *Directory) Close() error {
 	return d.root.Close()
 }
 
-// Root is the directory itself, to read, rename and remove files in it.
+// Root returns the open directory, for reading, renaming and removing files in it.
 func (d *Directory) Root() *os.Root { return d.root }
 
-// Path is the directory's absolute path.
+// Path returns the directory's absolute path.
 func (d *Directory) Path() string {
 	if abs, err := filepath.Abs(d.root.Name()); err == nil {
 		return abs
@@ -73,19 +76,18 @@ func (d *Directory) Path() string {
 	return d.root.Name()
 }
 
-// Traces is where the files of captures are, below the evidence directory: a directory for
-// each capture, named by its id.
-const Traces = "traces"
+// Names in the evidence directory.
+const (
+	Traces  = "traces"         // holds a directory for each capture, named by its id
+	Packets = "packets.pcapng" // the packets of a capture, beside its traces
+)
 
-// Packets is the file of a capture's packets, beside its traces.
-const Packets = "packets.pcapng"
-
-// Create makes the file of a trace in the directory itself, mode 0600, and sets its File.Path.
-// What is written to it is masked. It follows no link and never opens a file that is there
-// already: the name is "PID-name-ID.strace", and the name is the process's to choose.
+// Create makes the file of a trace in the directory itself, mode 0600, and sets File.Path of
+// the trace. Writes to it are masked. Create follows no link and never opens an existing file:
+// the file is called "PID-name-ID.strace", and the process chooses its own name.
 func (d *Directory) Create(t *event.Trace) (io.WriteCloser, error) { return d.create("", t) }
 
-// CreateInCapture makes the file of a trace as Create does, in the directory of its capture.
+// CreateInCapture is like Create, but makes the file in the directory of the trace's capture.
 func (d *Directory) CreateInCapture(t *event.Trace) (io.WriteCloser, error) {
 	dir := filepath.Join(Traces, t.Culprit.Capture.ID)
 	if err := d.root.MkdirAll(dir, 0o700); err != nil {
@@ -106,7 +108,7 @@ func (d *Directory) create(dir string, t *event.Trace) (io.WriteCloser, error) {
 	return maskLines(f, mask), nil
 }
 
-// ParseName reads the names that Create makes.
+// ParseName splits a file name that Create made.
 func ParseName(name string) (pid int, id ulid.ULID, ok bool) {
 	base, ok := strings.CutSuffix(name, ".strace")
 	if !ok || len(base) <= ulid.EncodedSize {
@@ -118,7 +120,7 @@ func ParseName(name string) (pid int, id ulid.ULID, ok bool) {
 	return pid, id, err1 == nil && err2 == nil
 }
 
-// MarkPartial adds to a trace file that it is not complete, and returns its size.
+// MarkPartial appends to a trace file that it is incomplete, and why. It returns the file's size.
 func (d *Directory) MarkPartial(path string, because *event.Ended) (int64, error) {
 	name, err := filepath.Rel(d.Path(), path)
 	if err != nil {
@@ -130,10 +132,10 @@ func (d *Directory) MarkPartial(path string, because *event.Ended) (int64, error
 	}
 	defer f.Close()
 	f.Write(strace.AppendPartial(nil, words.TraceEnded(because)))
-	return f.Seek(0, 2)
+	return f.Seek(0, io.SeekEnd)
 }
 
-// Plain makes sure that a file is not there, or is an ordinary one of ours.
+// Plain returns an error if a file exists that is not a regular file of ours.
 func (d *Directory) Plain(name string) error {
 	info, err := d.root.Lstat(name)
 	if err != nil {
@@ -143,4 +145,56 @@ func (d *Directory) Plain(name string) error {
 		return fmt.Errorf("%s is not an ordinary file of ours: move it away", filepath.Join(d.Path(), name))
 	}
 	return nil
+}
+
+// InPlace returns an error if the directory is no longer where its name points to. Through
+// open descriptors we could still write to a directory that was moved or removed, and nobody
+// would find what we wrote: so callers ask before they write. If the directory is put back we
+// go on. A different directory in its place is left to the next culprit, as Open checks it.
+func (d *Directory) InPlace() error {
+	ours, err := d.root.Stat(".")
+	if err != nil {
+		return fmt.Errorf("look at the evidence directory %s: %w", d.Path(), err)
+	}
+	its, err := os.Lstat(d.Path())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the evidence directory %s was moved or removed: put it back, or restart culprit to begin a new one", d.Path())
+	case err != nil:
+		return fmt.Errorf("look at the evidence directory: %w", err)
+	case !os.SameFile(ours, its):
+		return fmt.Errorf("another directory is in the place of the evidence directory %s: put the old one back, or restart culprit to use the new one", d.Path())
+	}
+	return nil
+}
+
+// Free returns how many bytes are free on the file system of the directory.
+func (d *Directory) Free() (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(d.Path(), &st); err != nil {
+		return 0, fmt.Errorf("ask for the free disk of %s: %w", d.Path(), err)
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}
+
+// Redact sets what is masked in traces that begin from now on.
+func (d *Directory) Redact(p *redact.Patterns) { d.mask.Store(p) }
+
+// Mask returns what is masked now; nil masks nothing.
+func (d *Directory) Mask() *redact.Patterns { return d.mask.Load() }
+
+// maskedFile masks lines on their way into a file.
+type maskedFile struct {
+	*redact.Masker
+	file *os.File
+}
+
+func (f maskedFile) Close() error { return errors.Join(f.Masker.Close(), f.file.Close()) }
+
+// maskLines returns a file that masks the lines written to f.
+func maskLines(f *os.File, p *redact.Patterns) io.WriteCloser {
+	if p == nil {
+		return f
+	}
+	return maskedFile{p.Masker(f.Write, strace.Spare), f}
 }

@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockName is the file that the culprit has locked that runs with the evidence. While it
-// runs its PID is in it; a culprit that was killed leaves that behind.
+// lockName is the file that a running culprit keeps locked. It holds the culprit's PID, which
+// stays behind when culprit is killed.
 const lockName = "lock"
 
-// Lock takes the directory for us until it is closed, however we end. One culprit at a time
-// can have it.
+// Lock locks the directory until it is closed or we end, however we end. It fails if another
+// culprit holds the lock.
 func (d *Directory) Lock() error {
 	f, err := d.root.OpenFile(lockName, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -38,7 +38,7 @@ func (d *Directory) Lock() error {
 	return nil
 }
 
-// NoteRunning notes in the lock, which must be ours, that we run.
+// NoteRunning writes our PID into the lock file, which must be locked.
 func (d *Directory) NoteRunning() error {
 	if _, err := d.lock.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0); err != nil {
 		return fmt.Errorf("note in the evidence directory that culprit runs: %w", err)
@@ -46,11 +46,11 @@ func (d *Directory) NoteRunning() error {
 	return nil
 }
 
-// NoteEnded takes that back: we end in good order.
+// NoteEnded removes our PID from the lock file: we end in good order.
 func (d *Directory) NoteEnded() error { return d.lock.Truncate(0) }
 
-// Unclean reports whether the culprit that had the lock last did not end in good order, and
-// when it began. It is to be asked before NoteRunning.
+// Unclean reports whether the last culprit that held the lock was killed, and when that one
+// began. Ask before NoteRunning.
 func (d *Directory) Unclean() (began time.Time, unclean bool) {
 	info, err := d.root.Stat(lockName)
 	if err != nil || info.Size() == 0 {
@@ -59,9 +59,8 @@ func (d *Directory) Unclean() (began time.Time, unclean bool) {
 	return info.ModTime(), true
 }
 
-// Holder returns the PID of the culprit that runs with the evidence in dir, or 0. It asks
-// /proc/locks (man 5 proc): to try the lock would for a moment keep out a daemon that is
-// starting.
+// Holder returns the PID of the culprit that runs with the evidence in dir, or 0. It reads
+// /proc/locks (man 5 proc): trying the lock could make a daemon fail that starts just then.
 func Holder(dir string) (int, error) {
 	info, err := os.Lstat(filepath.Join(dir, lockName))
 	if err != nil {
@@ -87,8 +86,8 @@ func Holder(dir string) (int, error) {
 	return 0, lines.Err()
 }
 
-// hasOpen reports whether a process has a file open. Another file system may have
-// the same inode number, and the device in /proc/locks is not always that of stat.
+// hasOpen reports whether a process has a file open. The inode number alone is not enough, as
+// another file system may have the same, and the device in /proc/locks can differ from stat's.
 func hasOpen(pid int, file os.FileInfo) bool {
 	open, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 	return slices.ContainsFunc(open, func(fd string) bool {
@@ -97,8 +96,8 @@ func hasOpen(pid int, file os.FileInfo) bool {
 	})
 }
 
-// WasKilled reports whether the culprit that wrote the evidence in dir was killed, and none
-// has run with it since: what it left running runs no more.
+// WasKilled reports whether the last culprit that ran with the evidence in dir was killed:
+// whatever the catalogue lists as running is not.
 func WasKilled(dir string) bool {
 	info, err := os.Stat(filepath.Join(dir, lockName))
 	if err != nil || info.Size() == 0 {

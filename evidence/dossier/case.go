@@ -1,5 +1,5 @@
-// Package dossier makes what a person is given of a capture: its report, its packets, and all
-// of it in one file.
+// Package dossier makes what a person gets of a capture: the report, the packets, and a bundle of
+// everything.
 package dossier
 
 import (
@@ -12,7 +12,7 @@ import (
 	"culprit/internal/words"
 )
 
-// Bounds of what is read for a report. What is more is counted.
+// Bounds of what is read for a report. The rest is counted.
 const (
 	caseHits     = 20_000
 	caseTraces   = 5_000
@@ -20,10 +20,10 @@ const (
 	caseProofs   = 20_000
 	caseUnproven = 500
 	caseForwards = 1000
-	caseLosses   = 5000 // one by one; those after them are added up
+	caseLosses   = 5000 // the rest is added up
 )
 
-// Case reads all that a report tells of a capture.
+// Case reads all that the report of a capture shows.
 func Case(r *catalogue.Reader, c event.Capture) (*report.Case, error) {
 	rc := &report.Case{
 		Capture: c, Excerpts: map[string]report.Excerpt{}, Unproven: map[string]string{},
@@ -76,8 +76,8 @@ func Case(r *catalogue.Reader, c event.Capture) (*report.Case, error) {
 	return rc, nil
 }
 
-// lossesOf are the losses that were noticed while a capture lived. A user who floods the
-// machine for weeks makes one a second.
+// lossesOf returns the losses of the time of a capture. A user who floods the machine for weeks
+// makes one a second.
 func lossesOf(r *catalogue.Reader, c *event.Capture) (all []event.Loss, err error) {
 	var more []event.Loss
 	for l, err := range r.Losses(catalogue.Filter{Since: c.Timestamp}) {
@@ -96,7 +96,8 @@ func lossesOf(r *catalogue.Reader, c *event.Capture) (all []event.Loss, err erro
 	return append(all, catalogue.SumLosses(more)...), nil
 }
 
-// forwards are the hits by which local resolvers sent on what a capture's hits asked.
+// forwards returns the hits of packets in which local resolvers forwarded questions while a
+// capture ran.
 func forwards(r *catalogue.Reader, c *event.Capture) (all []event.Hit, err error) {
 	var until time.Time
 	if c.Event.End != nil {
@@ -113,7 +114,7 @@ func forwards(r *catalogue.Reader, c *event.Capture) (all []event.Hit, err error
 	return all, nil
 }
 
-// some collects the first of a sequence and counts the rest.
+// some collects the first of a sequence, at most that many, and counts the rest.
 func some[T any](seq iter.Seq2[T, error], most int) (all []T, rest int, err error) {
 	for v, err := range seq {
 		if err != nil {

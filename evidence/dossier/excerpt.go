@@ -11,7 +11,7 @@ import (
 	"culprit/internal/text"
 )
 
-// How many lines of the same thread an excerpt shows before and after a proven one.
+// linesAround is how many lines of the thread an excerpt shows before and after the proven one.
 const linesAround = 12
 
 // Excerpt reads the lines of a trace that explain a proof.
@@ -39,8 +39,8 @@ func excerpt(p event.Proof) report.Excerpt {
 	return e
 }
 
-// ForkedBy says for people how a story's thread came to be: "thread 815, forked by 812
-// at line 20", or "" if the trace does not show it.
+// ForkedBy says how the thread of a story began: "thread 815, forked by 812 at line 20", or "" if
+// the trace does not show it.
 func ForkedBy(s proof.Story) string {
 	var b strings.Builder
 	for i, f := range s.Forks {

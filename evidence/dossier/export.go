@@ -19,10 +19,10 @@ import (
 	"culprit/internal/event"
 )
 
-// Export writes a capture as one bundle: its traces as they are on the disk, its
-// packets, its report, and every document of it as JSON Lines. It returns the SHA-256
-// of the bundle's manifest, and the traces whose files are gone. The same evidence
-// makes the same bytes, once no daemon runs that may still prove hits of it.
+// Export writes a capture as one bundle: its traces as they are on the disk, its packets, its
+// report, and all its documents as JSON Lines. It returns the SHA-256 of the bundle's manifest,
+// and the paths of trace files that are gone. The same evidence makes the same bytes, unless a
+// running daemon can still prove hits.
 func Export(r *catalogue.Reader, w io.Writer, c *event.Capture) (digest string, gone []string, err error) {
 	var files []bundle.File
 	for t, err := range r.Traces(catalogue.Filter{Capture: c.Event.ID}) {
@@ -53,7 +53,7 @@ func Export(r *catalogue.Reader, w io.Writer, c *event.Capture) (digest string, 
 		return "", nil, err
 	}
 	if rc.Made = c.Timestamp; c.Event.End != nil {
-		rc.Made = *c.Event.End // not now: the same evidence makes the same bytes
+		rc.Made = *c.Event.End // not now, for the same bytes each time
 	}
 	of := catalogue.Filter{Capture: c.Event.ID}
 	err = errors.Join(
@@ -99,7 +99,7 @@ func jsonLines[T any](w io.Writer, docs iter.Seq2[T, error]) error {
 	return nil
 }
 
-// ExportName is the usual name of a capture's bundle.
+// ExportName returns the usual file name of a capture's bundle.
 func ExportName(c *event.Capture) string {
 	return "culprit-" + strings.ToLower(c.Event.ID) + ".tar.zst"
 }

@@ -10,8 +10,7 @@ import (
 	"culprit/internal/words"
 )
 
-// Unproven says why no line of a trace is known to have sent a hit's packet: "" if
-// one is.
+// Unproven says why a hit has no certain proof. It returns "" if the hit has one.
 func Unproven(r *catalogue.Reader, h *event.Hit) (string, error) {
 	if h.Culprit.Proof != nil || h.Culprit.Capture == nil {
 		return unproven(h, nil, nil, time.Time{}), nil
@@ -28,9 +27,8 @@ func Unproven(r *catalogue.Reader, h *event.Hit) (string, error) {
 // proofTakes is how long a proof can take: a hit waits for the line that fits best.
 const proofTakes = 3 * time.Second
 
-// provenUntil is the moment up to which a daemon may be proving hits: now, or the zero Time
-// if none runs with this evidence. Then nobody reads the traces, and what is not proven
-// stays so: the same evidence says the same, whatever the clock says.
+// provenUntil returns now if a daemon runs that may still be proving new hits. Otherwise it returns
+// the zero Time: no hit is too new, and the same evidence says the same whatever the clock says.
 func provenUntil(r *catalogue.Reader, now time.Time) time.Time {
 	if !r.DaemonRuns() {
 		return time.Time{}
@@ -38,8 +36,8 @@ func provenUntil(r *catalogue.Reader, now time.Time) time.Time {
 	return now
 }
 
-// unproven is that of a hit, given the traces and programs of its capture and the moment up
-// to which a daemon may be proving hits.
+// unproven is Unproven for a hit whose capture has these traces and programs; until is that of
+// [provenUntil].
 func unproven(h *event.Hit, traces []event.Trace, programs []event.Program, until time.Time) string {
 	switch {
 	case h.Culprit.Proof != nil && h.Culprit.Proof.Probable:
@@ -70,7 +68,7 @@ func unproven(h *event.Hit, traces []event.Trace, programs []event.Program, unti
 	return fmt.Sprintf("its process was not traced, or too late: these bytes are not in what was traced then (%s)", text.Plural(running, "trace"))
 }
 
-// notTraced says why a process that held the socket has no trace of its own.
+// notTraced says why a process that held the socket has no trace.
 func notTraced(its *event.Process, programs []event.Program) string {
 	for i := range programs {
 		p := &programs[i]
@@ -85,12 +83,12 @@ func notTraced(its *event.Process, programs []event.Program) string {
 	return fmt.Sprintf("process %d was not traced", its.PID)
 }
 
-// attachedAt is when strace was on the process.
+// attachedAt returns when strace was on the process.
 func attachedAt(t *event.Trace) time.Time {
 	return t.Timestamp.Add(time.Duration(t.Culprit.AttachMS * float64(time.Millisecond)))
 }
 
-// whyNot says why the trace of the very process that held the socket proves nothing.
+// whyNot says why the trace of the process that held the socket proves nothing.
 func whyNot(t *event.Trace, sent time.Time) string {
 	at := attachedAt(t)
 	switch {

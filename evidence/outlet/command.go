@@ -15,35 +15,34 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A Command writes events to the standard input of a program, which it starts, and
-// starts again when it has ended. What such a program has not read when it ends goes
-// to the next one.
+// A Command starts a program and writes events to its standard input. When the program ends,
+// Command starts it again, and sends it what the last one has not read.
 type Command struct {
 	args  []string
 	log   *slog.Logger
 	limit *rate.Limiter // of log lines
 	taken uint64
-	run   *running // nil: not started yet
+	run   *running // nil: it does not run
 }
 
 // running is a program that was started.
 type running struct {
 	cmd           *exec.Cmd
-	input, output *os.File // the ends of its standard input: ours, and the one it reads
+	input, output *os.File // the pipe of its standard input: our end, and the one it reads from
 	ended         chan struct{}
-	err           error // how it ended; read it when ended is closed
-	written       int64
-	sent          []sent // not yet seen to be read
+	err           error  // how it ended; valid once ended is closed
+	written       int64  // bytes
+	sent          []sent // events that it may not have read yet
 }
 
-// sent is an event whose line ends at an offset of what was written.
+// sent is an event, and the offset in the input at which its line ends.
 type sent struct {
 	sequence uint64
 	end      int64
 }
 
-// OpenCommand looks whether the program is there. It is started with the first event.
-// What it says on its standard output and error goes to the log.
+// OpenCommand fails if the program is not installed. The first event starts the program. Its
+// standard output and error go to the log.
 func OpenCommand(args []string, log *slog.Logger) (*Command, error) {
 	if _, err := exec.LookPath(args[0]); err != nil {
 		return nil, fmt.Errorf("events.command: %w", err)
@@ -52,8 +51,8 @@ func OpenCommand(args []string, log *slog.Logger) (*Command, error) {
 	return &Command{args: args, log: log, limit: rate.NewLimiter(perSecond, perSecond)}, nil
 }
 
-// start starts the program. Both ends of its standard input stay open with us: ours to
-// write, and the one that it reads to see what it has left there.
+// start starts the program. We keep both ends of its standard input open: one to write, and the
+// other to see how much it has not read.
 func (o *Command) start() error {
 	output, input, err := os.Pipe()
 	if err != nil {
@@ -63,7 +62,7 @@ func (o *Command) start() error {
 	r.cmd = exec.Command(o.args[0], o.args[1:]...)
 	r.cmd.Stdin = output
 	r.cmd.Stdout, r.cmd.Stderr = said{o}, said{o}
-	r.cmd.WaitDelay = time.Second                           // its children may hold them
+	r.cmd.WaitDelay = time.Second                           // its children may hold them open
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us
 	if err := r.cmd.Start(); err != nil {
 		input.Close()
@@ -73,7 +72,7 @@ func (o *Command) start() error {
 	go func() {
 		r.err = r.cmd.Wait()
 		close(r.ended)
-		input.SetWriteDeadline(time.Now()) // nobody reads what is being written
+		input.SetWriteDeadline(time.Now()) // ends a write that nobody reads
 	}()
 	o.run = r
 	return nil
@@ -88,30 +87,27 @@ func (o *Command) Send(ctx context.Context, events []Event) error {
 	}
 	r := o.run
 	defer context.AfterFunc(ctx, func() { r.input.SetWriteDeadline(time.Now()) })()
+	var err error
 	for _, e := range events {
-		n, err := r.input.WriteString(e.Line)
+		var n int
+		n, err = r.input.WriteString(e.Line)
 		r.written += int64(n)
-		if err == nil {
-			r.sent = append(r.sent, sent{e.Sequence, r.written})
-			o.Taken() // forgets what was read
-			continue
+		if err != nil {
+			err = fmt.Errorf("events.command %s does not read: %w", o.args[0], err)
+			break
 		}
-		select {
-		case <-r.ended:
-			return o.reap()
-		default:
-			return fmt.Errorf("events.command %s does not read: %w", o.args[0], err)
-		}
+		r.sent = append(r.sent, sent{e.Sequence, r.written})
+		o.Taken() // forgets what was read
 	}
 	select {
 	case <-r.ended:
 		return o.reap()
 	default:
-		return nil
+		return err
 	}
 }
 
-// Taken is the last event that the program has read.
+// Taken returns the last event that the program has read.
 func (o *Command) Taken() uint64 {
 	r := o.run
 	if r == nil || len(r.sent) == 0 {
@@ -128,7 +124,7 @@ func (o *Command) Taken() uint64 {
 	return o.taken
 }
 
-// reap gives up a program that has ended.
+// reap cleans up after a program that has ended.
 func (o *Command) reap() error {
 	r := o.run
 	o.Taken()
@@ -141,7 +137,7 @@ func (o *Command) reap() error {
 	return fmt.Errorf("events.command %s ended", o.args[0])
 }
 
-// Close lets the program read what is left and end. If it does not it is killed.
+// Close lets the program read the rest and end, and kills it when the context ends.
 func (o *Command) Close(ctx context.Context) error {
 	r := o.run
 	if r == nil {
@@ -160,7 +156,7 @@ func (o *Command) Close(ctx context.Context) error {
 	return errors.Join(err, r.output.Close())
 }
 
-// said logs what a program says.
+// said logs the output of the program.
 type said struct{ o *Command }
 
 func (s said) Write(b []byte) (int, error) {

@@ -17,17 +17,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A File appends events to a file, which others may rename at any time: the next event
-// then begins a new one.
+// A File appends events to a file. Others may rename it at any time: the next event then begins a
+// new file.
 type File struct {
 	path  string
 	f     *os.File
 	taken uint64
 }
 
-// OpenFile opens the file, or makes one that only we can read, in a directory that is
-// made if only that is missing. What a culprit that was killed wrote of a line is
-// removed. A file that holds anything but events is refused.
+// OpenFile opens the file, or makes one that only we can read, and its directory if that alone is
+// missing. It removes half a line that a killed culprit wrote, and refuses a file that does not
+// hold events.
 func OpenFile(path string) (*File, error) {
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("events.file: make its directory: %w", err)
@@ -37,13 +37,13 @@ func OpenFile(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.taken = last; last == 0 { // it was renamed, and there is nothing new yet
+	if o.taken = last; last == 0 { // it may have been renamed
 		o.taken = lastOfRenamed(path)
 	}
 	return o, nil
 }
 
-// open opens the file, and returns the number of its last event.
+// open opens the file and returns the number of its last event.
 func (o *File) open() (last uint64, err error) {
 	f, err := os.OpenFile(o.path, os.O_RDWR|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
@@ -70,11 +70,11 @@ func (o *File) open() (last uint64, err error) {
 	return last, nil
 }
 
-// tailSize is how much of a file is read to find its last line: many times the longest.
+// tailSize is how much of a file is read to find its last line, many times the longest.
 const tailSize = 4 << 20
 
-// repair cuts off the beginning of a line at the end of a file, and returns the number
-// of its last event, 0 if it is empty.
+// repair cuts half a line off the end of a file. It returns the number of the last event, 0 if the
+// file is empty.
 func repair(f *os.File) (uint64, error) {
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil || size == 0 {
@@ -98,7 +98,7 @@ func repair(f *os.File) (uint64, error) {
 	return last, nil
 }
 
-// lastIn finds the last event in lines, behind which others may have written something.
+// lastIn finds the last event in lines. Others may have appended something else.
 func lastIn(lines []byte) (last uint64, ok bool) {
 	for !ok && len(lines) > 0 {
 		begin := bytes.LastIndexByte(lines[:len(lines)-1], '\n') + 1
@@ -108,7 +108,7 @@ func lastIn(lines []byte) (last uint64, ok bool) {
 	return last, ok
 }
 
-// sequence reads the number of an event's line.
+// sequence reads the number of an event from its line.
 func sequence(line []byte) (uint64, bool) {
 	var e struct {
 		Event struct {
@@ -119,11 +119,11 @@ func sequence(line []byte) (uint64, bool) {
 	return e.Event.Sequence, json.Unmarshal(line, &e) == nil && e.Event.Module == "culprit"
 }
 
-// renamed is what logrotate and its like put behind a file's name.
+// renamed matches what logrotate and the like append to a file's name.
 var renamed = regexp.MustCompile(`^[.-][0-9]`)
 
-// lastOfRenamed looks for the last event in the newest of the files that the path may
-// have been renamed to. It is 0 if there is none.
+// lastOfRenamed returns the last event in the newest file that the path may have been renamed to,
+// or 0.
 func lastOfRenamed(path string) (last uint64) {
 	entries, _ := os.ReadDir(filepath.Dir(path))
 	var newest fs.FileInfo
@@ -153,7 +153,7 @@ func lastOfRenamed(path string) (last uint64) {
 	return last
 }
 
-// Send appends events, all or none of each.
+// Send appends events, each as a whole or not at all.
 func (o *File) Send(_ context.Context, events []Event) error {
 	if err := o.follow(); err != nil {
 		return err
@@ -184,7 +184,7 @@ func (o *File) Send(_ context.Context, events []Event) error {
 	return nil
 }
 
-// follow opens the file anew if it is another one, or none, by now.
+// follow opens the path again if it no longer names our file.
 func (o *File) follow() error {
 	ours, err := o.f.Stat()
 	if err != nil {
@@ -197,14 +197,14 @@ func (o *File) follow() error {
 	if _, err := o.open(); err != nil {
 		return err
 	}
-	// Who may read the old one may read its successor, if that is ours.
+	// Whoever can read the old file can read the new one, if we made that.
 	if its, err := o.f.Stat(); err == nil && its.Size() == 0 && its.Mode().Perm() == 0o600 {
 		_ = o.f.Chmod(ours.Mode().Perm())
 	}
 	return old.Close()
 }
 
-// Taken is the last event in the file.
+// Taken returns the last event in the file.
 func (o *File) Taken() uint64 { return o.taken }
 
 // Close closes the file.

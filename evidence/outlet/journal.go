@@ -10,8 +10,8 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// A Journal sends each event to journald, as the message of an entry of its own with
-// the identifier "culprit-events", beside the daemon's log.
+// A Journal sends each event to journald as an entry of its own. The identifier "culprit-events"
+// tells them from the daemon's log.
 type Journal struct{ taken uint64 }
 
 // OpenJournal fails where there is no journald.
@@ -25,7 +25,7 @@ func OpenJournal() (*Journal, error) {
 // Send sends events.
 func (j *Journal) Send(ctx context.Context, events []Event) error {
 	for _, e := range events {
-		// A journald that hangs holds up the sender for ever.
+		// Not here: a journald that hangs blocks for ever.
 		sent := make(chan error, 1)
 		go func() {
 			sent <- journal.Send(strings.TrimSuffix(e.Line, "\n"), journal.PriNotice, map[string]string{
@@ -47,7 +47,7 @@ func (j *Journal) Send(ctx context.Context, events []Event) error {
 	return nil
 }
 
-// Taken is the last event that journald has.
+// Taken returns the last event that journald took.
 func (j *Journal) Taken() uint64 { return j.taken }
 
 // Close has nothing to do.

@@ -6,47 +6,44 @@ import (
 	"time"
 )
 
-// A Box keeps the events that wait to be sent out.
+// A Box keeps the events that wait to be sent.
 type Box interface {
-	// News tells when there are more.
+	// News receives when there are more events.
 	News() <-chan struct{}
-	// Events calls take with the events after a sequence number, in order, until there are
-	// no more, there were so many, or it returns false.
+	// Events calls take with each event after a sequence number, in order: at most that many,
+	// and until take returns false.
 	Events(ctx context.Context, after uint64, most int, take func(sequence uint64, line string) bool) error
-	// Remove removes those up to a sequence number: they have got out.
+	// Remove removes the events up to a sequence number, as they were sent.
 	Remove(upTo uint64) error
-	// Waiting is how many there are.
+	// Waiting returns how many events wait.
 	Waiting() int64
 }
 
-// A Sender sends out the events of a box. Its goroutine owns the outlet.
+// A Sender sends the events of a box to an outlet, which its goroutine owns.
 type Sender struct {
 	outlet Outlet
 	box    Box
 	log    *slog.Logger
 
-	sent, removed uint64 // up to which events were given to the outlet, and removed
+	sent, removed uint64 // the last events that were given to the outlet, and removed from the box
 	failing       bool
 	closing       chan struct{} // closed when nothing more is recorded
 	done          chan struct{}
 	stop          context.CancelFunc
 }
 
-// Bounds of a Sender: how many events, and after how many bytes no more, are read at once;
-// how soon sending is tried again, twice as long each time; how soon we look whether what
-// was sent has been taken; how long sending may take when culprit stops, and then the
-// reading of what was sent.
+// Bounds of a Sender.
 const (
-	sendEvents  = 512
-	sendBytes   = 1 << 20
-	retryLeast  = time.Second
-	retryMost   = time.Minute
-	lookAgain   = 100 * time.Millisecond
-	sendsLonger = 2 * time.Second
-	readsLonger = time.Second
+	sendEvents  = 512                    // events that are read at once
+	sendBytes   = 1 << 20                // bytes after which no more are read at once
+	retryLeast  = time.Second            // before sending again after an error, doubled each time
+	retryMost   = time.Minute            // … but not more
+	lookAgain   = 100 * time.Millisecond // before asking again whether what was sent was taken
+	sendsLonger = 2 * time.Second        // for sending when culprit stops
+	readsLonger = time.Second            // for the outlet to take it then
 )
 
-// NewSender begins to send. The caller closes the Sender, which closes the outlet.
+// NewSender starts a Sender. The caller closes it, and it closes the outlet.
 func NewSender(o Outlet, box Box, log *slog.Logger) *Sender {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Sender{outlet: o, box: box, log: log, sent: o.Taken(), closing: make(chan struct{}), done: make(chan struct{}), stop: stop}
@@ -54,7 +51,7 @@ func NewSender(o Outlet, box Box, log *slog.Logger) *Sender {
 	return s
 }
 
-// Close has what waits sent out, if that does not take too long.
+// Close sends what waits, unless that takes too long.
 func (s *Sender) Close() {
 	defer s.stop()
 	close(s.closing)
@@ -62,12 +59,12 @@ func (s *Sender) Close() {
 	<-s.done
 }
 
-// run sends until nothing more is recorded and nothing waits, or the context ends.
+// run sends until Close was called and nothing waits, or the context ends.
 func (s *Sender) run(ctx context.Context) {
 	defer close(s.done)
 	defer s.end()
 	for pause := retryLeast; ctx.Err() == nil; {
-		last := isClosed(s.closing) // nothing comes after what is read now
+		last := isClosed(s.closing) // no event comes after those that send reads now
 		n, err := s.send(ctx)
 		if s.remove() {
 			if s.failing && err == nil {
@@ -117,7 +114,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// send sends the next events, and returns how many.
+// send sends the next events and returns how many.
 func (s *Sender) send(ctx context.Context) (int, error) {
 	var events []Event
 	size := 0
@@ -132,7 +129,7 @@ func (s *Sender) send(ctx context.Context) (int, error) {
 	if len(events) == 0 && s.removed == s.sent {
 		return 0, nil
 	}
-	// Without events it tells whether it will take what was sent.
+	// Without events this fails if what was sent will never be taken.
 	if err := s.outlet.Send(ctx, events); err != nil || len(events) == 0 {
 		return 0, err
 	}
@@ -140,9 +137,8 @@ func (s *Sender) send(ctx context.Context) (int, error) {
 	return len(events), nil
 }
 
-// remove removes what has got out, and reports whether there was something. If that fails
-// it is tried again with the next; a culprit that is started meanwhile asks the outlet
-// first.
+// remove removes what was taken from the box, and reports whether there was something. After a
+// failure the next call tries again; a culprit that is started meanwhile asks the outlet first.
 func (s *Sender) remove() bool {
 	taken := s.outlet.Taken()
 	if taken <= s.removed {
@@ -156,7 +152,7 @@ func (s *Sender) remove() bool {
 	return true
 }
 
-// end gives up the outlet.
+// end closes the outlet.
 func (s *Sender) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), readsLonger)
 	defer cancel()

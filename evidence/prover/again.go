@@ -3,6 +3,7 @@ package prover
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"culprit/evidence/catalogue"
@@ -14,13 +15,12 @@ import (
 // Checked says what [Again] did.
 type Checked struct {
 	Captures, Traces, Hits int
-	Found                  int // proofs that were not known
-	Unread                 []error
+	Found                  int     // new proofs
+	Unread                 []error // one for each trace that cannot be read
 }
 
-// Again looks once more for the lines that sent the packets of hits, in the traces of
-// one capture, or of all if capture is "". What is proven already stays. Traces that
-// cannot be read are told in Unread.
+// Again looks once more for the lines that sent the packets of unproven hits, in the traces of
+// one capture, or of all if capture is "".
 func Again(r *catalogue.Reader, capture string, out Output) (Checked, error) {
 	var done Checked
 	captures, err := catalogue.All(r.Captures(catalogue.Filter{Capture: capture}))
@@ -38,7 +38,7 @@ func Again(r *catalogue.Reader, capture string, out Output) (Checked, error) {
 }
 
 func (done *Checked) capture(r *catalogue.Reader, capture string, out Output) error {
-	var hits []*event.Hit // not proven, by time
+	var hits []*event.Hit // unproven, by time
 	for h, err := range r.Hits(catalogue.Filter{Capture: capture}) {
 		if err != nil {
 			return err
@@ -59,19 +59,13 @@ func (done *Checked) capture(r *catalogue.Reader, capture string, out Output) er
 			done.Unread = append(done.Unread, fmt.Errorf("read trace %s: %w", t.Event.ID, err))
 		}
 		done.Found += len(proven)
-		rest := hits[:0]
-		for _, h := range hits {
-			if !proven[h.Event.ID] {
-				rest = append(rest, h)
-			}
-		}
-		hits = rest
+		hits = slices.DeleteFunc(hits, func(h *event.Hit) bool { return proven[h.Event.ID] })
 	}
 	return nil
 }
 
-// compareTrace compares a trace with hits and records which it proves. The hits are
-// fed beside the lines, by time: a matcher remembers neither for long.
+// compareTrace compares a trace with hits, and returns the ids of those that it proves. It feeds
+// hits and lines to the matcher in the order of time, as a matcher remembers neither for long.
 func compareTrace(t event.Trace, hits []*event.Hit, out Output) (proven map[string]bool, err error) {
 	proven = map[string]bool{}
 	f, err := tracefile.Open(t.File.Path)

@@ -8,11 +8,11 @@ import (
 	"culprit/internal/proc"
 )
 
-// tick is how exactly the start of a process is known.
+// tick is the resolution of the start time of a process.
 const tick = 10 * time.Millisecond
 
-// describe looks whether the thread of a proof is a process of its own, which strace
-// followed from its parent, and still there.
+// describe makes the thread of a proof its process, if it is the main thread of one that strace
+// followed from its parent and that still runs.
 func (p *Prover) describe(pr *event.Proof) bool {
 	its, ok := p.processes.Process(pr.Culprit.TID)
 	if !ok || its.Start.After(pr.Timestamp.Add(tick)) {
@@ -22,8 +22,8 @@ func (p *Prover) describe(pr *event.Proof) bool {
 	return true
 }
 
-// setProgram makes a program the process of a proof, unless it is another one with the same
-// PID.
+// setProgram makes a program the process of a proof. It refuses a program that had the same PID
+// at another time.
 func setProgram(pr *event.Proof, program event.Program) bool {
 	if program.Process.PID != pr.Culprit.TID || program.Process.Start.After(pr.Timestamp.Add(tick)) ||
 		program.Event.End != nil && program.Event.End.Before(pr.Timestamp) {
@@ -32,14 +32,14 @@ func setProgram(pr *event.Proof, program event.Program) bool {
 	of := pr.Process
 	pr.Process = program.Process
 	if parent := pr.Process.Parent; parent == nil || parent.PID == of.PID {
-		pr.Process.Parent = &of // it knows its parents, too
+		pr.Process.Parent = &of // with its parents
 	}
 	return true
 }
 
 // newProof makes the document of a proof. Its process is that of the trace.
 func newProof(t event.Trace, m proof.Match) event.Proof {
-	pr := event.Proof{
+	return event.Proof{
 		Timestamp: m.Send.Time,
 		Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionProof},
 		Rule:      m.Hit.Rule, User: t.User, Process: t.Process, File: t.File,
@@ -48,14 +48,10 @@ func newProof(t event.Trace, m proof.Match) event.Proof {
 			Probable: m.Probable, TID: m.Send.TID, Syscall: m.Send.Syscall, Line: m.Send.Line, Offset: m.Send.Offset,
 		},
 	}
-	return pr
 }
 
-// name takes in a program, and adds to proofs that it is their process.
+// name remembers a program, and makes it the process of the proofs that it is the process of.
 func (p *Prover) name(c *comparison, program event.Program) {
-	if c == nil {
-		return
-	}
 	pid := program.Process.PID
 	if len(c.programs) >= maxNamed {
 		clear(c.programs)
@@ -69,10 +65,10 @@ func (p *Prover) name(c *comparison, program event.Program) {
 	delete(c.unnamed, pid)
 }
 
-// Proc is the Processes of this machine, by /proc. It belongs to one Prover.
+// Proc looks at the processes of this machine in /proc. It belongs to one Prover.
 type Proc struct{ users proc.Users }
 
-// Process describes the process that a thread is the first of, if it is one.
+// Process describes the process whose main thread tid is.
 func (m *Proc) Process(tid int) (event.Process, bool) {
 	status, err := proc.Default.Status(tid)
 	if err != nil || status.TGID != tid {

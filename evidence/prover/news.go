@@ -8,7 +8,7 @@ import (
 	"culprit/internal/event"
 )
 
-// news is what the prover is told.
+// news is a message for the prover's goroutine.
 type news interface{ tell(*Prover) }
 
 type (
@@ -18,63 +18,73 @@ type (
 	endedNews   struct{ capture event.Capture }
 	// sendNews is a line of a trace that sends something.
 	sendNews struct {
-		of   *event.Trace // as it was made
+		of   *event.Trace // as it began
 		send proof.Send
 	}
 )
 
 func (n hitNews) tell(p *Prover) {
-	c := p.capture(n.hit.Culprit.Capture.ID)
+	c := p.comparison(n.hit.Culprit.Capture.ID)
 	p.found(c, c.matcher.Hit(n.hit))
 }
 
 func (n traceNews) tell(p *Prover) {
-	c, id := p.capture(n.trace.Culprit.Capture.ID), n.trace.Event.ID
+	c, id := p.comparison(n.trace.Culprit.Capture.ID), n.trace.Event.ID
 	c.traces[id] = n.trace
 	if n.trace.Culprit.State == event.StateEnded {
 		c.ended = append(c.ended, endedTrace{id, time.Now()})
 	}
 }
 
-func (n programNews) tell(p *Prover) { p.name(p.captures[n.program.Culprit.Capture.ID], n.program) }
+func (n programNews) tell(p *Prover) {
+	if c := p.captures[n.program.Culprit.Capture.ID]; c != nil {
+		p.name(c, n.program)
+	}
+}
 
-func (n endedNews) tell(p *Prover) { p.end(n.capture) }
+func (n endedNews) tell(p *Prover) {
+	id := n.capture.Event.ID
+	if c := p.captures[id]; c != nil {
+		p.finish(c)
+		delete(p.captures, id)
+	}
+	p.out.Settled(n.capture)
+}
 
 func (n sendNews) tell(p *Prover) {
-	c, id := p.capture(n.of.Culprit.Capture.ID), n.of.Event.ID
+	c, id := p.comparison(n.of.Culprit.Capture.ID), n.of.Event.ID
 	if _, known := c.traces[id]; !known {
 		c.traces[id] = *n.of
 	}
 	p.found(c, c.matcher.Send(id, n.send))
 }
 
-// Bounds of the news that wait: of hits and sends, and of traces and programs. That captures
-// ended is always taken: there are few.
+// Bounds of the news that wait. There is none for ends of captures, which are few.
 const (
-	maxComparisons = 4096
-	maxFacts       = 16_384
+	maxComparisons = 4096   // hits and sends
+	maxFacts       = 16_384 // traces and programs
 )
 
-// A mailbox holds the news that wait, in order. Nobody waits to put any into it.
+// A mailbox holds the news that wait, in order. Putting news into it never blocks.
 type mailbox struct {
-	wake chan struct{} // there are some, or it was closed
+	wake chan struct{} // something was put in, or the mailbox was closed
 
 	mu                 sync.Mutex
 	waiting            []news
-	comparisons, facts int // of those that wait
+	comparisons, facts int // how many of each wait
 	lost               uint64
 	closed             bool
 }
 
 func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
 
-// compare puts a hit or a send into the mailbox, or counts it as lost.
+// compare puts in a hit or a send, or counts it as lost.
 func (m *mailbox) compare(n news) { m.put(n, &m.comparisons, maxComparisons) }
 
-// fact puts in what the prover should know to name what it finds.
+// fact puts in a trace or a program, which gives a proof its process, or counts it as lost.
 func (m *mailbox) fact(n news) { m.put(n, &m.facts, maxFacts) }
 
-// end puts in that a capture ended.
+// end puts in the end of a capture.
 func (m *mailbox) end(n endedNews) { m.put(n, new(int), 1) }
 
 func (m *mailbox) put(n news, count *int, most int) {
@@ -94,6 +104,7 @@ func (m *mailbox) lose(n uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lost += n
+	m.ring()
 }
 
 func (m *mailbox) ring() {
@@ -103,21 +114,14 @@ func (m *mailbox) ring() {
 	}
 }
 
-// take takes all that waits, and says whether that was the last.
-func (m *mailbox) take() (all []news, last bool) {
+// take empties the mailbox. It also returns how much was lost since the last time, and whether
+// the mailbox is closed, so that nothing more comes.
+func (m *mailbox) take() (all []news, lost uint64, last bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all, m.waiting = m.waiting, nil
-	m.comparisons, m.facts = 0, 0
-	return all, m.closed
-}
-
-// takeLost takes the count of what was lost.
-func (m *mailbox) takeLost() uint64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	defer func() { m.lost = 0 }()
-	return m.lost
+	all, lost = m.waiting, m.lost
+	m.waiting, m.lost, m.comparisons, m.facts = nil, 0, 0, 0
+	return all, lost, m.closed
 }
 
 func (m *mailbox) close() {

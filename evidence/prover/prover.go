@@ -3,6 +3,7 @@
 package prover
 
 import (
+	"io"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -13,10 +14,9 @@ import (
 	"culprit/internal/event"
 )
 
-// A Prover finds, while traces are written, the lines that sent the packets of hits.
-// Its goroutine owns all that it knows. Nobody waits until it has compared anything:
-// what it does not get done, in a flood that somebody may have made for that, is
-// counted, and can be done by [Again].
+// A Prover finds the lines that sent the packets of hits while the traces are written. One
+// goroutine owns its state. Nobody waits for it: what it cannot compare in a flood, which
+// somebody may have made for that, is counted and can be compared by [Again].
 type Prover struct {
 	mail      *mailbox
 	out       Output
@@ -25,23 +25,24 @@ type Prover struct {
 	limit     *rate.Limiter // of log lines about proofs
 	done      chan struct{}
 
-	captures map[string]*comparison // by id, of those that live
+	captures map[string]*comparison // that run, by id
+	lost     uint64                 // what was not compared and not recorded as a loss yet
 
 	proofs, probable, uncompared atomic.Uint64
 }
 
 // An Output takes what a Prover finds. Its methods must not wait.
 type Output interface {
-	// Proof takes a proof; or a better one with the same id.
+	// Proof takes a proof, or a better one with the same id.
 	Proof(event.Proof)
 	Lost(event.Loss)
-	// Settled takes a capture that ended and of which nothing more will be proven.
+	// Settled takes a capture that ended, after its last proof.
 	Settled(event.Capture)
 }
 
 // Processes looks at the processes of the machine.
 type Processes interface {
-	// Process describes the process that a thread is the first of, if it is one.
+	// Process describes the process whose main thread tid is. !ok: there is none.
 	Process(tid int) (event.Process, bool)
 }
 
@@ -49,15 +50,15 @@ type Processes interface {
 type comparison struct {
 	matcher *proof.Matcher
 	traces  map[string]event.Trace
-	ended   []endedTrace // of them, the oldest first
-	// programs are the last of those that have ended, by PID, and unnamed the proofs,
-	// by thread, of which the process is not sure: a thread of the trace's process, or
-	// a process that strace followed from it and that is listed as a program soon.
+	ended   []endedTrace // the traces that have ended, oldest first
+	// programs holds the latest programs that have ended, by PID.
 	programs map[int]event.Program
-	unnamed  map[int][]event.Proof
+	// unnamed holds proofs whose process is not sure, by thread: it may be a thread of the
+	// trace's process, or a child that strace followed and that soon ends as a program.
+	unnamed map[int][]event.Proof
 }
 
-// endedTrace is a trace that is forgotten when its lines are, too.
+// endedTrace is a trace that is forgotten together with its lines.
 type endedTrace struct {
 	id string
 	at time.Time
@@ -66,16 +67,16 @@ type endedTrace struct {
 // forgetAfter is when a trace that has ended is forgotten: a hit waits for a second.
 const forgetAfter = 15 * time.Second
 
-// maxNamed bounds each of the two, and maxOfThread the proofs of one thread.
+// Bounds of a comparison.
 const (
-	maxNamed    = 1024
-	maxOfThread = 16
+	maxNamed    = 1024 // programs, and threads with unnamed proofs
+	maxOfThread = 16   // unnamed proofs of a thread
 )
 
 // proofsLogged is how many proofs are logged a second.
 const proofsLogged = 20
 
-// New begins to prove. The caller closes the Prover.
+// New starts a Prover. The caller closes it.
 func New(out Output, processes Processes, log *slog.Logger) *Prover {
 	p := &Prover{
 		mail: newMailbox(), out: out, processes: processes, log: log, limit: rate.NewLimiter(proofsLogged, proofsLogged),
@@ -85,39 +86,39 @@ func New(out Output, processes Processes, log *slog.Logger) *Prover {
 	return p
 }
 
-// Hit tells of a hit. It is compared if it has a capture.
+// Hit takes a hit. Without a capture there is nothing to compare it with.
 func (p *Prover) Hit(h *event.Hit) {
 	if h.Culprit.Capture != nil {
 		p.mail.compare(hitNews{h})
 	}
 }
 
-// Capture tells of a new or changed capture.
+// Capture takes a new or changed capture.
 func (p *Prover) Capture(c event.Capture) {
 	if c.Culprit.State == event.StateEnded {
 		p.mail.end(endedNews{c})
 	}
 }
 
-// Trace tells of a new or changed trace.
+// Trace takes a new or changed trace.
 func (p *Prover) Trace(t event.Trace) { p.mail.fact(traceNews{t}) }
 
-// Program tells of a program.
+// Program takes a program.
 func (p *Prover) Program(program event.Program) { p.mail.fact(programNews{program}) }
 
-// Counts are how many proofs were found, with certainty and not, and how many hits and
-// system calls were not compared with each other.
+// Counts returns how many certain and how many probable proofs were found, and how many hits and
+// system calls were not compared. Safe for concurrent use.
 func (p *Prover) Counts() (proofs, probable, uncompared uint64) {
 	return p.proofs.Load(), p.probable.Load(), p.uncompared.Load()
 }
 
-// Close waits until all that was told is compared. Nothing may be told then.
+// Close waits until everything is compared. The other methods must not be called after it.
 func (p *Prover) Close() {
 	p.mail.close()
 	<-p.done
 }
 
-// settleEvery is how often hits are looked at that wait for the send that fits best.
+// settleEvery is how often the prover looks for hits that have waited long enough.
 const settleEvery = 250 * time.Millisecond
 
 func (p *Prover) run() {
@@ -131,27 +132,28 @@ func (p *Prover) run() {
 		case now := <-timer.C:
 			waiting = false
 			p.settle(now)
-			p.tellLost()
+			p.recordLost()
 		}
-		all, last := p.mail.take()
+		all, lost, last := p.mail.take()
+		p.lost += lost
 		for _, n := range all {
 			n.tell(p)
 		}
 		if last {
-			p.tellLost()
 			for _, c := range p.captures {
-				p.found(c, c.matcher.Close())
+				p.finish(c)
 			}
+			p.recordLost()
 			return
 		}
-		if len(p.captures) > 0 && !waiting {
+		if !waiting && (len(p.captures) > 0 || p.lost > 0) {
 			waiting = true
 			timer.Reset(settleEvery)
 		}
 	}
 }
 
-// settle decides what has waited long enough, and forgets traces that ended.
+// settle proves hits that have waited long enough, and forgets traces that ended.
 func (p *Prover) settle(now time.Time) {
 	for _, c := range p.captures {
 		p.found(c, c.matcher.Tick(now))
@@ -162,7 +164,8 @@ func (p *Prover) settle(now time.Time) {
 	}
 }
 
-func (p *Prover) capture(id string) *comparison {
+// comparison returns that of a capture, which is made when it is first needed.
+func (p *Prover) comparison(id string) *comparison {
 	c := p.captures[id]
 	if c == nil {
 		c = &comparison{matcher: proof.NewMatcher(), traces: map[string]event.Trace{}, programs: map[int]event.Program{}, unnamed: map[int][]event.Proof{}}
@@ -195,23 +198,46 @@ func (p *Prover) found(c *comparison, matches []proof.Match) {
 	}
 }
 
-// end forgets a capture, of which nothing more can be proven.
-func (p *Prover) end(c event.Capture) {
-	defer p.out.Settled(c)
-	of := p.captures[c.Event.ID]
-	if of == nil {
-		return
-	}
-	p.found(of, of.matcher.Close())
-	delete(p.captures, c.Event.ID)
-	lost := of.matcher.Lost()
-	p.mail.lose(uint64(lost.Sends + lost.Hits))
+// finish takes the last proofs of a capture, and counts what was not compared.
+func (p *Prover) finish(c *comparison) {
+	p.found(c, c.matcher.Close())
+	lost := c.matcher.Lost()
+	p.lost += uint64(lost.Sends + lost.Hits)
 }
 
-// tellLost records what was not compared.
-func (p *Prover) tellLost() {
-	if n := p.mail.takeLost(); n > 0 {
-		p.uncompared.Add(n)
-		p.out.Lost(event.NewLoss(event.LossUncompared, "", n))
+// recordLost records how much was not compared since it was last called.
+func (p *Prover) recordLost() {
+	if p.lost > 0 {
+		p.uncompared.Add(p.lost)
+		p.out.Lost(event.NewLoss(event.LossUncompared, "", p.lost))
+		p.lost = 0
 	}
+}
+
+// comparedFile is the file of a trace whose lines are compared with packets as they
+// come, before anything in them is masked.
+type comparedFile struct {
+	io.WriteCloser
+	scanner *proof.Scanner
+	lose    func(uint64)
+}
+
+// Compare returns a file for a trace that passes everything on to the given file, which masks.
+func (p *Prover) Compare(t *event.Trace, file io.WriteCloser) io.WriteCloser {
+	of := *t
+	return &comparedFile{file, proof.NewScanner(func(s proof.Send) { p.mail.compare(sendNews{&of, s}) }), p.mail.lose}
+}
+
+func (f *comparedFile) Write(b []byte) (int, error) {
+	n, err := f.WriteCloser.Write(b)
+	f.scanner.Write(b[:n])
+	return n, err
+}
+
+func (f *comparedFile) Close() error {
+	f.scanner.Close()
+	if lost := f.scanner.Lost(); lost != (proof.ScannerLost{}) {
+		f.lose(uint64(lost.LongLines + lost.Unfinished))
+	}
+	return f.WriteCloser.Close()
 }

@@ -118,6 +118,29 @@ func TestNobodyWaits(t *testing.T) {
 	}
 }
 
+// What was not compared is recorded also when no capture runs, and of captures that run when
+// the prover is closed.
+func TestLostIsRecorded(t *testing.T) {
+	t.Parallel()
+	out := new(findings)
+	p := New(out, threads{}, fixture.Log)
+	const few, hits = 3, 2000 // more hits than wait for their sends
+	p.mail.lose(few)
+	fixture.Eventually(t, "it is recorded", func() error {
+		if _, _, n := p.Counts(); n != few {
+			return fmt.Errorf("%d are", n)
+		}
+		return nil
+	})
+	for i := range hits {
+		p.Hit(fixture.SentHit("C", fixture.Query(uint16(i))))
+	}
+	p.Close()
+	if _, _, n := p.Counts(); n != out.lost || n < few+hits/4 {
+		t.Errorf("%d are counted and %d recorded", n, out.lost)
+	}
+}
+
 // A program that is known only when it has ended becomes the process of its proofs, unless
 // another process had the same PID.
 func TestProgramOfProof(t *testing.T) {

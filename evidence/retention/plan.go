@@ -14,61 +14,59 @@ import (
 	"culprit/internal/event"
 )
 
-// Bounds say how much evidence is kept: what the section "evidence" of the
-// configuration says.
+// Bounds say how much evidence is kept, as the section "evidence" of the configuration does.
 type Bounds struct {
 	Keep     time.Duration // what is older is removed, proven or not
-	MaxBytes int64         // on the disk, of the traces and the catalogue
-	MinFree  int64         // bytes that have to stay free on the file system
-	Compress bool          // closed traces
+	MaxBytes int64         // of the traces and the catalogue, on the disk
+	MinFree  int64         // bytes that stay free on the file system
+	Compress bool          // compress closed traces
 }
 
-// A Removal is the file of a trace, or of a capture's packets, that is removed. The
-// row stays in the catalogue until it is older than evidence.keep too, with the packets.
+// A Removal is a file to remove: a trace, or the packets of a capture. Its rows, which hold the
+// packets too, stay in the catalogue until they are older than evidence.keep.
 type Removal struct {
 	ID     string // of the trace or capture
-	Name   string // of the file, below the evidence directory; of a trace, uncompressed
+	Name   string // of the file, below the evidence directory; a trace's uncompressed one
 	Size   int64  // bytes on the disk
-	Proven bool   // it is known which line sent a packet
+	Proven bool   // the trace, or the capture, has a proof
 	Why    event.RemovedCode
 }
 
-// packets reports whether it is the packets of a capture.
+// packets reports whether the file holds the packets of a capture.
 func (r Removal) packets() bool { return path.Base(r.Name) == directory.Packets }
 
 // stored is a trace, or the packets of a capture, on the disk.
 type stored struct {
-	id      ulid.ULID // of the trace or capture; its time is that of the start
+	id      ulid.ULID // of the trace or capture; holds the time it began
 	capture string
-	name    string // below the evidence directory; that of the uncompressed file
-	size    int64  // bytes on the disk, in all its forms
+	name    string // of the uncompressed file, below the evidence directory
+	size    int64  // bytes on the disk, compressed and not
 
-	open       bool // it is still written to, or may be
-	running    bool // its capture is
+	open       bool // the trace may still be written
+	running    bool // its capture runs
 	proven     bool
-	plain      bool // it is not compressed
-	unfinished bool // somebody died compressing it
+	plain      bool // there is an uncompressed file
+	unfinished bool // somebody was killed compressing it
 }
 
-// usage is what there is beside the traces.
+// usage is the disk space beside the traces.
 type usage struct {
 	catalogue int64 // bytes that the catalogue uses
 	free      int64 // bytes that are free on the file system
 }
 
-// oldest is how far back the bounds let evidence go. It moves in steps, so that what
-// grows too old goes, and is counted, in a few large pieces.
+// oldest returns the time before which evidence is too old. It moves in steps, so that old
+// evidence is removed and counted in a few large pieces.
 func (b Bounds) oldest(now time.Time) time.Time {
 	return now.Add(-b.Keep).Truncate(min(time.Hour, b.Keep/24))
 }
 
-// plan says which files are to be removed, and why, in that order: the oldest first,
-// but those with a proof after all that have none. Nothing of a capture that is running
-// is removed. For the sake of free disk no proof is: it may be the very user who is
-// hunted that fills the disk.
+// plan returns which files to remove, why, and in which order: the oldest first, but those with a
+// proof after all without. It keeps what belongs to a running capture. For MinFree it removes
+// nothing with a proof: the user we hunt may be the one who fills the disk.
 func plan(b Bounds, now time.Time, u usage, traces []stored) []Removal {
 	var candidates []stored
-	total := min(u.catalogue, b.MaxBytes/2) // what is more is the catalogue's to remove: no trace pays for it
+	total := min(u.catalogue, b.MaxBytes/2) // the catalogue itself has to shrink below that
 	for _, t := range traces {
 		total += t.size
 		if !t.open && !t.running {
@@ -109,4 +107,36 @@ func plan(b Bounds, now time.Time, u usage, traces []stored) []Removal {
 		}
 	}
 	return removals
+}
+
+// A Report says what a sweep did, or would do.
+type Report struct {
+	Compressed int              // traces
+	Removed    []Removal        // in order
+	Expired    map[string]int64 // rows removed from the catalogue, by table
+	Bytes      int64            // of the evidence on the disk, before anything was removed
+	Free       int64            // bytes that were free on the disk then
+}
+
+// Left returns how many bytes the evidence takes after the removals, and how many are free.
+func (r Report) Left() (evidence, free int64) {
+	evidence, free = r.Bytes, r.Free
+	for _, one := range r.Removed {
+		evidence, free = evidence-one.Size, free+one.Size
+	}
+	return evidence, free
+}
+
+// The kinds of files that are removed.
+const (
+	RemovedTrace   = "trace"
+	RemovedPackets = "packets"
+)
+
+// What returns the kind of the file.
+func (r Removal) What() string {
+	if r.packets() {
+		return RemovedPackets
+	}
+	return RemovedTrace
 }

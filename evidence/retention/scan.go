@@ -16,14 +16,14 @@ import (
 	"culprit/evidence/tracefile"
 )
 
-// evidence is what there is: files, and what the catalogue says of them.
+// evidence is the files, and what the catalogue says about them.
 type evidence struct {
 	dir       *directory.Directory
 	catalogue *catalogue.Reader
 }
 
-// scan lists the traces and packets on the disk. What is there counts, not what the
-// catalogue says; but only the catalogue knows what is still written to.
+// scan lists the traces and packets on the disk. The disk decides what exists; only the catalogue
+// knows what is still written.
 func (e evidence) scan() ([]stored, error) {
 	running, err := e.catalogue.RunningCaptures()
 	if err != nil {
@@ -58,14 +58,14 @@ func (e evidence) scan() ([]stored, error) {
 // scanCapture lists the traces of one capture, and its packets.
 func (e evidence) scanCapture(capture string) (traces []stored, err error) {
 	dir := path.Join(directory.Traces, capture)
-	files, err := fs.ReadDir(e.dir.Root().FS(), dir) // sorted: the forms of a trace are neighbours
+	files, err := fs.ReadDir(e.dir.Root().FS(), dir) // sorted: the files of one trace are neighbours
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // beside a daemon, which has just removed it
+		return nil, nil // a daemon has just removed it
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look for the traces of a capture: %w", err)
 	}
-	var closed map[string]bool // asked for when it is needed
+	var closed map[string]bool // nil: not needed yet
 	for _, f := range files {
 		name, unfinished := strings.CutSuffix(f.Name(), tracefile.Unfinished)
 		name, compressed := strings.CutSuffix(name, tracefile.Suffix)
@@ -78,7 +78,7 @@ func (e evidence) scanCapture(capture string) (traces []stored, err error) {
 		}
 		info, err := f.Info()
 		if !ok || err != nil || !info.Mode().IsRegular() {
-			continue // it is not ours, or has just gone
+			continue // not ours, or just removed
 		}
 		name = path.Join(dir, name)
 		if n := len(traces); n == 0 || traces[n-1].name != name {
@@ -89,7 +89,7 @@ func (e evidence) scanCapture(capture string) (traces []stored, err error) {
 		switch {
 		case unfinished:
 			t.unfinished = true
-		case !compressed && !packets: // what is compressed is closed
+		case !compressed && !packets: // a compressed trace is closed
 			t.plain = true
 			if closed == nil {
 				if closed, err = e.catalogue.ClosedTraces(capture); err != nil {
@@ -102,11 +102,11 @@ func (e evidence) scanCapture(capture string) (traces []stored, err error) {
 	return traces, nil
 }
 
-// onDisk is how many bytes a file takes on the disk.
+// onDisk returns how many bytes a file takes on the disk.
 func onDisk(info fs.FileInfo) int64 { return info.Sys().(*syscall.Stat_t).Blocks * 512 }
 
-// look plans, and does nothing.
-func (e evidence) look(b Bounds, traces []stored, now time.Time) (r Report, err error) {
+// plan plans what to remove.
+func (e evidence) plan(b Bounds, traces []stored, now time.Time) (r Report, err error) {
 	var u usage
 	if u.free, err = e.dir.Free(); err != nil {
 		return r, err
@@ -122,8 +122,8 @@ func (e evidence) look(b Bounds, traces []stored, now time.Time) (r Report, err 
 	return r, nil
 }
 
-// Preview says what a sweep of the evidence in dir would do. Traces that it would compress
-// count with the size that they have now, so it may name more than a sweep removes.
+// Preview says what a sweep of the evidence in dir would do. It counts traces with their size
+// before compression, so it may list more than a sweep removes.
 func Preview(dir string, b Bounds) (Report, error) {
 	r, err := catalogue.OpenReader(dir)
 	if err != nil {
@@ -144,7 +144,7 @@ func (e evidence) preview(b Bounds) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	r, err := e.look(b, traces, now)
+	r, err := e.plan(b, traces, now)
 	if err != nil {
 		return r, err
 	}

@@ -24,24 +24,24 @@ type Sweeper struct {
 	evidence
 	rows   Rows
 	bounds atomic.Pointer[Bounds] // replaced as a whole
-	told   func(Report, error)
+	swept  func(Report, error)
 	log    *slog.Logger
 	short  chan struct{} // somebody found too little free disk
-	// unnoted are files that were removed, and the catalogue does not say so yet.
+	// unnoted are removed files that the catalogue does not list as removed yet.
 	unnoted []catalogue.RemovedFile
 }
 
-// Rows are those of the catalogue, which a sweep changes; see [catalogue.Catalogue].
+// Rows is what a sweep changes in the catalogue; see [catalogue.Catalogue].
 type Rows interface {
 	NoteRemoved(context.Context, []catalogue.RemovedFile) (noted int, err error)
 	Expire(ctx context.Context, oldest time.Time, gone map[string]int64) error
 	Shrink(ctx context.Context, most int64, gone map[string]int64) error
 }
 
-// New makes a Sweeper, which reads the catalogue by the reader and changes its rows. Each
-// sweep of Run is told of, with what went wrong, unless told is nil.
-func New(d *directory.Directory, r *catalogue.Reader, rows Rows, b Bounds, told func(Report, error), log *slog.Logger) *Sweeper {
-	s := &Sweeper{evidence: evidence{d, r}, rows: rows, told: told, log: log, short: make(chan struct{}, 1)}
+// New makes a Sweeper that reads the catalogue with r and changes it with rows. Run calls swept,
+// unless that is nil, after each sweep.
+func New(d *directory.Directory, r *catalogue.Reader, rows Rows, b Bounds, swept func(Report, error), log *slog.Logger) *Sweeper {
+	s := &Sweeper{evidence: evidence{d, r}, rows: rows, swept: swept, log: log, short: make(chan struct{}, 1)}
 	s.SetBounds(b)
 	return s
 }
@@ -49,9 +49,9 @@ func New(d *directory.Directory, r *catalogue.Reader, rows Rows, b Bounds, told 
 // SetBounds replaces the bounds. Safe for concurrent use.
 func (s *Sweeper) SetBounds(b Bounds) { s.bounds.Store(&b) }
 
-// sweepEvery is how soon one sweep follows another. It takes as long as it needs to
-// list the traces, a second for some 100,000: that may be one part in sweepShare of the
-// time. If the disk is short it is one in urgentShare.
+// A sweep takes as long as it takes to list the traces: a second for some 100,000. Sweeps begin
+// no more often than sweepEvery, and take at most one part in sweepShare of the time. When disk is
+// short, these are urgentEvery and urgentShare.
 const (
 	sweepEvery  = time.Minute
 	sweepShare  = 500
@@ -59,22 +59,21 @@ const (
 	urgentShare = 10
 )
 
-// Run compresses and removes until the context ends. What goes wrong is logged, and
-// tried again.
+// Run sweeps until the context ends. It logs errors, and tries again with the next sweep.
 func (s *Sweeper) Run(ctx context.Context) {
 	for wasShort := false; ; {
 		begin := time.Now()
 		var r Report
-		gone := s.dir.There() // which room tells
-		err := gone
-		if gone == nil {
+		moved := s.dir.InPlace() // logged below, as there is no room
+		err := moved
+		if moved == nil {
 			r, err = s.Sweep(ctx)
 		}
 		took := time.Since(begin)
-		if s.told != nil {
-			s.told(r, err)
+		if s.swept != nil {
+			s.swept(r, err)
 		}
-		if err != nil && gone == nil && ctx.Err() == nil {
+		if err != nil && moved == nil && ctx.Err() == nil {
 			s.log.Error("cannot keep the evidence within its limits", "error", err)
 		}
 		if n := len(r.Removed); n > 0 {
@@ -99,21 +98,21 @@ func (s *Sweeper) Run(ctx context.Context) {
 	}
 }
 
-// Room returns an error if there is too little free disk for a new trace, or the directory
-// is not in its place. Run then looks for what can be removed. Safe for concurrent use.
+// Room returns an error if there is too little free disk for a new trace, or the directory is not
+// in its place, and makes Run sweep soon. Safe for concurrent use.
 func (s *Sweeper) Room() error {
 	err := s.room()
 	if err != nil {
 		select {
 		case s.short <- struct{}{}:
-		default: // it knows
+		default: // Run knows already
 		}
 	}
 	return err
 }
 
 func (s *Sweeper) room() error {
-	if err := s.dir.There(); err != nil {
+	if err := s.dir.InPlace(); err != nil {
 		return err
 	}
 	free, err := s.dir.Free()
@@ -123,8 +122,8 @@ func (s *Sweeper) room() error {
 	return fmt.Errorf("only %s are free on the disk, less than evidence.min_free (%s)", text.Size(free), text.Size(s.bounds.Load().MinFree))
 }
 
-// Sweep compresses what is closed and removes what is too much, once. One thing that
-// goes wrong does not keep it from the others.
+// Sweep compresses closed traces, and removes what is out of bounds, once. After an error it goes
+// on with the next step.
 func (s *Sweeper) Sweep(ctx context.Context) (Report, error) {
 	now, b := time.Now(), *s.bounds.Load()
 	traces, err := s.scan()
@@ -132,7 +131,7 @@ func (s *Sweeper) Sweep(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	compressed, compressErr := s.compress(ctx, traces)
-	r, err := s.look(b, traces, now)
+	r, err := s.plan(b, traces, now)
 	r.Compressed, r.Expired = compressed, map[string]int64{}
 	if err != nil {
 		return r, errors.Join(compressErr, err)
@@ -142,17 +141,17 @@ func (s *Sweeper) Sweep(ctx context.Context) (Report, error) {
 		s.rows.Expire(ctx, b.oldest(now), r.Expired), s.rows.Shrink(ctx, b.MaxBytes/2, r.Expired))
 }
 
-// note notes in the catalogue which files were removed. What cannot be noted now, on a full
-// disk, is noted the next time.
+// note records in the catalogue which files were removed. What it cannot record, on a full disk,
+// is left for the next sweep.
 func (s *Sweeper) note(ctx context.Context) error {
 	noted, err := s.rows.NoteRemoved(ctx, s.unnoted)
 	s.unnoted = s.unnoted[noted:]
 	return err
 }
 
-// compress compresses the closed traces as long as there is disk for it, and removes
-// what somebody who died left of that. It updates their sizes. While a capture runs it
-// leaves its traces: programs that are held need the processors.
+// compress compresses closed traces while there is disk for it, updates their sizes, and removes
+// files that were left half compressed. It leaves the traces of running captures alone: programs
+// that are held need the processors.
 func (s *Sweeper) compress(ctx context.Context, traces []stored) (n int, firstErr error) {
 	for i := range traces {
 		t := &traces[i]
@@ -177,8 +176,8 @@ func (s *Sweeper) compress(ctx context.Context, traces []stored) (n int, firstEr
 	return n, firstErr
 }
 
-// remove removes traces, and the directories of captures that have none left. It
-// returns those that it could remove.
+// remove removes files, and directories of captures that are empty then. It returns which files
+// it removed.
 func (s *Sweeper) remove(planned []Removal) (removed []Removal, firstErr error) {
 	dirs := map[string]bool{}
 	for _, r := range planned {
@@ -201,7 +200,7 @@ func (s *Sweeper) remove(planned []Removal) (removed []Removal, firstErr error) 
 		dirs[path.Dir(r.Name)] = true
 	}
 	for dir := range dirs {
-		s.dir.Root().Remove(dir) // fails if it is not empty
+		s.dir.Root().Remove(dir) // fails unless it is empty
 	}
 	return removed, firstErr
 }
