@@ -92,8 +92,8 @@ func (e *eventsToAdd) wants(id, state string) bool {
 	return e != nil && (state == "" || e.outbox.told[id] != state)
 }
 
-// tell adds the event of a document, if the outbox wants it.
-func (t *transaction) tell(id, action, state, doc string) {
+// addEvent adds the event of a document, if the outbox wants it.
+func (t *transaction) addEvent(id, action, state, doc string) {
 	e := t.events
 	if !e.wants(id, state) {
 		return
@@ -130,7 +130,7 @@ func (o *Outbox) end(t *transaction) {
 		t.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, document(l))
 		t.exec(skipEvents, e.next-1)
 	case o.full != nil && o.bytes < o.limit/2:
-		t.tell(o.full.Event.ID, o.full.Event.Action, "", document(*o.full))
+		t.addEvent(o.full.Event.ID, o.full.Event.Action, "", document(*o.full))
 		e.full = nil
 	}
 }

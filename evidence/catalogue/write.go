@@ -126,7 +126,7 @@ func (t *transaction) putHit(h *event.Hit) {
 	}
 	doc := document(h)
 	t.exec(insertHit, h.Event.ID, h.Rule.Name, uid, capture, h.Culprit.Count, doc, h.Packet)
-	t.tell(h.Event.ID, h.Event.Action, "", doc)
+	t.addEvent(h.Event.ID, h.Event.Action, "", doc)
 }
 
 func (t *transaction) countHit(r repeat) {
@@ -136,7 +136,7 @@ func (t *transaction) countHit(r repeat) {
 	}
 	if h, ok := t.hit(r.hit); ok {
 		h.Culprit.Count = r.count
-		t.tell(r.hit, h.Event.Action, "", document(h))
+		t.addEvent(r.hit, h.Event.Action, "", document(h))
 	}
 }
 
@@ -160,7 +160,7 @@ func (t *transaction) putCapture(c event.Capture) {
 	t.exec(putCapture, c.Event.ID, ruleName(c.Rule), c.User.UID(), c.Culprit.State, document(c))
 	if state := fmt.Sprint(c.Culprit.State, c.Culprit.Level); t.events.wants(c.Event.ID, state) {
 		c.Culprit.Config = "" // the catalogue has it
-		t.tell(c.Event.ID, c.Event.Action, state, document(c))
+		t.addEvent(c.Event.ID, c.Event.Action, state, document(c))
 	}
 }
 
@@ -171,20 +171,20 @@ func (t *transaction) putTrace(tr event.Trace) {
 	}
 	doc := document(tr)
 	t.exec(putTrace, tr.Event.ID, ruleName(tr.Rule), tr.User.UID(), tr.Culprit.Capture.ID, hit, tr.Culprit.State, doc)
-	t.tell(tr.Event.ID, tr.Event.Action, tr.Culprit.State, doc)
+	t.addEvent(tr.Event.ID, tr.Event.Action, tr.Culprit.State, doc)
 }
 
 func (t *transaction) putProof(p event.Proof) {
 	d := &p.Culprit
 	doc := document(p)
 	t.exec(putProof, p.Event.ID, p.Rule.Name, p.User.UID(), d.Capture.ID, d.Trace.ID, d.Hit.ID, doc)
-	t.tell(p.Event.ID, p.Event.Action, "", doc)
+	t.addEvent(p.Event.ID, p.Event.Action, "", doc)
 }
 
 func (t *transaction) putLoss(l event.Loss) {
 	doc := document(l)
 	t.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, doc)
-	t.tell(l.Event.ID, l.Event.Action, "", doc)
+	t.addEvent(l.Event.ID, l.Event.Action, "", doc)
 }
 
 // document encodes a document of package event, which cannot fail.

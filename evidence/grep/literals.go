@@ -6,15 +6,14 @@ import (
 	"unicode/utf8"
 )
 
-// mostLiterals bounds how many texts are looked for at once: each is one more pass.
+// mostLiterals bounds the texts that are searched for at once: each takes another pass.
 const mostLiterals = 8
 
-// literals returns texts of which every match of the expression holds at least one,
-// or nil if there are none such. With fold they are in lower case, and a match holds
-// one in upper or lower case. A line without any of them need not be shown to the
-// expression, which is what makes a search fast.
+// literals returns texts such that every match of the expression contains one of them, or nil if
+// there are no such texts. With fold they are in lower case, and a match contains one in any case.
+// A search is fast because a line without these texts never reaches the expression.
 func literals(re *syntax.Regexp) (texts []string, fold bool) {
-	// All are looked for in the same way: with case, if none of them ignores it.
+	// All texts are searched for in the same way: if any part ignores case, all do.
 	re = re.Simplify()
 	fold = folds(re)
 	return required(re, fold), fold
@@ -62,9 +61,9 @@ func required(re *syntax.Regexp, fold bool) []string {
 	return nil
 }
 
-// longest returns the longest piece of a text that can be looked for byte by byte.
-// Ignoring case, that is ASCII only, and no letter that others are the same as: K is
-// also the Kelvin sign.
+// longest returns the longest part of a text that can be searched for byte by byte. Where case is
+// ignored, that excludes all but ASCII, and letters that have other forms: K is also the Kelvin
+// sign.
 func longest(text []rune, fold bool) string {
 	var best, piece []rune
 	for _, r := range text {
@@ -91,7 +90,7 @@ func foldsPlainly(r rune) bool {
 	return r <= unicode.MaxASCII
 }
 
-// shortest is the length of the shortest text, 0 if there is none.
+// shortest returns the length of the shortest text, 0 if there is none.
 func shortest(texts []string) int {
 	least := 0
 	for i, t := range texts {

@@ -1,4 +1,4 @@
-// Package grep searches traces, line by line, for what a regular expression matches.
+// Package grep searches traces for lines that match regular expressions.
 package grep
 
 import (
@@ -13,25 +13,25 @@ import (
 	"culprit/evidence/tracefile"
 )
 
-// A Pattern says which lines are wanted. Safe for concurrent use.
+// A Pattern matches lines. Safe for concurrent use.
 type Pattern struct {
 	re    *regexp.Regexp
-	texts [][]byte // a line that matches holds one of them; empty: any line may match
-	fold  bool     // texts are in lower case, and lines in any
-	exact bool     // a line that holds one of texts does match
+	texts [][]byte // a line that matches contains one of them; empty: any line may match
+	fold  bool     // texts are in lower case, and case is ignored
+	exact bool     // a line that contains one of texts matches
 
 	comments bool
 }
 
-// Options say how the texts of a pattern are meant.
+// Options say how to read the texts of a pattern.
 type Options struct {
-	Fixed      bool // as they are, not as regular expressions
+	Fixed      bool // literally, not as regular expressions
 	IgnoreCase bool
-	Comments   bool // lines that culprit wrote match, too: they begin with #, those of strace never
+	Comments   bool // match culprit's own lines, too; these begin with #, strace's never
 }
 
-// Compile makes a pattern that wants lines which match any of the expressions, which
-// are in Go's syntax (https://pkg.go.dev/regexp/syntax).
+// Compile makes a pattern for lines that match any of the expressions, in Go's syntax
+// (https://pkg.go.dev/regexp/syntax).
 func Compile(expressions []string, o Options) (*Pattern, error) {
 	all := make([]string, len(expressions))
 	for i, e := range expressions {
@@ -63,9 +63,8 @@ func Compile(expressions []string, o Options) (*Pattern, error) {
 	return p, nil
 }
 
-// The reader's buffer grows for lines that are longer than it, up to longestLine
-// bytes: the longest string that capture.levels allows takes some 4 MiB in a trace. A
-// longer line is searched in pieces.
+// The buffer grows for long lines, up to longestLine bytes: the longest string that capture.levels
+// allows takes some 4 MiB in a trace. A longer line is searched in pieces.
 const (
 	bufferSize  = 256 << 10
 	longestLine = 16 << 20
@@ -77,15 +76,15 @@ type scanner struct {
 	opener tracefile.Opener
 	buf    []byte
 	lower  []byte // the block in lower case, if case is ignored
-	next   []int  // where each of texts is next in the block; its length: nowhere
+	next   []int  // the next position of each text in the block; the block's length: none
 }
 
 func newScanner(p *Pattern) *scanner {
 	return &scanner{Pattern: p, buf: make([]byte, bufferSize), next: make([]int, len(p.texts))}
 }
 
-// scan calls found with each line that matches, without its end, and its number, from
-// 1, until found returns false. The line is valid during the call.
+// scan calls found with each line that matches, without its newline, and the line's number, from
+// 1, until found returns false. The line is valid only during the call.
 func (s *scanner) scan(r io.Reader, found func(number int64, line []byte) bool) error {
 	number := int64(1) // of the first line in the buffer
 	filled := 0
@@ -115,7 +114,7 @@ func (s *scanner) scan(r io.Reader, found func(number int64, line []byte) bool) 
 	}
 }
 
-// block searches whole lines. It adds their number to number.
+// block searches a block of whole lines, and adds how many they are to number.
 func (s *scanner) block(block []byte, number *int64, found func(int64, []byte) bool) bool {
 	counted := 0
 	for line := range s.lines(block) {
@@ -129,7 +128,7 @@ func (s *scanner) block(block []byte, number *int64, found func(int64, []byte) b
 	return true
 }
 
-// span is where a line is in a block, without its end.
+// span is the position of a line in a block, without its newline.
 type span struct{ start, end int }
 
 // lines yields the lines of a block that match.
@@ -153,7 +152,7 @@ func (s *scanner) lines(block []byte) func(func(span) bool) {
 	}
 }
 
-// begin makes a block ready for candidate.
+// begin prepares a block for candidate.
 func (s *scanner) begin(block []byte) {
 	for i := range s.next {
 		s.next[i] = -1
@@ -165,8 +164,8 @@ func (s *scanner) begin(block []byte) {
 	toLower(s.lower)
 }
 
-// toLower turns the letters A to Z into lower case, eight bytes at a time: one by one
-// it would take longer than all else.
+// toLower turns the letters A to Z into lower case, eight bytes at a time: byte by byte it would
+// take longer than everything else.
 func toLower(b []byte) {
 	const each = 0x0101010101010101
 	for ; len(b) >= 8; b = b[8:] {
@@ -185,8 +184,8 @@ func toLower(b []byte) {
 	}
 }
 
-// candidate returns a position of the first line from at on that may match; the
-// block's length if there is none.
+// candidate returns a position in the first line from at on that may match, or the block's length
+// if there is none.
 func (s *scanner) candidate(block []byte, at int) int {
 	if len(s.texts) == 0 {
 		return at

@@ -13,44 +13,42 @@ import (
 // A Line is a line of a trace.
 type Line struct {
 	Number int64  // from 1
-	Text   []byte // without its end
+	Text   []byte // without the newline
 }
 
-// Found is what was found in a trace, or a part of it.
+// Found is what was found in a trace, or in a part of it.
 type Found struct {
-	Trace int    // which one, as its place in the list that is searched
-	Path  string // the file that was read: compressed or not
-	Lines []Line // nil with [Wanted] other than Lines
-	Count int64  // of the lines that match, those in Lines and those that are not kept
-	Err   error  // why the trace could not be read, or not to its end
+	Trace int    // its index in the list that is searched
+	Path  string // of the file that was read, compressed or not
+	Lines []Line // nil unless [Lines] are wanted
+	Count int64  // lines that match, including those in Lines
+	Err   error  // why the trace could not be read to its end
 }
 
-// Wanted says how much of what is found is wanted.
+// Wanted says what a search returns.
 type Wanted int
 
-// What may be wanted.
+// What a search can return.
 const (
 	Lines  Wanted = iota // each line
 	Counts               // how many lines of each trace
 	Names                // which traces have one
 )
 
-// Lines come in pieces of about so many bytes, and so many pieces of a trace wait
-// for the traces before it to be printed.
+// Lines come in pieces, which wait until the traces before theirs are printed.
 const (
-	pieceSize = 64 << 10
-	pieces    = 4
+	pieceSize = 64 << 10 // bytes of a piece, roughly
+	pieces    = 4        // of a trace that may wait
 )
 
-// Search searches the traces of these names, several at a time, and calls found in
-// their order, zero or more times for each; an error of found ends it. A trace that
-// cannot be read is told to found, and does not end the search.
+// Search searches the traces of these names, several at a time. It calls found in their order,
+// zero or more times for each, and ends with the first error of found. If a trace cannot be read,
+// found gets the error and the search goes on.
 func Search(ctx context.Context, names []string, p *Pattern, wanted Wanted, found func(Found) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	workers := runtime.GOMAXPROCS(0)
 	jobs := make(chan job)
-	// The results are read in the order of the jobs, so the workers can be ahead of
-	// the reader by this much, and no more.
+	// Results are read in the order of the jobs: the workers can be ahead by this many jobs.
 	results := make(chan (<-chan Found), workers)
 	g.Go(func() error {
 		defer close(jobs)
@@ -103,7 +101,7 @@ func Search(ctx context.Context, names []string, p *Pattern, wanted Wanted, foun
 	return g.Wait()
 }
 
-// job is a trace to be searched.
+// job is a trace to search.
 type job struct {
 	trace  int
 	name   string
@@ -111,8 +109,7 @@ type job struct {
 	out    chan<- Found
 }
 
-// run searches the trace and closes its channel. Its error is only ever that of the
-// context.
+// run searches the trace and closes its channel. It returns no error but the context's.
 func (j job) run(ctx context.Context, s *scanner) error {
 	defer close(j.out)
 	send := func(f Found) error {

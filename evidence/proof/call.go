@@ -12,7 +12,7 @@ import (
 // maxData bounds the bytes that are kept of one message: a datagram is never longer.
 const maxData = 64 << 10
 
-// maxSocket bounds a socket's description; the longest is that of two IPv6 addresses.
+// maxSocket bounds a socket's description; the longest has two IPv6 addresses.
 const maxSocket = 160
 
 // A parser reads the arguments and the result of one call. It needs no grammar of
@@ -26,16 +26,16 @@ type parser struct {
 
 	messages []Message
 
-	key      string         // the last word, where it says what the next value is
+	key      string         // the last word, if it says what the next value is
 	base     []byte         // the string of iov_base, until its iov_len comes
-	based    bool           // there was one
-	holed    bool           // the current message's Data ends before all its bytes
+	based    bool           // base is set
+	holed    bool           // Data of the current message lacks bytes at its end
 	name     netip.AddrPort // the address that is being read
 	inName   bool
 	complete bool // the call's closing bracket came
 }
 
-// parse returns what was sent; !ok means nothing.
+// parse returns what was sent. !ok means that nothing was.
 func (p *parser) parse(call string) (s Send, ok bool) {
 	p.socket(&s)
 	p.depth = 1
@@ -68,7 +68,7 @@ func (p *parser) parse(call string) (s Send, ok bool) {
 	return s, len(s.Messages) > 0
 }
 
-// shorten says that only n bytes were sent.
+// shorten notes that only n bytes were sent.
 func (m *Message) shorten(n int) {
 	m.Size = n
 	m.Data = m.Data[:min(n, len(m.Data))]
@@ -101,7 +101,7 @@ func (p *parser) socket(s *Send) {
 	s.Local, s.Remote = addrPort(local), addrPort(remote)
 }
 
-// addrPort reads an address; an inode's number is none.
+// addrPort reads an address. The number of an inode gives the zero AddrPort.
 func addrPort(s string) netip.AddrPort {
 	a, err := netip.ParseAddrPort(s)
 	if err != nil {
@@ -150,8 +150,7 @@ func (p *parser) takeWord() []byte {
 	return p.text[begin:p.at]
 }
 
-// string takes a string, without its quotes. One that has no end is taken to the end
-// of the text.
+// string takes a string, without its quotes. A string that has no end goes to the end of the text.
 func (p *parser) string() []byte {
 	s, rest, _ := strace.CutQuoted(p.text[p.at:])
 	p.at = len(p.text) - len(rest)
@@ -184,7 +183,7 @@ func (p *parser) quoted(s []byte) {
 	}
 }
 
-// word handles a word: a number, or what says what the next value is.
+// word handles a word: a number, or a name that says what the next value is.
 func (p *parser) word(w []byte) {
 	if !isDigit(w[0]) {
 		switch string(w) {
@@ -219,8 +218,8 @@ func (p *parser) word(w []byte) {
 	}
 }
 
-// piece adds a buffer of n bytes, of which strace showed those of base, to the
-// current message. n is -1 where it is not known.
+// piece adds a buffer of n bytes to the current message. strace showed those of base. n is -1 if
+// unknown.
 func (p *parser) piece(n int) {
 	base := p.base
 	p.base, p.based, p.key = nil, false, ""
@@ -237,7 +236,7 @@ func (p *parser) piece(n int) {
 		data = data[:room]
 	}
 	if !p.holed {
-		// Behind a hole it is not known where bytes belong.
+		// After a hole we do not know where bytes belong.
 		m.Data = append(m.Data, data...)
 		p.holed = len(data) != n
 	}
@@ -248,8 +247,8 @@ func (p *parser) piece(n int) {
 	}
 }
 
-// result reads how the call ended. n is -1 where that is not known, as the process was
-// killed meanwhile, strace went away, or the line is too long.
+// result reads how the call ended. n is -1 if unknown, as the process was killed in it, strace
+// ended, or the line is too long.
 func (p *parser) result() (n int, sent bool) {
 	if !p.complete {
 		return -1, true

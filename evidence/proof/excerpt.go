@@ -14,17 +14,17 @@ import (
 const (
 	maxText    = 4 << 10 // bytes of a line
 	maxNear    = 1000    // lines before the proof, and after it
-	maxEarlier = 16      // telling lines of the thread from long before
+	maxEarlier = 16      // telling lines of the thread before these
 	maxForks   = 1 << 16 // threads and children that are remembered
 	maxExecs   = 1 << 10 // execve lines of other threads that are remembered
 	maxDepth   = 16      // ancestors
-	lateForks  = 1000    // lines behind the proof in which its thread's fork may yet return
+	lateForks  = 1000    // lines after the proof in which its thread's fork may still return
 )
 
 // Story is a proven line, among those that explain it.
 type Story struct {
-	// Forks says how the thread came to be, the latest fork first: who forked it, who
-	// forked that, and so on, as far as the trace holds it.
+	// Forks says how the thread began, the latest fork first: who forked it, who forked that, and
+	// so on, as far as the trace shows it.
 	Forks []Fork
 	// Lines are in the order of the trace: the execve lines of the thread and of its
 	// ancestors, files it opened, connections and forks it made, and its lines right
@@ -42,17 +42,17 @@ type Fork struct {
 type Line struct {
 	Number int64  // from 1
 	TID    int    // whose line it is
-	Text   string // without its end; the first 4 KiB
+	Text   string // without the newline, and only the first 4 KiB
 	Cut    int64  // how many bytes Text lacks
 	Proof  bool
-	Gap    bool // before it, lines of the proof's thread are left out
+	Gap    bool // lines of the proof's thread are left out before it
 
 	nth int64 // of its thread's lines, from 1; ancestors' are not counted
 }
 
-// Excerpt reads a trace up to a proven line of a thread, and returns that with the
-// nearest lines of the same thread, so many before and after it (1000 at most), and
-// others that explain it. The text was chosen by the traced program: escape it.
+// Excerpt reads a trace up to a proven line of a thread. It returns that line, others that explain
+// it, and the nearest lines of the same thread, that many before and after it (at most 1000). The
+// traced program chose the text: escape it.
 func Excerpt(r io.Reader, tid int, line int64, before, after int) (Story, error) {
 	e := excerpt{tid: tid, forks: make(map[int]Fork), execs: make(map[int]Line)}
 	e.before, e.after = int64(min(max(before, 0), maxNear)), int64(min(max(after, 0), maxNear))
@@ -69,7 +69,7 @@ type excerpt struct {
 	execs         map[int]Line // the last of each TID
 	earlier       []Line
 	near          []Line // right before the proof, it, and after it
-	nth           int64  // lines of the thread until now
+	nth           int64  // lines of the thread so far
 	proof         int64  // which of them is the proof, 0 before it
 }
 
@@ -97,7 +97,7 @@ func (e *excerpt) read(r io.Reader, proof int64) error {
 	return nil
 }
 
-// line takes in a line.
+// line reads a line.
 func (e *excerpt) line(line []byte, l Line) {
 	tid, _, text := strace.ParseLine(line)
 	if text == nil {
@@ -133,7 +133,7 @@ func (e *excerpt) line(line []byte, l Line) {
 	}
 }
 
-// forked takes in a fork. That of the thread itself may return after the proof.
+// forked remembers a fork. That of the thread itself may return after the proof.
 func (e *excerpt) forked(f Fork) {
 	_, known := e.forks[f.TID]
 	switch {
@@ -143,7 +143,7 @@ func (e *excerpt) forked(f Fork) {
 	}
 }
 
-// remember keeps a line from before the nearest, if it tells something.
+// remember keeps a line from before the nearest ones, if it is telling.
 func (e *excerpt) remember(l Line) {
 	if !telling([]byte(l.Text)) {
 		return
@@ -159,8 +159,8 @@ func (l Line) with(text []byte) Line {
 	return l
 }
 
-// telling reports whether a line says what the thread is doing: programs, files that
-// are neither libraries nor directories, connections, forks. What failed does not.
+// telling reports whether a line shows what the thread does: it opens a file that is neither a
+// library nor a directory, connects or forks, and does not fail.
 func telling(line []byte) bool {
 	_, _, text := strace.ParseLine(line)
 	if text == nil {
@@ -175,11 +175,11 @@ func telling(line []byte) bool {
 	return false
 }
 
-// dull are parts of what programs open before they come to their business: libraries,
-// directories, what is the same on every machine, their own configuration.
+// dull are parts of what programs open before they get to work: libraries, directories, files that
+// are the same on every machine, their own configuration.
 var dull = []string{".so", "O_DIRECTORY", `"/usr/share/`, `"/usr/lib/`, `"/lib/`, `"/sys/`, `"/etc/php`, `"/etc/ssl`, ".ini\"", ".pyc", `"/etc/ld.`}
 
-// story puts the lines together.
+// story puts the excerpt together.
 func (e *excerpt) story() Story {
 	var s Story
 	lines := append(e.earlier, e.near...)

@@ -6,20 +6,18 @@ import (
 )
 
 const (
-	// maxJoin is how many writes to one socket can make up one packet.
+	// maxJoin is how many writes to a socket can make up one packet.
 	maxJoin = 64
-	// minKnown is how many bytes of a message must be there to be compared: a DNS
-	// message's id and flags.
+	// minKnown is how many bytes there must be to compare: a DNS message's id and flags.
 	minKnown = 4
 )
 
-// agree compares addresses. !ok means that the packet cannot come from this send;
-// !sure that nothing, or not everything, that is shown agrees.
+// agree compares addresses. !ok means that the packet cannot come from this send, !sure that the
+// addresses do not all agree, or that none is shown.
 //
-// strace looks a socket up once, so the addresses of its descriptor may be out of
-// date; and a firewall rule of ours that comes after DNAT sees another destination.
-// Therefore these are believed only if the port agrees, and contradict only if that
-// does not.
+// strace looks up a socket once, so the addresses of a descriptor may be out of date. And a rule of
+// ours that comes after DNAT sees another destination. So we believe addresses only if the local
+// port agrees, and rule a send out only if it does not.
 func (p *packet) agree(s *sent) (ok, sure bool) {
 	if p.foreign(s.Send) {
 		return false, false
@@ -46,8 +44,8 @@ func (p *packet) foreign(s *Send) bool {
 	return s.Local.Port() != 0 && p.src.Port() != 0 && s.Local.Port() != p.src.Port()
 }
 
-// contradict reports whether both addresses are known and differ. An address of
-// zeros, or a port of 0, is not known.
+// contradict reports whether both addresses are known and differ. An address of zeros and the port
+// 0 count as unknown.
 func contradict(a, b netip.AddrPort) bool {
 	if a.Addr().IsValid() && !a.Addr().IsUnspecified() && a.Addr().WithZone("") != b.Addr() {
 		return true
@@ -55,9 +53,8 @@ func contradict(a, b netip.AddrPort) bool {
 	return a.Port() != 0 && b.Port() != 0 && a.Port() != b.Port()
 }
 
-// fit says which send of a socket's the packet's matched part comes from, if the
-// packet's last byte comes from run[last]. probable means that not everything was
-// there to compare.
+// fit returns the send of a socket that the matched part of the packet comes from, if its last byte
+// comes from run[last]. probable means that some bytes could not be compared.
 func (p *packet) fit(run []*sent, last int, scratch *[]byte) (s *sent, probable, ok bool) {
 	var first, skip int // the packet begins skip bytes into run[first]
 	var complete bool
@@ -77,8 +74,8 @@ func (p *packet) fit(run []*sent, last int, scratch *[]byte) (s *sent, probable,
 	return s, !complete || !sure || p.truncated, true
 }
 
-// datagram compares with a message of the same length: one send, or several that the
-// program had joined (MSG_MORE, UDP_CORK).
+// datagram compares the packet with a message of the same length: one send, or several that the
+// kernel joined (MSG_MORE, UDP_CORK).
 func (p *packet) datagram(run []*sent, last int) (first int, complete, ok bool) {
 	total := 0
 	for first = last; first >= 0 && last-first < maxJoin; first-- {
@@ -89,15 +86,15 @@ func (p *packet) datagram(run []*sent, last int) (first int, complete, ok bool) 
 		case p.total >= 0 && total > p.total:
 			return 0, false, false
 		}
-		// Of a fragment behind the first the total is not known: it is not joined.
+		// The total of a later fragment is not known: it is compared with one send.
 		complete, ok = p.compare(run[first:last+1], p.offset)
 		return first, complete, ok
 	}
 	return 0, false, false
 }
 
-// compare compares the payload with what is known of sends, of which it begins at
-// the given byte. Nothing of it may be behind their end.
+// compare compares the payload with the known bytes of sends, from the given byte on. The payload
+// must end where they end, or before.
 func (p *packet) compare(pieces []*sent, begin int) (complete, ok bool) {
 	at, known, end := 0, 0, begin+len(p.payload)
 	for _, s := range pieces {
@@ -113,8 +110,8 @@ func (p *packet) compare(pieces []*sent, begin int) (complete, ok bool) {
 	return known == len(p.payload), end <= at && known >= min(minKnown, len(p.payload))
 }
 
-// contained looks for the segment in the bytes of a connection. It must end in the
-// last send, or it was looked for when that before was the last.
+// contained looks for the segment in the bytes of a connection. It must end in the last send: in
+// earlier ones we looked when they were the last.
 func (p *packet) contained(run []*sent, last int, scratch *[]byte) (first, skip int, ok bool) {
 	length := len(run[last].message.Data)
 	for first = last; first > 0 && last-first < maxJoin; first-- {
@@ -136,8 +133,8 @@ func (p *packet) contained(run []*sent, last int, scratch *[]byte) (first, skip 
 	return first, skip, skip >= 0 && skip+len(p.payload) > len(all)-len(run[last].message.Data)
 }
 
-// aligned compares with sends that strace cut. It is only known where they begin, so
-// the segment has to begin with one of them.
+// aligned compares the segment with sends that strace cut. We only know where those begin, so the
+// segment has to begin with one of them.
 func (p *packet) aligned(run []*sent, last int) (first int, ok bool) {
 	total := 0
 	for first = last; first >= 0 && last-first < maxJoin; first-- {
@@ -154,8 +151,8 @@ func (p *packet) aligned(run []*sent, last int) (first int, ok bool) {
 	return 0, false
 }
 
-// carrier picks the send that holds the last byte of what matched. It is sure if
-// there is only one send, or if it is known what matched.
+// carrier returns the send with the last byte of what the rule matched. It is sure if there is only
+// one send, or if we know what matched.
 func (p *packet) carrier(pieces []*sent, begin int) (s *sent, sure bool) {
 	at := 0
 	pieces, begin = trim(pieces, begin)
@@ -171,7 +168,7 @@ func (p *packet) carrier(pieces []*sent, begin int) (s *sent, sure bool) {
 	return pieces[len(pieces)-1], false
 }
 
-// trim leaves out sends that end before the packet begins.
+// trim drops sends that end before the packet begins.
 func trim(pieces []*sent, begin int) ([]*sent, int) {
 	for len(pieces) > 1 && begin >= pieces[0].size {
 		begin -= pieces[0].size

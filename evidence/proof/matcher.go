@@ -7,15 +7,13 @@ import (
 	"culprit/internal/event"
 )
 
-// How far a send may be from its hit. strace stamps the begin of the call; the hit is
-// stamped when we get it, later. What is after it is for clocks that are set.
+// Times of sends and hits. strace stamps the beginning of a call; a hit is stamped when we get it,
+// which is later, unless somebody sets the clock.
 const (
-	before = 5 * time.Second
-	after  = 50 * time.Millisecond
-	// settle is how long a hit waits for a send that fits better.
-	settle = time.Second
-	// keep is how long sends and hits without a proof are kept.
-	keep = 10 * time.Second
+	before = 5 * time.Second       // a send may be that much before its hit
+	after  = 50 * time.Millisecond // … and that much after it
+	settle = time.Second           // a hit waits that long for a send that fits better
+	keep   = 10 * time.Second      // sends, and hits without a proof, are kept that long
 )
 
 // Bounds of a Matcher's memory.
@@ -24,14 +22,14 @@ const (
 	maxSendLen = 16 << 20 // bytes of their messages
 	maxHits    = 1 << 10
 	maxHitLen  = 4 << 20 // bytes of their packets
-	overhead   = 512     // of each of them, counted as bytes
+	overhead   = 512     // bytes that each send and hit counts beside these
 )
 
-// A Matcher finds out which send each hit of one capture comes from. Hits and sends
-// come in any order. It belongs to one goroutine.
+// A Matcher finds the send that each hit of one capture comes from. Hits and sends come in any
+// order. It belongs to one goroutine.
 //
-// A hit waits a second for the send that fits best: one that is sure before one that
-// is probable, one before the hit before one after it, and then the nearest.
+// A hit waits a second for the send that fits best: a sure one is better than a probable one, one
+// before the hit better than one after it, and then the nearest is best.
 type Matcher struct {
 	now  time.Time // of the latest hit or tick
 	lost MatcherLost
@@ -41,7 +39,7 @@ type Matcher struct {
 
 	sends   []*sent // oldest first
 	sendLen int
-	runs    map[socket][]*sent // the same, by socket
+	runs    map[socket][]*sent // the same sends, by socket
 
 	scratch []byte
 }
@@ -54,11 +52,11 @@ type sent struct {
 	*Send
 	trace   string
 	message Message
-	size    int      // of the message; very large if it is not known
-	proves  []string // the rules of the hits that it has proven
+	size    int      // of the message; very large if unknown
+	proves  []string // the rules of the hits that it proved
 }
 
-// waiting is a hit that has no proof yet.
+// waiting is a hit without a proof.
 type waiting struct {
 	*event.Hit
 	packet
@@ -68,8 +66,8 @@ type waiting struct {
 
 // MatcherLost counts what a Matcher dropped.
 type MatcherLost struct {
-	Sends    int64 // sends that were too many to be kept for hits that come later
-	Hits     int64 // hits that were too many to wait for their sends
+	Sends    int64 // sends that had no room to wait for hits
+	Hits     int64 // hits that had no room to wait for sends
 	Unproven int64 // hits without a send that fits
 }
 
@@ -78,18 +76,18 @@ type Match struct {
 	Hit   *event.Hit
 	Trace string // as it was given to [Matcher.Send]
 	Send  Send
-	// Probable says that bytes or addresses are missing on one side, see [event.Proof].
+	// Probable says that one side lacks bytes or addresses, see [event.Proof].
 	Probable bool
 }
 
 // NewMatcher returns a Matcher for one capture.
 func NewMatcher() *Matcher { return &Matcher{runs: make(map[socket][]*sent)} }
 
-// Lost returns what was dropped until now.
+// Lost returns what was dropped so far.
 func (m *Matcher) Lost() MatcherLost { return m.lost }
 
-// Hit adds a hit, and returns the proofs that were found meanwhile. The hit must not
-// be changed afterwards.
+// Hit adds a hit, which must not be changed afterwards. It returns the proofs of hits that have
+// waited long enough.
 func (m *Matcher) Hit(h *event.Hit) []Match {
 	p, ok := readPacket(h)
 	if !ok {
@@ -121,8 +119,8 @@ func (m *Matcher) Hit(h *event.Hit) []Match {
 	return matches
 }
 
-// Send adds what a trace's Scanner found, and returns the proofs that were found
-// meanwhile. The sends of one trace come in their order.
+// Send adds a send that the Scanner of a trace found, and returns the proofs of hits that have
+// waited long enough. The sends of a trace must come in their order.
 func (m *Matcher) Send(trace string, s Send) []Match {
 	key := socket{trace, s.Socket}
 	found := false // a send for a hit that has waited long enough
@@ -154,8 +152,8 @@ func (m *Matcher) Send(trace string, s Send) []Match {
 	return m.settled()
 }
 
-// Tick tells what time it is, and returns the proofs of hits that have waited long
-// enough. Call it a few times a second while hits wait.
+// Tick sets the time, and returns the proofs of hits that have waited long enough. Call it a few
+// times a second while hits wait.
 func (m *Matcher) Tick(now time.Time) []Match {
 	m.now = now
 	for len(m.sends) > 0 && now.Sub(m.sends[0].Time).Abs() > keep { // the clock may have been set back
@@ -164,7 +162,7 @@ func (m *Matcher) Tick(now time.Time) []Match {
 	return m.settled()
 }
 
-// Close returns the proofs of the hits that wait. The Matcher can be used on.
+// Close returns the proofs of the hits that wait. The Matcher can be used after it.
 func (m *Matcher) Close() []Match {
 	return m.settle(func(*waiting) (bool, bool) { return true, true })
 }
@@ -184,8 +182,8 @@ func (m *Matcher) forget() {
 	}
 }
 
-// compare makes the packet's send the best one for the hit if it is that. The packet
-// ends in run[last].
+// compare makes the send that the packet comes from the best one for the hit, if it is better. The
+// packet has to end in run[last].
 func (m *Matcher) compare(w *waiting, run []*sent, last int) {
 	s := run[last]
 	if age := w.Timestamp.Sub(s.Time); age > before || age < -after {
@@ -205,8 +203,7 @@ func (m *Matcher) compare(w *waiting, run []*sent, last int) {
 	}
 }
 
-// better compares two sends for the same hit. Of two that are equal the first is
-// taken.
+// better reports whether a is a better send for the same hit than b.
 func (a *Match) better(b *Match) bool {
 	if a.Probable != b.Probable {
 		return b.Probable
@@ -226,8 +223,8 @@ func (m *Matcher) settled() []Match {
 	})
 }
 
-// age is how long a hit has waited. When the clock was set back by more than we keep
-// things, no hit waits for its old time to come again.
+// age returns how long a hit has waited. A hit from the future, as the clock was set back by more
+// than keep, has waited long enough.
 func (m *Matcher) age(w *waiting) time.Duration {
 	if age := m.now.Sub(w.Timestamp); age >= -keep {
 		return age
@@ -252,9 +249,8 @@ func (m *Matcher) settle(decide func(*waiting) (prove, drop bool)) (matches []Ma
 	return matches
 }
 
-// prove takes the best send for the proof. A send of which the same rule has already
-// seen a packet may still be that of a second one (TCP sends again what was lost),
-// but more probably we have not seen the second send.
+// prove makes the best send the proof. If the same rule has already seen a packet of that send, this
+// may be a second one (TCP sends lost segments again), but more likely we missed a second send.
 func (w *waiting) prove() Match {
 	if slices.Contains(w.sent.proves, w.Rule.Name) {
 		w.best.Probable = true

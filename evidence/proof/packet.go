@@ -9,13 +9,13 @@ import (
 	"culprit/internal/event"
 )
 
-// packet is what of a hit's packet can be compared with sends.
+// packet is the part of a hit's packet that can be compared with sends.
 type packet struct {
 	transport string         // udp or tcp
-	src, dst  netip.AddrPort // without ports in all but the first of several fragments
-	payload   []byte         // what the packet carries of the program's bytes
-	// offset is where in the datagram the payload begins, and total how long the
-	// datagram is, -1 where that is not known (UDP only).
+	src, dst  netip.AddrPort // without ports in later fragments
+	payload   []byte         // the program's bytes in the packet
+	// offset is where the payload begins in the datagram, and total the length of the
+	// datagram, -1 if unknown (UDP only).
 	offset, total int
 	truncated     bool   // the packet was longer than nflog.snaplen
 	name          []byte // the first question's name on the wire, in lower case
@@ -26,11 +26,10 @@ const (
 	protocolUDP = 17
 )
 
-// readPacket takes a hit's packet apart. !ok means that it carries nothing that a
-// program sent over UDP or TCP.
+// readPacket parses a hit's packet. !ok means that it carries no bytes that a program sent over UDP
+// or TCP.
 //
-// It is not gopacket's work, because what is needed of fragments that have no
-// transport header is where they begin.
+// We do not use gopacket, as we need to know where fragments begin that have no transport header.
 func readPacket(h *event.Hit) (p packet, ok bool) {
 	body, protocol, fragment, ok := p.internet(h.Packet)
 	if !ok {
@@ -68,8 +67,8 @@ func (p *packet) ports(b []byte) {
 	p.dst = netip.AddrPortFrom(p.dst.Addr(), binary.BigEndian.Uint16(b[2:]))
 }
 
-// internet reads the IP header (RFC 791, RFC 8200): what is behind it, of which
-// protocol, and at which byte of the whole packet's body that is.
+// internet reads the IP header (RFC 791, RFC 8200). It returns what follows, its protocol, and at
+// which byte of the unfragmented packet's body it begins.
 func (p *packet) internet(b []byte) (body []byte, protocol byte, fragment int, ok bool) {
 	switch {
 	case len(b) >= 20 && b[0]>>4 == 4:
@@ -93,8 +92,8 @@ func (p *packet) internet(b []byte) (body []byte, protocol byte, fragment int, o
 	return nil, 0, 0, false
 }
 
-// cut removes the header, and notes whether bytes are missing. The length 0 is that
-// of a packet which the network device is to split.
+// cut removes the header, and notes whether bytes are missing. The length is 0 if the network device
+// will split the packet.
 func (p *packet) cut(b []byte, length, header int) []byte {
 	p.truncated = length > len(b)
 	if length >= header {
@@ -132,7 +131,8 @@ func address(b []byte) netip.AddrPort {
 	return netip.AddrPortFrom(a.Unmap(), 0)
 }
 
-// wireName encodes a name as hits have it: labels between dots, other bytes as \DDD.
+// wireName encodes a name of a hit for the wire: there, labels are between dots, and other bytes
+// are \DDD.
 func wireName(name string) []byte {
 	var wire []byte
 	for label := range strings.SplitSeq(name, ".") {
@@ -151,8 +151,8 @@ func wireName(name string) []byte {
 	return wire
 }
 
-// matched returns the end of the part of the payload that says why the packet was
-// logged: its first question's name, as far as that is known.
+// matched returns the end of the part of the payload for which the packet was logged: the name in
+// its first question, if known.
 func (p *packet) matched() (end int, known bool) {
 	if len(p.name) > 0 {
 		if i := bytes.Index(lower(p.payload), p.name); i >= 0 {

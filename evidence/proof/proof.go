@@ -1,12 +1,12 @@
 // Package proof finds the line of a trace whose system call sent a hit's packet.
 //
-// A [Scanner] reads strace's output as it is written and tells of every [Send]. A
-// [Matcher] compares the bytes that were sent with the packets that were logged.
-// [Excerpt] shows a proven line among its neighbours.
+// A [Scanner] reads strace's output as it is written and reports every [Send]. A [Matcher]
+// compares the bytes that were sent with the packets that were logged. [Excerpt] shows a proven
+// line among its neighbours.
 //
-// Nothing here opens files, starts goroutines or waits. What the traced program
-// chose (bytes, names, the number and length of calls) is taken to be hostile:
-// memory is bounded, and what does not fit is counted.
+// Nothing here opens files, starts goroutines or waits. What the traced program chose (bytes,
+// names, the number and length of calls) is hostile: memory is bounded, and what does not fit is
+// counted.
 package proof
 
 import (
@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// Send is a system call that gave bytes to the network, as one line of a trace
-// shows it (or two, where another thread's line came between its begin and its end).
+// Send is a system call that sent bytes to the network, as one line of a trace shows it (or two, if
+// another thread's line came in between).
 type Send struct {
-	TID     int       // the thread, as the line begins with
+	TID     int       // the thread, with which the line begins
 	Time    time.Time // when the call began, to the microsecond
 	Syscall string    // send, sendto, sendmsg, sendmmsg, write or writev
 
-	// Line is the number, from 1, and Offset the position of the first byte of the
-	// line that holds what was sent.
+	// Line is the number, from 1, of the line that holds what was sent, and Offset the position
+	// of its first byte.
 	Line, Offset int64
 
 	// Socket names the socket as strace -yy does: "UDP:[127.0.0.1:4->127.0.0.1:53]",
@@ -30,9 +30,8 @@ type Send struct {
 	Socket string
 	// Transport is "udp", "tcp", or "" where strace does not say it.
 	Transport string
-	// Local and Remote are the socket's addresses; zero where they are not shown.
-	// strace looks them up once for each socket, so after a later connect they are
-	// those from before it.
+	// Local and Remote are the socket's addresses; zero where they are not shown. strace looks
+	// them up once a socket, so a later connect does not change them.
 	Local, Remote netip.AddrPort
 
 	Messages []Message // never empty; more than one only for sendmmsg
@@ -41,10 +40,10 @@ type Send struct {
 // Message is what one datagram, or one write to a TCP connection, holds.
 type Message struct {
 	Data []byte // the first bytes that were sent, as many as the trace shows
-	// Size is how many were sent. It is larger than len(Data) where strace or we cut
-	// them, and -1 where the line ends before it says how many.
+	// Size is how many bytes were sent. It is larger than len(Data) if strace or we cut them,
+	// and -1 if the line ends before it says how many.
 	Size   int
-	Remote netip.AddrPort // where the call names one itself
+	Remote netip.AddrPort // if the call itself names one
 }
 
 // Cut reports whether Data is not all that was sent.

@@ -7,17 +7,17 @@ import (
 	"culprit/internal/strace"
 )
 
-// Bounds of a Scanner's memory. The longest datagram fills a line of 256 KiB, when
-// strace writes each byte with four.
+// Bounds of a Scanner's memory. The longest datagram makes a line of 256 KiB, as strace may write
+// four characters for each byte.
 const (
-	maxLine       = 512 << 10 // bytes of a line; what follows them is not read
+	maxLine       = 512 << 10 // bytes that are read of a line
 	maxPending    = 1024      // calls that have begun and not ended
 	maxPendingLen = 4 << 20   // bytes of their lines
 	judgeAt       = 128       // bytes after which it is clear whether a line matters
 )
 
-// A Scanner finds the sends in a trace. It is an [io.Writer] that is given the whole
-// trace file, its comment lines included, in pieces of any size.
+// A Scanner finds the sends in a trace. It is an [io.Writer] for the whole trace file, including
+// comment lines, in pieces of any size.
 type Scanner struct {
 	send func(Send)
 	lost ScannerLost
@@ -40,11 +40,11 @@ type pending struct {
 
 // ScannerLost counts what a Scanner could not read.
 type ScannerLost struct {
-	LongLines  int64 // sends of whose line only the first 512 KiB were read
-	Unfinished int64 // sends that were forgotten before they returned, as too many were under way
+	LongLines  int64 // sends with a line longer than 512 KiB, the rest of which was not read
+	Unfinished int64 // sends that were forgotten before they returned, as there were too many
 }
 
-// NewScanner returns a Scanner that calls send, from Write, for every send it finds.
+// NewScanner returns a Scanner that calls send, from Write and Close, for every send.
 func NewScanner(send func(Send)) *Scanner {
 	return &Scanner{send: send, lines: strace.NewLines(maxLine), pending: make(map[int]pending)}
 }
@@ -65,9 +65,8 @@ func (s *Scanner) Write(p []byte) (int, error) {
 	}
 }
 
-// Close reads a last line that has no end, and takes calls that never returned for
-// sends: whoever is killed in the middle of one may have sent. The Scanner cannot
-// be used any more.
+// Close reads a last line that has no newline, and reports calls that never returned: a process
+// that was killed in one may have sent. The Scanner cannot be used after it.
 func (s *Scanner) Close() error {
 	if line, ok := s.lines.Last(); ok {
 		s.read(line)
@@ -78,7 +77,7 @@ func (s *Scanner) Close() error {
 	return nil
 }
 
-// judge forgets the line that has begun if it does not matter.
+// judge skips the rest of a line that does not matter.
 func (s *Scanner) judge() {
 	if begun := s.lines.Begun(); !s.judged && len(begun) >= judgeAt {
 		s.judged = true
@@ -88,7 +87,7 @@ func (s *Scanner) judge() {
 	}
 }
 
-// read reads a line. Of a long one the first maxLine bytes count.
+// read reads a line, at most its first maxLine bytes.
 func (s *Scanner) read(line []byte) {
 	s.judged = false
 	tid, at, text := strace.ParseLine(line[:min(len(line), maxLine)])
@@ -122,14 +121,14 @@ func (s *Scanner) read(line []byte) {
 // cut reports whether the current line is longer than what is read of it.
 func (s *Scanner) cut() bool { return s.lines.Length() > maxLine }
 
-// begun remembers a call until it returns.
+// begun remembers an unfinished call until it returns.
 func (s *Scanner) begun(tid int, p pending) {
 	s.forget(tid)
 	for t := range s.pending {
 		if len(s.pending) < maxPending && s.pendingLen+len(p.text) <= maxPendingLen {
 			break
 		}
-		s.forget(t) // any: which is oldest says nothing about which returns
+		s.forget(t) // any: their age does not tell which of them will return
 		s.lost.Unfinished++
 	}
 	s.pending[tid] = p
@@ -166,7 +165,7 @@ func (s *Scanner) resumed(tid int, text strace.Text) {
 	s.emit(tid, p)
 }
 
-// ended takes a call that will never return for a send.
+// ended reports a call that will never return.
 func (s *Scanner) ended(tid int) {
 	if p, ok := s.forget(tid); ok {
 		s.emit(tid, p)
@@ -184,7 +183,7 @@ func (s *Scanner) emit(tid int, p pending) {
 	s.send(send)
 }
 
-// matters reports whether a line that begins so may be a part of a send.
+// matters reports whether a line with this beginning may be part of a send.
 func (s *Scanner) matters(line []byte) bool {
 	tid, _, text := strace.ParseLine(line)
 	if text == nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // news is a message for the prover's goroutine.
-type news interface{ tell(*Prover) }
+type news interface{ handle(*Prover) }
 
 type (
 	hitNews     struct{ hit *event.Hit }
@@ -23,12 +23,12 @@ type (
 	}
 )
 
-func (n hitNews) tell(p *Prover) {
+func (n hitNews) handle(p *Prover) {
 	c := p.comparison(n.hit.Culprit.Capture.ID)
 	p.found(c, c.matcher.Hit(n.hit))
 }
 
-func (n traceNews) tell(p *Prover) {
+func (n traceNews) handle(p *Prover) {
 	c, id := p.comparison(n.trace.Culprit.Capture.ID), n.trace.Event.ID
 	c.traces[id] = n.trace
 	if n.trace.Culprit.State == event.StateEnded {
@@ -36,13 +36,13 @@ func (n traceNews) tell(p *Prover) {
 	}
 }
 
-func (n programNews) tell(p *Prover) {
+func (n programNews) handle(p *Prover) {
 	if c := p.captures[n.program.Culprit.Capture.ID]; c != nil {
 		p.name(c, n.program)
 	}
 }
 
-func (n endedNews) tell(p *Prover) {
+func (n endedNews) handle(p *Prover) {
 	id := n.capture.Event.ID
 	if c := p.captures[id]; c != nil {
 		p.finish(c)
@@ -51,7 +51,7 @@ func (n endedNews) tell(p *Prover) {
 	p.out.Settled(n.capture)
 }
 
-func (n sendNews) tell(p *Prover) {
+func (n sendNews) handle(p *Prover) {
 	c, id := p.comparison(n.of.Culprit.Capture.ID), n.of.Event.ID
 	if _, known := c.traces[id]; !known {
 		c.traces[id] = *n.of

@@ -137,7 +137,7 @@ func (p *Prover) run() {
 		all, lost, last := p.mail.take()
 		p.lost += lost
 		for _, n := range all {
-			n.tell(p)
+			n.handle(p)
 		}
 		if last {
 			for _, c := range p.captures {

@@ -1,7 +1,7 @@
 // Package tracefile reads and writes a trace file, whether it is compressed or not.
 //
-// A trace has one name, as the catalogue has it: "…/812-php-ID.strace". Once it is
-// closed it may be compressed; then the file is that name and [Suffix].
+// A trace has one name, which is in the catalogue: "…/812-php-ID.strace". A closed trace may be
+// compressed; the name of its file then ends with [Suffix], too.
 package tracefile
 
 import (
@@ -18,37 +18,37 @@ import (
 )
 
 const (
-	// Suffix is what the name of a compressed trace has more. `zstdless` and
-	// `zstdgrep` read such a file.
+	// Suffix is appended to the name of a compressed trace. `zstdless` and `zstdgrep`
+	// read such a file.
 	Suffix = ".zst"
-	// Unfinished is the suffix while a trace is being compressed. Such a file is
-	// of no use to anybody once its maker has died.
+	// Unfinished is appended while a trace is being compressed. If its writer was killed
+	// the file is useless.
 	Unfinished = Suffix + ".tmp"
 )
 
-// window is how far back the compressor looks, in bytes. A larger one gains little
-// with traces, and costs every reader that memory.
+// window is how far back the compressor looks, in bytes. A larger one gains little for traces,
+// and costs every reader that memory.
 const window = 1 << 20
 
-// maxWindow is what zstd(1) accepts without being asked, in bytes: a trace that was
-// compressed again by hand can still be read.
+// maxWindow is what zstd(1) accepts by default, in bytes: we can read a trace that somebody
+// compressed again by hand.
 const maxWindow = 128 << 20
 
-// A Trace is an open trace, to be read uncompressed.
+// A Trace is an open trace. Reading it gives the uncompressed text.
 type Trace struct {
 	file    *os.File
 	decoder *zstd.Decoder // nil: it is not compressed
 	keep    bool          // the decoder is an Opener's
 }
 
-// An Opener opens one trace after the other with the same decoder: for many small
-// ones, making a decoder takes longer than using it. The zero Opener is ready. The
-// trace that was opened before must be closed. Not safe for concurrent use.
+// An Opener opens one trace after the other with the same decoder: making a decoder takes longer
+// than decoding a small trace. The zero Opener is ready. Close each trace before opening the
+// next. Not safe for concurrent use.
 type Opener struct{ decoder *zstd.Decoder }
 
-// Open opens the trace of that name, or its compressed form if that is what is there.
-// It follows no link and opens only regular files, and never waits. If there is
-// neither, the error is an [fs.ErrNotExist]. The caller closes it.
+// Open opens the trace of that name, compressed or not. It follows no link, opens only regular
+// files, and never blocks. If there is no such trace the error is [fs.ErrNotExist]. The caller
+// closes the Trace.
 func Open(name string) (*Trace, error) {
 	t, err := new(Opener).Open(name)
 	if err == nil {
@@ -66,8 +66,7 @@ func (o *Opener) Close() {
 
 // Open is the function [Open].
 func (o *Opener) Open(name string) (*Trace, error) {
-	// Compressing makes the new file before it removes the old: who looks in this
-	// order always finds one.
+	// Compress makes the new file before it removes the old: in this order we always find one.
 	f, err := open(name)
 	if err == nil {
 		return &Trace{file: f}, nil
@@ -82,7 +81,7 @@ func (o *Opener) Open(name string) (*Trace, error) {
 		return nil, err
 	}
 	if o.decoder == nil {
-		// Without goroutines of its own: who reads many files reads them in parallel.
+		// Without goroutines of its own: whoever reads many files has one for each.
 		o.decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
 	}
 	if err == nil {
@@ -112,11 +111,11 @@ func open(path string) (*os.File, error) {
 	return f, nil
 }
 
-// Path is the path of the file that is read.
+// Path returns the path of the open file.
 func (t *Trace) Path() string { return t.file.Name() }
 
-// Read reads the uncompressed trace. A compressed one that is damaged or cut short
-// gives an error that is not [io.EOF].
+// Read reads the uncompressed text. If a compressed trace is damaged or cut short, the error is
+// not [io.EOF].
 func (t *Trace) Read(p []byte) (int, error) {
 	if t.decoder == nil {
 		return t.file.Read(p)
@@ -140,10 +139,10 @@ func (t *Trace) Close() error {
 	return t.file.Close()
 }
 
-// Compress replaces the closed trace of that name by its compressed form, which has
-// the same modification time, and mode 0600. Whenever it is interrupted, at least one
-// whole file is there; what is unfinished goes with the next Compress or [Remove]. One
-// Compress of a trace may run at a time. It ends early with the context.
+// Compress replaces the closed trace of that name with a compressed file of the same modification
+// time, mode 0600. If it is interrupted, at least one whole file remains, and the next Compress or
+// [Remove] removes the unfinished one. Only one Compress of a trace may run. It stops with an
+// error when the context ends.
 func Compress(ctx context.Context, name string) error {
 	c := compressing{ctx: ctx, name: name}
 	for _, step := range c.steps() {
@@ -155,7 +154,7 @@ func Compress(ctx context.Context, name string) error {
 	return nil
 }
 
-// compressing is a trace on its way to its compressed form.
+// compressing is a trace that is being compressed.
 type compressing struct {
 	ctx  context.Context
 	name string
@@ -163,7 +162,7 @@ type compressing struct {
 	to   *os.File
 }
 
-// steps are what is to be done, in order. After any of them the power may fail.
+// steps returns what to do, in order. The power may fail after any step.
 func (c *compressing) steps() []func() error {
 	return []func() error{c.open, c.write, c.rename, c.remove}
 }
@@ -172,7 +171,7 @@ func (c *compressing) open() (err error) {
 	if c.from, err = open(c.name); err != nil {
 		return err
 	}
-	// One that was left by somebody who was killed.
+	// Somebody who was killed may have left one.
 	if err := os.Remove(c.name + Unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -202,7 +201,7 @@ func (c *compressing) write() error {
 	return c.to.Sync()
 }
 
-// rename lets the compressed trace be seen, and makes sure that it stays.
+// rename gives the compressed trace its name, and makes sure that it survives a power failure.
 func (c *compressing) rename() error {
 	if err := os.Rename(c.to.Name(), c.name+Suffix); err != nil {
 		return err
@@ -219,7 +218,7 @@ func (c *compressing) remove() error {
 	return errors.Join(os.Remove(c.name), c.from.Close(), c.to.Close())
 }
 
-// abandon closes what is open and removes what is unfinished.
+// abandon closes open files and removes the unfinished one.
 func (c *compressing) abandon() {
 	if c.from != nil {
 		c.from.Close()
@@ -243,8 +242,7 @@ func (u untilDone) Read(p []byte) (int, error) {
 	return u.r.Read(p)
 }
 
-// Remove removes the trace of that name in all its forms below root. That there is
-// none is no error.
+// Remove removes all files of the trace of that name below root. It is no error if there are none.
 func Remove(root *os.Root, name string) error {
 	var errs []error
 	for _, suffix := range []string{Unfinished, Suffix, ""} {

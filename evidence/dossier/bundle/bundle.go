@@ -1,5 +1,4 @@
-// Package bundle packs a capture into one file, for somebody else or for the
-// archive, and checks such a file.
+// Package bundle packs a capture into one file, to send or to archive, and checks such a file.
 //
 // A bundle is a tar archive, compressed with zstd, of one directory named after the
 // capture:
@@ -9,13 +8,13 @@
 //	culprit-01JH…/traces/812-php-01JH….strace
 //	culprit-01JH…/manifest.json
 //
-// The manifest lists size and SHA-256 of every other file. It comes last: so each
-// file is read only once, what is hashed is what is packed even while a trace still
-// grows, and an archive that was cut short is known by having none.
+// The manifest lists the size and SHA-256 of every other file. It comes last: so each file is read
+// only once, the bytes that are hashed are those that are packed, even while a trace grows, and an
+// archive that was cut short has no manifest.
 //
-// The same files make the same bytes. The manifest protects against damage and
-// mix-ups, not against somebody who makes a new manifest: for that, keep the
-// SHA-256 of the manifest, which [Write] and [Verify] return, in another place.
+// The same files make the same bytes. The manifest protects against damage and mix-ups, not
+// against somebody who makes a new manifest: for that, keep the SHA-256 of the manifest, which
+// [Write] and [Verify] return, somewhere else.
 package bundle
 
 import (
@@ -28,8 +27,8 @@ import (
 	"culprit/internal/event"
 )
 
-// Manifest says what a bundle holds. Its names are those of the Elastic Common
-// Schema where that has one.
+// Manifest says what a bundle holds. Its fields are named as in the Elastic Common Schema, where
+// that has a name.
 type Manifest struct {
 	Format  int           `json:"format"` // of the bundle: see [Format]
 	Agent   Agent         `json:"agent"`
@@ -38,7 +37,7 @@ type Manifest struct {
 	Files   []Entry       `json:"files"`   // sorted by path; without the manifest itself
 }
 
-// Format is the version of bundles that [Write] makes and [Verify] knows.
+// Format is the version of the format that [Write] and [Verify] know.
 const Format = 1
 
 // Agent is the program that made a bundle.
@@ -47,7 +46,7 @@ type Agent struct {
 	Version string `json:"version"`
 }
 
-// Host is the machine that the evidence is from.
+// Host is the machine that the evidence comes from.
 type Host struct {
 	Name string `json:"name"`
 }
@@ -67,20 +66,19 @@ type Hash struct {
 // manifestName is the name of the manifest in a bundle.
 const manifestName = "manifest.json"
 
-// directory is the one directory of a bundle.
+// directory returns the one directory of a bundle.
 func directory(m *Manifest) string { return "culprit-" + m.Capture.Event.ID }
 
-// Bounds of a bundle. maxFiles is more than the traces of the largest capture, and
-// maxManifest (in bytes) what so many make at most.
+// Bounds of a bundle. maxFiles is more than the largest capture has traces, and maxManifest (in
+// bytes) is the most that this many files need.
 const (
 	maxFiles    = 110_000
 	maxName     = 160
 	maxManifest = 64 << 20
 )
 
-// checkName refuses names that are not as we make them: letters, digits and "._-",
-// in directories below the bundle's own. So nothing can be put elsewhere when it
-// is unpacked.
+// checkName refuses names unlike ours, which are letters, digits and "._-", in directories below
+// the bundle's own. So no file is unpacked anywhere else.
 func checkName(name string) error {
 	odd := func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-/", r))

@@ -21,8 +21,8 @@ import (
 
 // Report says what [Verify] found.
 type Report struct {
-	// Manifest is nil if there is none that can be read. Whoever made the bundle
-	// wrote it: escape what is printed of it.
+	// Manifest is nil if none can be read. Whoever made the bundle wrote it: escape what you
+	// print of it.
 	Manifest *Manifest
 	Digest   string // SHA-256 of the manifest, in hex
 	Good     int    // files that are as the manifest says
@@ -31,11 +31,10 @@ type Report struct {
 	More     int // problems beyond those
 }
 
-// OK reports whether the bundle is whole and nothing in it was changed since its
-// manifest was made.
+// OK reports whether the bundle is whole and unchanged since its manifest was made.
 func (r *Report) OK() bool { return r.Manifest != nil && len(r.Problems) == 0 }
 
-// Problem is one thing that is wrong with a bundle.
+// Problem is something that is wrong with a bundle.
 type Problem struct {
 	Name string // of the file; empty: the bundle
 	What string
@@ -49,7 +48,7 @@ func (p Problem) String() string {
 	return text.Escape(p.Name + ": " + p.What)
 }
 
-// limits bound what a hostile bundle can make us do.
+// limits bound what a hostile bundle can cost us.
 type limits struct {
 	bytes         int64 // of the archive, uncompressed
 	files         int
@@ -60,10 +59,10 @@ type limits struct {
 
 var usual = limits{bytes: 1 << 40, files: maxFiles + 1, manifestBytes: maxManifest, problems: 1000, textBytes: 200}
 
-// Verify checks a bundle: everything the manifest lists must be there, unchanged,
-// and nothing else. It reports all that is wrong at once. Nothing is unpacked, and
-// memory is bounded whatever the bundle is. The error is that of r; a bundle that
-// is damaged or no bundle at all is a problem, not an error.
+// Verify checks that a bundle holds everything that its manifest lists, unchanged, and nothing
+// else. It reports all problems at once. It unpacks nothing, and its memory is bounded whatever
+// the bundle is. An error is one of reading r; that a bundle is damaged, or no bundle at all, is a
+// problem.
 func Verify(r io.Reader) (*Report, error) { return verify(r, usual) }
 
 func verify(r io.Reader, l limits) (*Report, error) {
@@ -80,7 +79,7 @@ func verify(r io.Reader, l limits) (*Report, error) {
 	return v.report, nil
 }
 
-// source remembers an error of its reader, to tell it from those of the content.
+// source remembers an error of its reader, to tell it from errors in the content.
 type source struct {
 	r   io.Reader
 	err error
@@ -94,7 +93,7 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// bounded ends what is unpacked after so many bytes, with an error.
+// bounded fails once that many bytes were read.
 type bounded struct {
 	r    io.Reader
 	left int64
@@ -108,7 +107,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// digest is what was read of a file.
+// digest is what we know of a file that was read.
 type digest struct {
 	size   int64
 	sum    [sha256.Size]byte
@@ -161,8 +160,8 @@ func (v *verifier) read(r io.Reader) error {
 	}
 }
 
-// nothing makes sure that the end of the archive is the end. Other programs pad
-// it with zeros.
+// nothing makes sure that nothing follows the end of the archive, except for zeros, with which
+// other programs pad it.
 func nothing(r io.Reader) error {
 	const most = 1 << 20
 	b, err := io.ReadAll(io.LimitReader(r, most))
@@ -175,7 +174,7 @@ func nothing(r io.Reader) error {
 	return nil
 }
 
-// file reads one file. The error says that reading on is not possible or not wise.
+// file reads one file. After an error, reading on is impossible or unwise.
 func (v *verifier) file(h *tar.Header, r io.Reader) error {
 	dir, name, _ := strings.Cut(h.Name, "/")
 	if v.dir == "" {
@@ -216,7 +215,7 @@ func (v *verifier) file(h *tar.Header, r io.Reader) error {
 	return nil
 }
 
-// wrong says what is wrong with a file as far as its header shows.
+// wrong says what is wrong with a file, by its header.
 func (v *verifier) wrong(h *tar.Header, dir, name string) string {
 	if dir != v.dir {
 		return "it is not in the bundle's directory"
@@ -230,7 +229,7 @@ func (v *verifier) wrong(h *tar.Header, dir, name string) string {
 		return fmt.Sprintf("it is not an ordinary file: type %q", h.Typeflag)
 	}
 	for key := range h.PAXRecords {
-		// A sparse file of some bytes can unpack to exabytes.
+		// A sparse file of a few bytes can unpack to exabytes.
 		if key != "path" && key != "size" {
 			return fmt.Sprintf("its header has %q, which culprit does not write", key)
 		}
@@ -241,7 +240,7 @@ func (v *verifier) wrong(h *tar.Header, dir, name string) string {
 	return ""
 }
 
-// compare holds the manifest against what was read.
+// compare compares the manifest with what was read.
 func (v *verifier) compare() {
 	if v.manifest == nil {
 		v.problem(manifestName, "it is missing: the bundle is not complete")

@@ -19,26 +19,26 @@ import (
 	"culprit/internal/text"
 )
 
-// File is a file to be packed.
+// File is a file to pack.
 type File struct {
 	Name string // in the bundle, below its directory, such as "traces/812-php-ID.strace"
-	// Open opens the content and says how many bytes of it to pack. It is called
-	// once, when its turn comes, so that there is never more than one open.
+	// Open opens the content and returns how many bytes of it to pack. It is called once, and
+	// only one file is open at a time.
 	Open func() (content io.ReadCloser, size int64, err error)
 }
 
-// Bytes is a file that is in memory.
+// Bytes makes a File of bytes in memory.
 func Bytes(name string, content []byte) File {
 	return File{name, func() (io.ReadCloser, int64, error) {
 		return io.NopCloser(bytes.NewReader(content)), int64(len(content)), nil
 	}}
 }
 
-// Path is a file of this machine, with the size it has when its turn comes: what
-// is appended later is not packed. It must be an ordinary file; links are not followed.
+// Path makes a File of a file on this machine, with the size that it has when it is opened: what is
+// appended later is not packed. It must be a regular file; links are not followed.
 func Path(name, path string) File {
 	return File{name, func() (io.ReadCloser, int64, error) {
-		// Not to block in a FIFO either, should somebody have put one there.
+		// A FIFO in its place must not block us.
 		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 		if err != nil {
 			return nil, 0, err
@@ -55,15 +55,13 @@ func Path(name, path string) File {
 	}}
 }
 
-// window is how far back compression looks, in bytes. It bounds the memory that
-// unpacking takes.
+// window is how far back compression looks, in bytes. It bounds the memory for unpacking.
 const window = 1 << 20
 
-// Write writes a bundle of the files, with a manifest of m's agent, host and
-// capture, and returns the manifest's SHA-256 in hex. The order of files does not
-// matter. After an error what was written is no bundle.
+// Write writes a bundle of the files, in any order, with a manifest of m's agent, host and capture.
+// It returns the manifest's SHA-256 in hex. After an error what was written is no bundle.
 func Write(w io.Writer, m Manifest, files []File) (digest string, err error) {
-	// One worker: what several make depends on who is first.
+	// One worker: the bytes that several make depend on timing.
 	z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window))
 	if err != nil {
 		return "", fmt.Errorf("write bundle: %w", err)
@@ -71,7 +69,7 @@ func Write(w io.Writer, m Manifest, files []File) (digest string, err error) {
 	if digest, err = writeTar(z, m, files); err == nil {
 		err = z.Close()
 	} else {
-		z.Close() // it holds memory
+		z.Close() // frees memory
 	}
 	if err != nil {
 		return "", fmt.Errorf("write bundle: %w", err)
@@ -118,8 +116,8 @@ func writeTar(w io.Writer, m Manifest, files []File) (digest string, err error) 
 	return e.Hash.SHA256, p.tar.Close()
 }
 
-// packer puts files into an archive. All that could differ from time to time is
-// fixed: owner, mode and time, which is that of the capture.
+// packer puts files into an archive. Owner and mode are always the same, and the time is that of
+// the capture, so that the same files make the same bytes.
 type packer struct {
 	tar  *tar.Writer
 	dir  string

@@ -9,16 +9,15 @@ import (
 	"culprit/internal/words"
 )
 
-// maxValue bounds a line of a comment, in bytes, so that a long command line does
-// not push the others out.
+// maxValue bounds a line of a comment, in bytes: a long command line must leave room for the rest.
 const maxValue = 4096
 
-// Comment says who sent the packet of a hit: rule, user, process, trace file and
-// the line of it that proves it. Each has a line of its own that begins with its
-// name; as line ends in what others wrote are escaped, nobody can add one.
+// Comment says who sent the packet of a hit: rule, user, process, trace file and the line that
+// proves it. Each has its own line, which begins with its name. Newlines in what others wrote are
+// escaped, so nobody can add a line.
 //
-// proof is nil where there is none. traceFile is the path of the trace as the
-// reader of the packets will find it; if it is empty, it is that of the proof.
+// proof is nil if there is none. traceFile is the path of the trace as the reader of the packets
+// finds it; if it is empty, the proof's path is used.
 func Comment(h *event.Hit, proof *event.Proof, traceFile string) string {
 	var lines []string
 	line := func(key, format string, args ...any) {

@@ -20,25 +20,24 @@ import (
 type Info struct {
 	Version string // of culprit
 	Kernel  string // name and release of the machine's kernel; may be empty
-	Comment string // on the file as a whole, in UTF-8; may be empty
+	Comment string // on the whole file, in UTF-8; may be empty
 }
 
 // Summary counts what [Write] did with the hits.
 type Summary struct {
 	Packets int // written, one for each hit
-	// NoBytes counts hits that cannot be written, as nothing of their packet was
-	// kept. The file counts them too, as dropped by its interface.
+	// NoBytes counts hits that cannot be written, as their packet was not kept. The file
+	// counts them, too, as dropped by its interface.
 	NoBytes int
 }
 
 // maxComment bounds a comment, in bytes: the format has 16 bits for its length.
 const maxComment = 60_000
 
-// Write writes one packet for each hit, in the order they come, with what comment
-// says of it. It needs no more memory for more hits. Times are to the nanosecond.
-// A comment must be valid UTF-8 with everything that is not ours escaped, as
-// [Comment] makes it; one that is too long is cut. The error is the first of the
-// hits or of writing; the file is not complete then.
+// Write writes one packet for each hit, in their order, with the comment that comment makes. Times
+// are to the nanosecond. Memory does not grow with the hits. A comment must be valid UTF-8 and
+// escape what others wrote, as [Comment] does; one that is too long is cut. Write stops at the
+// first error, and leaves the file incomplete.
 func Write(w io.Writer, hits iter.Seq2[event.Hit, error], comment func(*event.Hit) string, info Info) (Summary, error) {
 	var sum Summary
 	ng, err := pcapgo.NewNgWriterInterface(w, pcapgo.NgInterface{
@@ -67,7 +66,7 @@ func Write(w io.Writer, hits iter.Seq2[event.Hit, error], comment func(*event.Hi
 		err = ng.WritePacketWithOptions(gopacket.CaptureInfo{
 			Timestamp:     h.Timestamp,
 			CaptureLength: len(h.Packet),
-			// The header may claim less than there is: its sender wrote it.
+			// The sender wrote the header, which may claim less than we have.
 			Length: max(len(h.Packet), h.Network.Bytes),
 		}, h.Packet, pcapgo.NgPacketOptions{Comments: []string{cut(comment(&h))}})
 		if err != nil {

@@ -1,9 +1,9 @@
 // Package report explains a capture to people: as one self-contained HTML file that
 // loads nothing, or as plain text for a terminal.
 //
-// Both are written from the same page: what is told, and how much of it, is decided
-// once, and everything that others wrote is escaped there. However large the capture
-// is, the report stays small: it shows some of a kind, counts the rest and says so.
+// Both show the same page, which decides what they show and how much of it, and escapes everything
+// that others wrote. However large the capture is, the report stays small: it shows some of each
+// kind, counts the rest and says so.
 package report
 
 import (
@@ -12,16 +12,16 @@ import (
 	"culprit/internal/event"
 )
 
-// Case is all that a report tells: documents of one capture, as the catalogue holds
-// them, and what only the caller knows. Every list may be cut; a field beside it says
-// how much is missing, so that the report can. All but Capture may be left empty.
+// Case is everything that a report shows: the documents of one capture from the catalogue, and what
+// only the caller knows. Every list may be cut; the field beside it says how much is missing. All
+// but Capture may be empty.
 type Case struct {
 	Capture event.Capture
 
 	Hits        []event.Hit // by time
 	HitsLeftOut int
 
-	// Forwards are hits of local resolvers, which sent the questions of Hits on.
+	// Forwards are hits of packets in which local resolvers forwarded the questions of Hits.
 	Forwards []event.Hit
 
 	Traces        []event.Trace
@@ -30,7 +30,7 @@ type Case struct {
 	Programs        []event.Program
 	ProgramsLeftOut int // beside CaptureDetail.Unlisted
 
-	Losses []event.Loss // that were noticed while the capture lived
+	Losses []event.Loss // of the time of the capture
 
 	Proofs        []event.Proof
 	ProofsLeftOut int
@@ -45,12 +45,12 @@ type Case struct {
 	Config  string // the configuration, YAML
 }
 
-// Excerpt is what of a trace is shown around a proof.
+// Excerpt is the part of a trace that is shown around a proof.
 type Excerpt struct {
 	Lines []Line
-	// Note says more about the thread, such as "thread 815, forked by 812 at line 20".
+	// Note describes the thread: "thread 815, forked by 812 at line 20".
 	Note string
-	// Missing says why there are no lines, such as that the trace's file is gone.
+	// Missing says why there are no lines: perhaps the file of the trace is gone.
 	Missing string
 }
 
@@ -59,19 +59,19 @@ type Line struct {
 	Number int64 // from 1
 	Text   string
 	Proof  bool // its system call sent the packet
-	Gap    bool // the lines between the one before and this one are left out
+	Gap    bool // lines before this one are left out
 }
 
-// Bounds of what a report shows. With all of them reached it stays below 5 MB, even if
-// every character has to be escaped.
+// Bounds of what a report shows. At all of them it stays below 5 MB, even if every character has to
+// be escaped.
 const (
 	maxProofs   = 30  // with excerpt and packet
 	maxLines    = 60  // of an excerpt
 	maxPackets  = 200 // rows
 	maxNodes    = 250 // of the process tree
-	maxAlike    = 3   // processes of the tree that have parent and command line in common
+	maxAlike    = 3   // processes of the tree with the same parent and command line
 	maxDepth    = 500
-	maxParents  = 64 // that are looked at
+	maxParents  = 64 // that are followed
 	maxSuspects = 12
 	maxRows     = 15 // of other tables
 	maxDump     = 1024

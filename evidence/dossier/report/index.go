@@ -8,7 +8,7 @@ import (
 	"culprit/internal/event"
 )
 
-// sure is how sure it is who sent a packet.
+// sure is how sure we are who sent a packet.
 type sure int
 
 const (
@@ -19,19 +19,19 @@ const (
 	proven        // a line of a trace sent the very packet
 )
 
-// String is the word for it, also a class of the style sheet.
+// String returns the word for it, which is also a class of the style sheet.
 func (s sure) String() string {
 	return [...]string{"unknown", "guess", "socket", "probable", "proven"}[s]
 }
 
-// index finds the documents of a case by what they have in common.
+// index finds documents of a case by what they refer to.
 type index struct {
 	*Case
 	hits     map[string]*event.Hit
 	traces   map[string]*event.Trace
 	programs map[int][]*event.Program // by PID
-	proofs   []*event.Proof           // one of each hit, in the order of time
-	proofOf  map[string]int           // by the hit's id: its place in proofs
+	proofs   []*event.Proof           // one of each hit, by time
+	proofOf  map[string]int           // the index in proofs, by the hit's id
 }
 
 func newIndex(c *Case) *index {
@@ -71,19 +71,19 @@ func newIndex(c *Case) *index {
 	return x
 }
 
-// packets is how many hits the capture had, shown or not.
+// packets returns how many hits the capture had, shown or not.
 func (x *index) packets() int {
 	return max(x.Capture.Culprit.Hits, len(x.Hits)+x.HitsLeftOut)
 }
 
-// slack is how far clocks of the process table, of strace and of packets may differ.
+// slack is how far the clocks of the process table, strace and packets may differ.
 const slack = 100 * time.Millisecond
 
-// sender is the process whose thread a proof names, or nil. The proof's own process may
-// be the one that was traced, whose trace holds descendants too, and a thread's number
-// is not its process's. So look for a process of that number that lived then, then for
-// the holder of the packet's socket. The process that was traced comes last; then exact
-// is false, as it may have been a descendant.
+// sender returns the process of the thread that a proof names, or nil. The proof itself may name
+// only the traced process, whose trace holds descendants too, and the number of a thread need not
+// be that of its process. So sender looks for a process of that number that lived then, then for
+// the holder of the packet's socket. Last comes the traced process; exact is then false, as it may
+// have been a descendant.
 func (x *index) sender(p *event.Proof) (process *event.Process, exact bool) {
 	tid, at := p.Culprit.TID, p.Timestamp
 	if p.Process.PID == tid && tid != 0 {
@@ -111,8 +111,8 @@ func (x *index) sender(p *event.Proof) (process *event.Process, exact bool) {
 	return nil, false
 }
 
-// sure says how sure it is where a hit came from. A hit can know of a proof that is not
-// in the report.
+// sure returns how sure we are who sent a hit's packet. The hit may have a proof that is not in the
+// report.
 func (x *index) sure(h *event.Hit) sure {
 	d := h.Culprit.Proof
 	if i, ok := x.proofOf[h.Event.ID]; ok {
@@ -131,7 +131,7 @@ func (x *index) sure(h *event.Hit) sure {
 	return unknown
 }
 
-// key tells processes apart, also where the identity is not known.
+// key tells processes apart, even without an entity id.
 func key(p *event.Process) string {
 	if p.EntityID != "" {
 		return p.EntityID
@@ -139,7 +139,7 @@ func key(p *event.Process) string {
 	return describe(p) + p.Start.String()
 }
 
-// kind is the same for processes that run the same program below the same parents.
+// kind is equal for processes that run the same program below the same parents.
 func kind(p *event.Process) string {
 	k := ""
 	for depth := 0; p != nil && depth < maxParents; p, depth = p.Parent, depth+1 {

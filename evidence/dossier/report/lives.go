@@ -8,11 +8,11 @@ import (
 	"culprit/internal/event"
 )
 
-// life is a process that lived under the user while the capture did.
+// life is a process of the user that lived during the capture.
 type life struct {
 	process *event.Process
 	start   time.Time
-	end     time.Time // zero: it was alive in the end, or its end is not known
+	end     time.Time // zero: it outlived the capture, or its end is unknown
 	traced  bool
 	trace   *event.Trace // its own, nil if it has none in the report
 	foundBy string
@@ -21,7 +21,7 @@ type life struct {
 	proof   int // number of the first proof against it, 0: none
 }
 
-// state is a word for how much is known of it, also a class of the style sheet.
+// state returns a word for how much we know of it, which is also a class of the style sheet.
 func (l *life) state() string {
 	switch {
 	case l.proof > 0:
@@ -32,8 +32,7 @@ func (l *life) state() string {
 	return "untraced"
 }
 
-// lives joins what programs, traces and proofs say of processes, in the order of
-// their start.
+// lives joins what programs, traces and proofs say about processes. It sorts them by their start.
 func (x *index) lives() []*life {
 	all := map[string]*life{}
 	get := func(p *event.Process) *life {

@@ -11,8 +11,8 @@ import (
 	"culprit/internal/words"
 )
 
-// missing tells of everything that was not seen, not traced, not kept or not proven,
-// a line each. Empty means that nothing is known to be missing.
+// missing says what was not seen, not traced, not kept or not proven, one thing a line. It is empty
+// if we know of nothing that is missing.
 func (x *index) missing() []string {
 	var all []string
 	tell := func(n int, format string, args ...any) {
@@ -30,7 +30,7 @@ func (x *index) missing() []string {
 	tell(c.GateFailures, "the gate failed %s; programs that started then were found a little later", text.Plural(c.GateFailures, "time"))
 	tell(c.Unheld, "%s started when the gate could not hold them; they were found a little later", text.Plural(c.Unheld, "program"))
 
-	losses := map[event.LossDetail]int{} // by what was lost, without a count
+	losses := map[event.LossDetail]int{} // the keys have no count
 	for i := range x.Losses {
 		l := &x.Losses[i].Culprit
 		losses[event.LossDetail{Code: l.Code, Detail: l.Detail}] += int(l.Count)

@@ -14,8 +14,8 @@ import (
 	"culprit/internal/words"
 )
 
-// page is what is told. All strings of it are safe to print on a terminal, those of
-// a sentence too.
+// page is what a report shows. All its strings, those in sentences too, are safe to print on a
+// terminal.
 type page struct {
 	Title    string
 	Sure     string // of the surest suspect
@@ -48,7 +48,7 @@ type fact struct{ Key, Value string }
 type packet struct {
 	Time, Asks, Way, From, Sure string
 	Count                       int
-	Proof                       int // its number if it is shown, otherwise 0
+	Proof                       int // its number; 0 if it is not shown
 }
 
 func newPage(c *Case) *page {
@@ -164,7 +164,7 @@ func (x *index) facts() []fact {
 	return f
 }
 
-// method tells how the evidence was obtained.
+// method says how the evidence was obtained.
 func (x *index) method() []fact {
 	var f []fact
 	add := func(key, value string) {

@@ -11,11 +11,11 @@ import (
 	"culprit/internal/text"
 )
 
-// profile says what programs lived, by what they have in common.
+// profile counts the programs of a capture by something that they have in common.
 type profile struct {
 	By   string
 	Rows []profileRow
-	More string // what is left out, or ""
+	More string // what was left out, or ""
 }
 
 type profileRow struct {
@@ -23,7 +23,7 @@ type profileRow struct {
 	Total, Mean, Name string
 }
 
-// Group is what programs that have something in common came to.
+// Group sums up programs that have something in common.
 type Group struct {
 	Name          string
 	Count, Traced int

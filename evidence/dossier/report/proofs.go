@@ -35,7 +35,7 @@ type line struct {
 	Cut    int
 }
 
-// Shown are the proofs that the report shows in full: these need an excerpt.
+// Shown returns the proofs that the report shows in full: these need an excerpt.
 func (c *Case) Shown() []event.Proof {
 	x := newIndex(c)
 	suspects, _ := x.suspects()
@@ -141,8 +141,7 @@ func (x *index) proof(i int, p *event.Proof) proof {
 	return v
 }
 
-// excerpt takes the lines around the proof, if there are too many of them those
-// nearest before it.
+// excerpt takes the lines around the proof. If there are too many, it takes the nearest before it.
 func (v *proof) excerpt(lines []Line) {
 	if len(lines) > maxLines {
 		at := 0

@@ -24,7 +24,7 @@ func (s *sentence) say(format string, args ...any) {
 	*s = append(*s, piece{Text: fmt.Sprintf(format, args...)})
 }
 
-// code adds what others wrote, as it has to be shown.
+// code adds what others wrote.
 func (s *sentence) code(what string, most int) {
 	*s = append(*s, piece{clip(what, most), true})
 }
@@ -44,8 +44,7 @@ func (s *sentence) process(p *event.Process) {
 	s.say(")")
 }
 
-// summary says in two sentences what happened and who did it, in a third what is not
-// known.
+// summary says in two sentences what happened and who did it, and in a third what we do not know.
 func (x *index) summary(suspects []*suspect, without int) []sentence {
 	all := []sentence{x.happened()}
 	if x.packets() == 0 {
@@ -177,7 +176,7 @@ func (x *index) one(s *sentence, who *suspect) {
 	}
 }
 
-// nobody says that it is not known who it was, and names those who lived then.
+// nobody says that we do not know who it was, and names the processes that lived then.
 func (x *index) nobody() sentence {
 	var s sentence
 	s.say("The program is not known")

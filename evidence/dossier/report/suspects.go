@@ -15,16 +15,16 @@ import (
 // parents.
 type suspect struct {
 	sure     sure
-	exact    bool           // false: a descendant of process may have been it
+	exact    bool           // false: it may have been a descendant of process
 	process  *event.Process // the first
-	proof    int            // of that process: its place in index.proofs, or -1
+	proof    int            // of that process: its index in index.proofs, or -1
 	hit      *event.Hit     // the first, nil if it is not in the report
 	packets  [proven + 1]int
 	pids     map[string]int // of its processes, by key
 	commands map[string]int // packets, by command line
 }
 
-// total is how many packets the program sent, for all we know.
+// total returns how many packets the program sent, as far as we know.
 func (s *suspect) total() int {
 	n := 0
 	for _, packets := range s.packets {
@@ -33,8 +33,8 @@ func (s *suspect) total() int {
 	return n
 }
 
-// suspects are the programs that sent packets, the surest first, and how many packets
-// of the report have none.
+// suspects returns the programs that sent packets, the surest first, and how many packets of the
+// report have none.
 func (x *index) suspects() (all []*suspect, without int) {
 	byKind := map[string]*suspect{}
 	add := func(p *event.Process, how sure, exact bool, proof int, h *event.Hit) {
@@ -66,7 +66,7 @@ func (x *index) suspects() (all []*suspect, without int) {
 		h := &x.Hits[i]
 		switch how := x.sure(h); {
 		case how >= probable:
-			continue // told of above, unless the proof is not in the report
+			continue // handled above, unless the proof is not in the report
 		case how < socket:
 			without++
 			continue

@@ -8,8 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// width is how many columns the plain text fills. Names that have no space in them,
-// and trace lines, are broken there too.
+// width is how many columns the plain text fills. Long names and trace lines are broken, too.
 const width = 80
 
 // Text writes the report as plain text for a terminal or a mail. Nothing is written
@@ -89,7 +88,7 @@ func Text(w io.Writer, c *Case) error {
 	return nil
 }
 
-// plain is text that is put together. All it is given is escaped.
+// plain builds text from parts that are escaped.
 type plain struct{ bytes.Buffer }
 
 func (b *plain) title(s string) {
@@ -102,7 +101,7 @@ func (b *plain) summary(p *page) {
 	for _, s := range p.Summary {
 		var whole strings.Builder
 		for _, part := range s {
-			if part.Code { // which must not seem to end before its end
+			if part.Code { // it must not seem to end early
 				part.Text = "`" + strings.ReplaceAll(part.Text, "`", `\x60`) + "`"
 			}
 			whole.WriteString(part.Text)
@@ -123,8 +122,8 @@ func (b *plain) summary(p *page) {
 	b.more(p.More, "programs")
 }
 
-// para breaks a paragraph into lines, at spaces where there are any. The first line
-// begins with first, the others with rest.
+// para breaks a paragraph into lines, at spaces if possible. The first line begins with first, the
+// others with rest.
 func (b *plain) para(first, rest, s string) {
 	room := max(width-utf8.RuneCountInString(rest), 20)
 	b.WriteString(first)

@@ -12,8 +12,8 @@ import (
 	"culprit/internal/text"
 )
 
-// Sizes of the timeline in pixels. Its width is that of the page: what is along the
-// axis of time is in percent, so that letters keep their size on a small screen.
+// Sizes of the timeline in pixels. It is as wide as the page: positions along the time axis are in
+// percent, so that letters keep their size on a small screen.
 const (
 	axisHeight  = 24
 	marksHeight = 26
@@ -22,12 +22,12 @@ const (
 	laneHeight  = 11
 	bandGap     = 8
 
-	maxSingle  = 24 // processes that have a band of their own
-	maxBands   = 10 // of kinds of processes, where there are more
+	maxSingle  = 24 // processes that each have a band
+	maxBands   = 10 // for kinds of processes, if there are more
 	maxLanes   = 3
 	maxGuides  = 20
 	resolution = 1000 // places along the axis
-	minBar     = 4    // of them, for the shortest bar
+	minBar     = 4    // places of the shortest bar
 )
 
 // timeline is a picture of a capture.
@@ -80,8 +80,8 @@ func percent(place int) string {
 	return strconv.FormatFloat(float64(place)/resolution*100, 'f', 1, 64) + "%"
 }
 
-// timeline draws the time in which anything happened, not the whole capture: that
-// ends with a long wait for nothing.
+// timeline draws the time in which something happened. A capture often ends with a long wait for
+// nothing.
 func (x *index) timeline(lives []*life) timeline {
 	s := x.scale(lives)
 	t := timeline{From: text.Time(s.from), Span: length(s.to.Sub(s.from))}
@@ -90,7 +90,7 @@ func (x *index) timeline(lives []*life) timeline {
 	for _, l := range x.Losses {
 		t.Losses = append(t.Losses, mark{X: percent(s.place(l.Timestamp)), Title: clock(l.Timestamp) + " lost: " + lost(&l)})
 		if len(t.Losses) == maxRows {
-			break // they are all told of elsewhere
+			break // another section shows all
 		}
 	}
 	for _, r := range x.Capture.Culprit.Raised {
@@ -110,8 +110,8 @@ func (x *index) timeline(lives []*life) timeline {
 	return t
 }
 
-// scale spans from the first packet or the start of the capture to the last thing
-// that happened.
+// scale spans the time from the first packet or the start of the capture to the last thing that
+// happened.
 func (x *index) scale(lives []*life) scale {
 	s := scale{x.Capture.Timestamp, x.Capture.Timestamp}
 	reach := func(t time.Time) {
@@ -195,8 +195,8 @@ func (t *timeline) hits(x *index, s scale) {
 	t.Guides = len(t.Hits) <= maxGuides
 }
 
-// kinds gives a band to all processes that run the same program below the same
-// parents, and the last one to what is left.
+// kinds gives a band to each kind of processes, which run the same program below the same parents.
+// The last band is for the rest.
 func (t *timeline) kinds(s scale, lives []*life) {
 	type group struct {
 		lives          []*life
@@ -250,8 +250,7 @@ func (t *timeline) kinds(s scale, lives []*life) {
 	}
 }
 
-// band draws processes into lanes, the first that is free. It returns how many had
-// no room.
+// band draws each process into the first free lane. It returns how many had no room.
 func (t *timeline) band(label string, s scale, lives []*life) (hidden int) {
 	b := band{Y: t.Height, Label: label, Class: "untraced", Right: true}
 	var taken [maxLanes][resolution + minBar + 2]bool
@@ -281,7 +280,7 @@ func (t *timeline) band(label string, s scale, lives []*life) (hidden int) {
 		if !l.end.IsZero() {
 			title += ", lived " + length(l.end.Sub(l.start))
 		}
-		// What was before strace was on it stays pale.
+		// The time before strace was on it stays pale.
 		attached := from
 		if l.trace != nil && !l.trace.Culprit.FromStart {
 			attached = max(from, s.place(l.start.Add(time.Duration(l.trace.Culprit.AgeMS*float64(time.Millisecond)))))

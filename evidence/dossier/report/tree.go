@@ -14,11 +14,11 @@ import (
 
 // node is a process of the tree.
 type node struct {
-	PID      int    // 0: none of its own, it stands for several
+	PID      int    // 0: it stands for several
 	Command  string // escaped
 	State    string // proven, traced, untraced, or "" for an ancestor of another user
 	Details  string
-	Proof    int // the number of the first, 0: none
+	Proof    int // the number of the first, or 0
 	Children []*node
 
 	process *event.Process
@@ -26,8 +26,8 @@ type node struct {
 	parent  *node
 }
 
-// forest makes trees of lives and of their parents, and folds what is alike. It
-// returns how many processes it does not show beside those that it folded.
+// forest makes trees of lives and their parents, and folds processes that are alike. It also
+// returns how many it left out, beside those that it folded.
 func forest(lives []*life) (roots []*node, leftOut int) {
 	nodes := map[string]*node{}
 	var order []*node
@@ -64,9 +64,8 @@ func forest(lives []*life) (roots []*node, leftOut int) {
 	return roots, leftOut
 }
 
-// below reports whether n is o or a descendant of it. Documents are foreign: two of
-// them may call each other parent. It also says so of what is too deep to tell: a
-// chain of forks can be as long as its maker wants.
+// below reports whether n is o or a descendant of it, or too deep to tell: a chain of forks can be
+// as long as its maker wants. Documents are hostile: two may call each other parent.
 func (n *node) below(o *node) bool {
 	for depth := 0; n != nil; n, depth = n.parent, depth+1 {
 		if n == o || depth > maxDepth {
@@ -81,8 +80,8 @@ func (n *node) suspicious() bool {
 	return n.life != nil && n.life.proof > 0 || slices.ContainsFunc(n.Children, (*node).suspicious)
 }
 
-// prune folds siblings that are alike and takes what there is room for. Those that
-// lead to a proof come first.
+// prune folds siblings that are alike and drops what there is no room for. Nodes that lead to a
+// proof come first.
 func prune(nodes []*node, room, leftOut *int) []*node {
 	suspicious := map[*node]bool{}
 	for _, n := range nodes {

@@ -10,9 +10,9 @@ import (
 	"culprit/internal/text"
 )
 
-// clip makes what others wrote safe to show, and at most most characters long.
+// clip escapes what others wrote, and cuts it to most characters.
 func clip(s string, most int) string {
-	if len(s) > 8*most { // an escape is longer than what it stands for, never shorter
+	if len(s) > 8*most { // escaping never makes text shorter
 		s = s[:8*most]
 	}
 	s = text.Escape(s)
@@ -25,7 +25,7 @@ func clip(s string, most int) string {
 	return s
 }
 
-// command is the program a process runs, for people.
+// command returns the program that a process runs, for people.
 func command(p *event.Process) string {
 	return cmp.Or(p.CommandLine, p.Executable, p.Name, "an unknown program")
 }
@@ -35,7 +35,7 @@ func describe(p *event.Process) string {
 	return fmt.Sprintf("%s (PID %d)", clip(command(p), maxCommand), p.PID)
 }
 
-// origin is the ancestor that a process stems from: the one below PID 1.
+// origin returns the ancestor of a process right below PID 1.
 func origin(p *event.Process) *event.Process {
 	for depth := 0; depth < maxParents && p.Parent != nil && p.Parent.PID > 1; depth++ {
 		p = p.Parent
@@ -45,7 +45,7 @@ func origin(p *event.Process) *event.Process {
 
 func user(u *event.User) string { return clip(u.String(), maxLabel) }
 
-// asks is what a packet wants, or where it goes if it holds no question.
+// asks says what a packet asks for, or where it goes if it holds no question.
 func asks(h *event.Hit) string {
 	if h.DNS == nil {
 		return "no DNS question"
@@ -53,7 +53,7 @@ func asks(h *event.Hit) string {
 	return clip(h.Asks(), maxCommand)
 }
 
-// way is where a packet came from and went to.
+// way says where a packet came from and went to.
 func way(h *event.Hit) string {
 	return clip(fmt.Sprintf("%s %s > %s", h.Network.Transport, h.Source, h.Destination), maxLabel)
 }
@@ -94,7 +94,7 @@ func short(d time.Duration) string {
 	return s
 }
 
-// since says what of a program's life its trace holds.
+// since says which part of a program's life its trace holds.
 func since(d *event.TraceDetail) string {
 	if d.FromStart {
 		return "from start"
