@@ -45,6 +45,7 @@ func (p *pending) then(later *pending) *pending {
 // room is counted.
 type mailbox struct {
 	wake    chan struct{} // something was put in, or the mailbox was closed
+	flood   chan struct{} // so much was put in that nothing is gained by waiting for more
 	waiting atomic.Int64
 	dropped atomic.Uint64 // since the start
 
@@ -53,7 +54,9 @@ type mailbox struct {
 	closed  bool
 }
 
-func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1), pending: newPending()} }
+func newMailbox() *mailbox {
+	return &mailbox{wake: make(chan struct{}, 1), flood: make(chan struct{}, 1), pending: newPending()}
+}
 
 // put lets add add something.
 func (m *mailbox) put(add func(*pending)) {
@@ -62,13 +65,20 @@ func (m *mailbox) put(add func(*pending)) {
 	before := m.pending.Dropped()
 	add(m.pending)
 	m.dropped.Add(m.pending.Dropped() - before)
-	m.waiting.Store(int64(m.pending.Size()))
-	m.ring()
+	size := m.pending.Size()
+	m.waiting.Store(int64(size))
+	ring(m.wake)
+	if size >= floodSize {
+		ring(m.flood)
+	}
 }
 
-func (m *mailbox) ring() {
+// floodSize is how many changes fill a transaction well.
+const floodSize = 2048
+
+func ring(bell chan<- struct{}) {
 	select {
-	case m.wake <- struct{}{}:
+	case bell <- struct{}{}:
 	default:
 	}
 }
@@ -87,5 +97,5 @@ func (m *mailbox) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
-	m.ring()
+	ring(m.wake)
 }

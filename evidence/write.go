@@ -26,7 +26,10 @@ func (s *Store) write() {
 				continue
 			}
 		}
-		<-timer.C
+		select {
+		case <-timer.C:
+		case <-s.mail.flood:
+		}
 		var next *pending
 		next, last = s.mail.take()
 		next = kept.then(next)
