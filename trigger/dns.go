@@ -15,14 +15,20 @@ import (
 // message, but several messages can share a TCP segment.
 const maxQuestions = 16
 
+// question is a question of a DNS message.
+type question struct {
+	event.DNS
+	wire []byte // as it was asked: name, type and class; a name may end in a pointer
+}
+
 // questions reads the DNS questions of a payload: one message over UDP, any number of messages
 // over TCP, each after its length (RFC 1035, section 4.2.2). It returns none if the payload is
 // not DNS or ends before its question does.
-func questions(transport string, payload []byte) []event.DNS {
+func questions(transport string, payload []byte) []question {
 	if transport != "tcp" {
 		return message(nil, payload)
 	}
-	var all []event.DNS
+	var all []question
 	for rest := payload; len(rest) > 2 && len(all) < maxQuestions; {
 		n := int(binary.BigEndian.Uint16(rest))
 		rest = rest[2:]
@@ -40,7 +46,7 @@ func questions(transport string, payload []byte) []event.DNS {
 // message appends the questions of one DNS message. It reads the names itself, because
 // dnsmessage refuses labels with a dot in them. A program could hide a lookup of
 // x\.y.badzone.test that way, and resolvers do answer it.
-func message(all []event.DNS, b []byte) []event.DNS {
+func message(all []question, b []byte) []question {
 	const headerLen = 12
 	if len(b) < headerLen {
 		return all
@@ -60,11 +66,11 @@ func message(all []event.DNS, b []byte) []event.DNS {
 		if !known {
 			return all // text that happened to look like a name
 		}
-		all = append(all, event.DNS{ID: id, Question: event.Question{
+		all = append(all, question{event.DNS{ID: id, Question: event.Question{
 			Name:  name,
 			Type:  typeName(dnsmessage.Type(binary.BigEndian.Uint16(b[end:]))),
 			Class: class,
-		}})
+		}}, b[at : end+4]})
 		at = end + 4
 	}
 	return all

@@ -10,8 +10,9 @@ import (
 	"culprit/internal/proc"
 )
 
-// newHit makes the hit for a packet, without its user and origin.
-func newHit(in nflogPacket, pkt packet, asked []event.DNS) *event.Hit {
+// newHit makes the hit for a packet, without its user and origin. It shows the question
+// with the index matched.
+func newHit(in nflogPacket, pkt packet, asked []question, matched int) *event.Hit {
 	h := &event.Hit{
 		Timestamp:   in.time,
 		Event:       event.Meta{ID: event.NewID(), Kind: "alert", Action: event.ActionHit},
@@ -23,10 +24,12 @@ func newHit(in nflogPacket, pkt packet, asked []event.DNS) *event.Hit {
 		Packet:      in.data,
 	}
 	if len(asked) > 0 {
-		h.DNS = &asked[0]
+		h.DNS = &asked[matched].DNS
 	}
 	if len(asked) > 1 {
-		h.Culprit.Questions = asked
+		for _, q := range asked {
+			h.Culprit.Questions = append(h.Culprit.Questions, q.DNS)
+		}
 	}
 	return h
 }
@@ -55,7 +58,7 @@ type repeat struct {
 	asked    string
 }
 
-func repeatKey(in nflogPacket, pkt packet, asked []event.DNS) repeat {
+func repeatKey(in nflogPacket, pkt packet, asked []question) repeat {
 	k := repeat{
 		rule: in.rule, uid: -1, network: pkt.network,
 		from: netip.AddrPortFrom(pkt.source.IP, pkt.source.Port),

@@ -56,13 +56,13 @@ func TestHitIsBounded(t *testing.T) {
 	for i := range candidates {
 		pretend(t, fs, 1000+i, chain, uid)
 	}
-	var asked []event.DNS
+	var asked []question
 	for i := range maxQuestions {
-		asked = append(asked, event.DNS{ID: "65535", Question: event.Question{Name: strings.Repeat(`\001`, 250), Type: fmt.Sprint("TYPE", i), Class: "IN"}})
+		asked = append(asked, question{DNS: event.DNS{ID: "65535", Question: event.Question{Name: strings.Repeat(`\001`, 250), Type: fmt.Sprint("TYPE", i), Class: "IN"}}})
 	}
 	who := uint32(uid)
 	in := nflogPacket{rule: strings.Repeat("r", 64), uid: &who}
-	h := newHit(in, packet{network: event.Network{Transport: "47", Type: "ipv4"}}, asked)
+	h := newHit(in, packet{network: event.Network{Transport: "47", Type: "ipv4"}}, asked, 0)
 	f := originFinder{fs: fs, users: new(proc.Users)}
 	f.find(h, in, 0)
 	o := h.Culprit.Origin

@@ -2,6 +2,7 @@ package trigger
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -114,7 +115,8 @@ func (p *processor) packet(in nflogPacket, backlog int, out Output) {
 	// stands.
 	pkt, _ := p.decoder.decode(in.data)
 	asked := questions(pkt.network.Transport, pkt.payload)
-	if pat.IsDomain() && !asksFor(pat, asked) {
+	matched := matching(pat, asked)
+	if pat.IsDomain() && matched < 0 {
 		p.lost[event.LossUnverified]++
 		return
 	}
@@ -125,7 +127,7 @@ func (p *processor) packet(in nflogPacket, backlog int, out Output) {
 		p.lost[event.LossRate]++
 		return
 	}
-	h := newHit(in, pkt, asked)
+	h := newHit(in, pkt, asked, max(0, matched))
 	if in.uid != nil {
 		h.User = userOf(in, p.users)
 	}
@@ -147,11 +149,13 @@ func (p *processor) report(l *Listener, out Output) {
 	clear(p.lost)
 }
 
-func asksFor(pat pattern.Pattern, asked []event.DNS) bool {
-	for _, q := range asked {
-		if pat.Contains(q.Question.Name) {
-			return true
+// matching returns which question a rule means, or -1 if none: its text may stand
+// elsewhere in the packet.
+func matching(pat pattern.Pattern, asked []question) int {
+	return slices.IndexFunc(asked, func(q question) bool {
+		if pat.IsDomain() {
+			return pat.Contains(q.Question.Name)
 		}
-	}
-	return false
+		return pat.Matches(q.wire)
+	})
 }

@@ -82,6 +82,24 @@ func TestPackets(t *testing.T) {
 	}
 }
 
+// Of several questions in one segment the hit shows the one that matched, and keeps all.
+func TestTwoQuestions(t *testing.T) {
+	t.Parallel()
+	length := func(m []byte) []byte { return append([]byte{byte(len(m) >> 8), byte(len(m))}, m...) }
+	good := query(1, "\x04good\x04test", 1)
+	for _, rule := range []string{"text", "zone"} {
+		p, out := mustProcessor(t, twoRules), newCollector()
+		p.packet(nflogPacket{rule: rule, data: ip(t, "192.0.2.1", "192.0.2.2", tcp(4000, 53), append(length(good), length(query(2, xBadzone, 28))...))}, 0, out)
+		if len(out.hits) != 1 {
+			t.Fatalf("%s: %d hits", rule, len(out.hits))
+		}
+		h := out.hits[0]
+		if q := h.Culprit.Questions; h.Asks() != "x.badzone.test AAAA" || h.DNS.ID != "2" || len(q) != 2 || q[0].Question.Name != "good.test" || q[1].Question.Name != "x.badzone.test" {
+			t.Errorf("%s: the hit asks %q of %+v", rule, h.Asks(), q)
+		}
+	}
+}
+
 // Equal packets within a second are one hit; any difference makes another hit.
 func TestRepeats(t *testing.T) {
 	t.Parallel()

@@ -37,7 +37,7 @@ type Hit struct {
 	Network     Network    `json:"network"`
 	Source      Endpoint   `json:"source"`
 	Destination Endpoint   `json:"destination"`
-	DNS         *DNS       `json:"dns,omitempty"` // the first question
+	DNS         *DNS       `json:"dns,omitempty"` // the question that matched, or the first
 	Process     *Process   `json:"process,omitempty"`
 	Container   *Container `json:"container,omitempty"`
 	Culprit     HitDetail  `json:"culprit"`

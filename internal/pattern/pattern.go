@@ -105,6 +105,14 @@ func (p Pattern) Contains(name string) bool {
 	return rest == 0 || name[rest-1] == '.'
 }
 
+// Matches reports whether the kernel's search would find the pattern in b.
+func (p Pattern) Matches(b []byte) bool {
+	if p.icase {
+		return bytes.Contains(bytes.ToLower(b), bytes.ToLower(p.bytes))
+	}
+	return bytes.Contains(b, p.bytes)
+}
+
 // Args returns the pattern as arguments of `iptables -m string`, without --algo.
 func (p Pattern) Args() []string {
 	var args []string

@@ -105,3 +105,31 @@ func TestLongDomainKeepsTheEnd(t *testing.T) {
 		t.Error("the whole name must still be decided on")
 	}
 }
+
+// Matches finds what the kernel's search finds.
+func TestMatches(t *testing.T) {
+	t.Parallel()
+	text, err1 := String("BadZone")
+	bytes, err2 := Hex("|04|Evil")
+	domain, err3 := Domain("Evil.example")
+	if err1 != nil || err2 != nil || err3 != nil {
+		t.Fatal(err1, err2, err3)
+	}
+	for _, tt := range []struct {
+		p    Pattern
+		in   string
+		want bool
+	}{
+		{text, "x.bADZONE.test", true},
+		{text, "badzon", false},
+		{text, "", false},
+		{bytes, "\x04Evil\x07example\x00", true},
+		{bytes, "\x04evil\x07example\x00", false},
+		{domain, "\x01x\x04eVIL\x07EXAMPLE\x00\x00\x01", true},
+		{domain, "\x05xevil\x07example\x00", false},
+	} {
+		if got := tt.p.Matches([]byte(tt.in)); got != tt.want {
+			t.Errorf("%q in %q: %v", tt.p.Bytes(), tt.in, got)
+		}
+	}
+}
