@@ -70,7 +70,7 @@ func compileRule(n config.NFLog, r config.Rule, family string) ([]Rule, error) {
 				if to != "" {
 					args = append(args, "-d", to)
 				}
-				args = append(args, "-m", "string", "--algo", algo(protocol), "--from", strconv.Itoa(headers(family, protocol)))
+				args = append(args, "-m", "string", "--algo", algo, "--from", strconv.Itoa(headers(family, protocol)))
 				args = append(args, p.Args()...)
 				args = append(args, "-j", "NFLOG",
 					"--nflog-group", strconv.Itoa(n.Group),
@@ -106,15 +106,10 @@ func netsOf(r config.Rule, family string) ([]string, error) {
 	return nets, nil
 }
 
-// algo names the kernel's search algorithm. Boyer-Moore is faster, but cannot find a pattern
-// that straddles two pieces of a packet's buffer (lib/ts_bm.c says so), and TCP packets often
-// are in pieces.
-func algo(protocol string) string {
-	if protocol == "tcp" {
-		return "kmp"
-	}
-	return "bm"
-}
+// algo is the kernel's search algorithm, Knuth-Morris-Pratt. Boyer-Moore is faster, but it
+// cannot find what straddles two pieces of a packet (lib/ts_bm.c says so), and programs
+// choose the pieces: those of TCP, and of UDP by MSG_MORE, UDP_CORK or a large datagram.
+const algo = "kmp"
 
 // headers is the offset where the search begins, in bytes from the IP header: after the
 // smallest IP and transport headers, so that addresses and ports cannot match. In OUTPUT
