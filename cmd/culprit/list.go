@@ -86,6 +86,24 @@ func (f *listFlags) resolve(r *catalogue.Reader) error {
 	return nil
 }
 
+// knowsRule returns an error if --rule names a rule that nothing in the evidence is of.
+func (f *listFlags) knowsRule(r *catalogue.Reader) error {
+	if f.filter.Rule == "" {
+		return nil
+	}
+	for _, err := range r.Hits(catalogue.Filter{Rule: f.filter.Rule}) {
+		return err // there is one
+	}
+	known, err := r.Rules()
+	switch {
+	case err != nil || slices.Contains(known, f.filter.Rule):
+		return err
+	case len(known) == 0:
+		return fmt.Errorf("no rule %q: the evidence has no hits yet", f.filter.Rule)
+	}
+	return fmt.Errorf("no rule %q in the evidence: there are %s", f.filter.Rule, text.Escape(strings.Join(known, ", ")))
+}
+
 func parseSince(s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil {
 		return now.Add(-d), nil
@@ -120,6 +138,9 @@ func newList[T any](use, short, header string, query func(*catalogue.Reader, cat
 			}
 			defer r.Close()
 			if err := f.resolve(r); err != nil {
+				return err
+			}
+			if err := f.knowsRule(r); err != nil {
 				return err
 			}
 			rows := query(r, f.filter)

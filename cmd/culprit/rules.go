@@ -74,12 +74,22 @@ func newRulesInstall() *cobra.Command {
 }
 
 func newRulesRemove() *cobra.Command {
-	var chain string
+	var path, chain string
 	cmd := &cobra.Command{
 		Use:   "remove",
 		Short: "Remove culprit's chain and the jumps to it from every table; needs no configuration",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if path != "" && cmd.Flags().Changed("chain") {
+				return usageError{errors.New("give --chain or --config, not both")}
+			}
+			if path != "" {
+				c, err := config.Load(path)
+				if err != nil {
+					return err
+				}
+				chain = c.Firewall.Chain
+			}
 			if err := needRoot("culprit rules remove"); err != nil {
 				return err
 			}
@@ -88,7 +98,8 @@ func newRulesRemove() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&chain, "chain", config.Default().Firewall.Chain, "`name` of the chain (firewall.chain of the configuration)")
+	configFlag(cmd, &path, "")
+	cmd.Flags().StringVar(&chain, "chain", config.Default().Firewall.Chain, "`name` of the chain, if it is not that of -c")
 	return cmd
 }
 

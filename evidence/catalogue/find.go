@@ -111,3 +111,15 @@ func first[T any](seq iter.Seq2[T, error]) (*T, error) {
 	}
 	return nil, errors.New("it was just removed from the catalogue")
 }
+
+// Rules are the names of the rules that hits, captures or traces in the catalogue are of.
+func (r *Reader) Rules() (names []string, err error) {
+	const q = "SELECT rule FROM hits WHERE rule IS NOT NULL UNION SELECT rule FROM captures WHERE rule IS NOT NULL UNION SELECT rule FROM traces WHERE rule IS NOT NULL ORDER BY rule"
+	for name, err := range rows(r.db, q, nil, func(name *string, scan func(...any) error) error { return scan(name) }) {
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}

@@ -26,7 +26,11 @@ type Problem struct {
 type Error struct {
 	Path     string
 	Problems []Problem
+	cause    error // why the file could not be read
 }
+
+// Unwrap returns why the file could not be read, or nil if it was.
+func (e *Error) Unwrap() error { return e.cause }
 
 // Error lists the problems, one on each line, as "file:line: key: text".
 func (e *Error) Error() string {
@@ -52,10 +56,11 @@ func (e *Error) Error() string {
 func Load(path string) (*Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
+		problem := fmt.Sprintf("read the configuration: %v", err)
 		if errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("read the configuration: %w: name another file with -c, or start from config.example.yaml", err)
+			problem += ": name another file with -c, or start from config.example.yaml"
 		}
-		return nil, fmt.Errorf("read the configuration: %w", err)
+		return nil, &Error{path, []Problem{{Text: problem}}, err}
 	}
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
@@ -69,7 +74,7 @@ func Parse(path string, text []byte) (*Config, error) {
 	v := viper.NewWithOptions(viper.KeyDelimiter("\x00"))
 	v.SetConfigType("yaml")
 	if err := v.ReadConfig(strings.NewReader(string(text))); err != nil {
-		return nil, &Error{path, []Problem{{Text: "not YAML: " + strings.TrimPrefix(err.Error(), "While parsing config: ")}}}
+		return nil, &Error{Path: path, Problems: []Problem{{Text: "not YAML: " + strings.TrimPrefix(err.Error(), "While parsing config: ")}}}
 	}
 	c := Default()
 	c.Path = path
@@ -113,7 +118,7 @@ func Parse(path string, text []byte) (*Config, error) {
 		}
 	}
 	slices.SortStableFunc(problems, func(a, b Problem) int { return a.Line - b.Line })
-	return nil, &Error{path, problems}
+	return nil, &Error{Path: path, Problems: problems}
 }
 
 // unknownKeys finds the keys in a section that no field takes, at any depth, and names the keys

@@ -102,7 +102,6 @@ func TestLists(t *testing.T) {
 			{fmt.Sprint("--user ", e.b), []string{hitB}, []string{cb}, []string{tb}},
 			{"--rule one", hitsA, []string{ca}, []string{ta}},
 			{"--rule two", []string{hitB}, []string{cb}, []string{tb}},
-			{"--rule three", nil, nil, nil},
 			{"--capture " + strings.ToLower(cb), []string{hitB}, []string{cb}, []string{tb}},
 			{"--since 10m", allHits, []string{ca, cb}, []string{ta, tb}},
 			{"--since " + e.between.Format(time.RFC3339Nano), []string{hitB}, []string{cb}, []string{tb}},
@@ -142,6 +141,10 @@ func TestLists(t *testing.T) {
 		t.Errorf("culprit hits -c CONFIG -n 2 said\n%s%s", r.Out, r.Errors)
 	}
 	e.Culprit("hits", "--evidence", e.Dir).Fails(t, 1, "no catalogue", e.Dir)
+	for _, what := range []string{"hits", "captures", "traces"} {
+		e.Culprit(append([]string{what, "--rule", "three"}, e.evidence...)...).Fails(t, 1, `no rule "three"`, "one, two")
+	}
+	e.Culprit("hits", "-c", "/nonexistent").Fails(t, 2, "/nonexistent", "no such file", "config.example.yaml")
 }
 
 func TestShow(t *testing.T) {

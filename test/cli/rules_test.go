@@ -39,7 +39,8 @@ firewall: {table: mangle, chain: MINE}
 		}
 		// What was made by hand is ours all the same.
 		other.Culprit("rules", "status", "-c", config).Must(t)
-		other.Culprit("rules", "remove", "--chain", "MINE").Must(t)
+		other.Culprit("rules", "remove", "--chain", "MINE", "-c", config).Fails(t, 2, "not both")
+		other.Culprit("rules", "remove", "-c", config).Must(t)
 		other.Unchanged(before, "after rules remove")
 	})
 }
