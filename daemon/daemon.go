@@ -12,10 +12,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"time"
 
 	"culprit/capture"
 	"culprit/evidence"
 	"culprit/evidence/retention"
+	"culprit/internal/backlog"
 	"culprit/internal/config"
 	"culprit/rules"
 	"culprit/trigger"
@@ -43,11 +45,20 @@ type daemon struct {
 	firewall   *firewall
 }
 
+// logLonger is how long writing the last lines of the log may take.
+const logLonger = time.Second
+
 // Run hunts until the context ends. It takes down in reverse what it set up, even if something
 // fails on the way. It needs root and a configuration from [config.Load].
 func Run(ctx context.Context, c *config.Config, o Options) (err error) {
+	// Nobody waits for who reads the log: not the controller, the trigger or the gate.
+	var log *slog.Logger
+	lines := backlog.New(o.Log, func(dropped int) {
+		log.Warn("log lines were dropped: what reads the log did not keep up", "count", dropped)
+	})
+	defer lines.Close(logLonger)
 	logging := newLogging(c)
-	log := newLogger(o.Log, c.Log.Format, logging)
+	log = newLogger(lines, c.Log.Format, logging)
 	if err := prepareProcess(); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"culprit/capture"
 	"culprit/evidence/directory"
+	"culprit/internal/backlog"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/strace"
@@ -91,10 +93,16 @@ func trace(ctx context.Context, o traceOptions, stdout, stderr io.Writer) error 
 	defer dir.Close()
 	dir.Redact(c.Capture.Redaction())
 
-	log := messages(stderr)
+	// A terminal that was stopped with Ctrl-S holds up no strace, and no program.
+	var out, errs *backlog.Writer
+	out = backlog.New(stdout, func(n int) { fmt.Fprintf(out, "… (%s not shown)\n", text.Plural(n, "line")) })
+	errs = backlog.New(stderr, func(n int) { fmt.Fprintf(errs, "… (%s not shown)\n", text.Plural(n, "line")) })
+	defer out.Close(math.MaxInt64)
+	defer errs.Close(math.MaxInt64)
+	log := messages(errs)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	printer := &tracePrinter{Directory: dir, out: stdout, ended: stop}
+	printer := &tracePrinter{Directory: dir, out: out, ended: stop}
 	printer.start = fmt.Sprintf("%s, for at most %s", text.Plural(o.number, "process"), o.duration)
 	controller := capture.New(c, program, printer, nil, log)
 	done := make(chan struct{})
