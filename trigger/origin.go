@@ -1,15 +1,12 @@
 package trigger
 
 import (
-	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
 	"culprit/internal/event"
 	"culprit/internal/proc"
-	"culprit/internal/sockdiag"
 )
 
 // busyBacklog is how many packets may wait before we stop searching for origins. A search reads
@@ -29,23 +26,23 @@ const maxCandidates = 8
 // addresses of the packet, /proc/PID/fd gives the processes that hold it. It belongs to one
 // goroutine.
 type originFinder struct {
-	fs     proc.FS
-	users  *proc.Users
-	diag   *sockdiag.Conn
-	recent []int // recent holders and candidates, the latest last
+	fs      proc.FS
+	users   *proc.Users
+	sockets *sockets
+	recent  []int // recent holders and candidates, the latest last
 	// nextGuess is when the next search for candidates may begin.
 	nextGuess time.Time
 }
 
 func newOriginFinder(fs proc.FS, users *proc.Users) (*originFinder, error) {
-	diag, err := sockdiag.Open()
+	s, err := openSockets()
 	if err != nil {
 		return nil, err
 	}
-	return &originFinder{fs: fs, users: users, diag: diag}, nil
+	return &originFinder{fs: fs, users: users, sockets: s}, nil
 }
 
-func (f *originFinder) close() { f.diag.Close() }
+func (f *originFinder) close() { f.sockets.close() }
 
 // find sets the hit's origin, process and container.
 func (f *originFinder) find(h *event.Hit, in nflogPacket, backlog int) {
@@ -103,64 +100,61 @@ func oldestSecond(pids []int) []int {
 // holders finds the processes that hold the packet's socket, youngest first, or says why it
 // found none. It lists /proc into all if it needs to.
 func (f *originFinder) holders(h *event.Hit, in nflogPacket, all *[]int) (pids []int, why *event.Unattributed) {
-	var protocol sockdiag.Protocol
-	switch h.Network.Transport {
-	case "udp":
-		protocol = sockdiag.UDP
-	case "tcp":
-		protocol = sockdiag.TCP
-	default:
-		return nil, &event.Unattributed{Code: event.UnattributedProtocol}
+	sockets, why := f.sockets.of(h, in)
+	if why != nil {
+		return nil, why
 	}
-	if h.Source.Port == 0 {
-		return nil, &event.Unattributed{Code: event.UnattributedFragment}
-	}
-	lookup := func() (sockdiag.Socket, error) {
-		return f.diag.LookupOn(in.device, protocol,
-			netip.AddrPortFrom(h.Source.IP, h.Source.Port),
-			netip.AddrPortFrom(h.Destination.IP, h.Destination.Port))
-	}
-	socket, err := lookup()
-	if errors.Is(err, sockdiag.ErrNotFound) {
-		return nil, &event.Unattributed{Code: event.UnattributedClosed}
-	}
-	if err != nil {
-		return nil, &event.Unattributed{Code: event.UnattributedFailed, Detail: err.Error()}
-	}
-	for i, pid := range slices.Backward(f.recent) {
-		if f.fs.HoldsSocket(pid, uint64(socket.Inode)) {
-			f.recent = append(slices.Delete(f.recent, i, i+1), pid)
-			return []int{pid}, nil
-		}
-	}
-	list(f.fs, all)
-	// Most likely the sender is young and belongs to the packet's user.
-	var others []int
-	for _, pid := range slices.Backward(*all) {
-		if owner, err := f.fs.Owner(pid); in.uid != nil && (err != nil || owner != *in.uid) {
-			others = append(others, pid)
-			continue
-		}
-		if f.fs.HoldsSocket(pid, uint64(socket.Inode)) {
-			pids = append(pids, pid)
-		}
-	}
-	if len(pids) == 0 {
-		// Before searching all others, check that the socket still exists.
-		if again, err := lookup(); err != nil || again.Inode != socket.Inode {
+	if pids = f.holdersOf(sockets, in, all); len(pids) == 0 {
+		// It may have been closed while we looked.
+		if again, _ := f.sockets.of(h, in); !slices.Equal(again, sockets) {
 			return nil, &event.Unattributed{Code: event.UnattributedClosed}
 		}
-		for _, pid := range others {
-			if f.fs.HoldsSocket(pid, uint64(socket.Inode)) {
-				pids = append(pids, pid)
+		return nil, &event.Unattributed{Code: event.UnattributedNobody, Detail: fmt.Sprint(sockets[0])}
+	}
+	f.remember(pids...)
+	// Several sockets on a port name a process only if it holds them all.
+	if len(sockets) > 1 && (len(pids) > 1 || !f.holdsAll(pids[0], sockets)) {
+		return nil, &event.Unattributed{Code: event.UnattributedShared}
+	}
+	return pids, nil
+}
+
+// holdersOf finds the processes that hold one of some sockets, the youngest first.
+func (f *originFinder) holdersOf(sockets []uint64, in nflogPacket, all *[]int) (pids []int) {
+	holds := func(pid int) bool {
+		return slices.ContainsFunc(sockets, func(inode uint64) bool { return f.fs.HoldsSocket(pid, inode) })
+	}
+	if len(sockets) == 1 {
+		for _, pid := range slices.Backward(f.recent) {
+			if holds(pid) {
+				f.recent = append(slices.DeleteFunc(f.recent, func(p int) bool { return p == pid }), pid)
+				return []int{pid}
 			}
 		}
 	}
-	if len(pids) == 0 {
-		return nil, &event.Unattributed{Code: event.UnattributedNobody, Detail: fmt.Sprint(socket.Inode)}
+	list(f.fs, all)
+	// Most likely it is a process of the packet's user, and a young one.
+	var others []int
+	for _, pid := range slices.Backward(*all) {
+		if owner, err := f.fs.Owner(pid); err != nil || owner != *in.uid {
+			others = append(others, pid)
+		} else if holds(pid) {
+			pids = append(pids, pid)
+		}
 	}
-	f.remember(pids...)
-	return pids, nil
+	if len(pids) > 0 && len(sockets) == 1 {
+		return pids
+	}
+	for _, pid := range others {
+		if holds(pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func (f *originFinder) holdsAll(pid int, sockets []uint64) bool {
+	return !slices.ContainsFunc(sockets, func(inode uint64) bool { return !f.fs.HoldsSocket(pid, inode) })
 }
 
 // remember notes processes that are likely to hold the socket of the next packet, which may be

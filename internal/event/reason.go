@@ -109,6 +109,7 @@ const (
 	UnattributedProtocol UnattributedCode = "protocol" // neither UDP nor TCP
 	UnattributedFragment UnattributedCode = "fragment" // a fragment without ports
 	UnattributedClosed   UnattributedCode = "closed"   // the socket was closed already
+	UnattributedShared   UnattributedCode = "shared"   // more than one socket could have sent it
 	UnattributedNobody   UnattributedCode = "nobody"   // no process holds the socket any more; detail: its inode
 	UnattributedFailed   UnattributedCode = "failed"   // the kernel could not be asked; detail: the error
 	UnattributedHolder   UnattributedCode = "holder"   // a trace proves one process, but another held the socket; detail: its PID

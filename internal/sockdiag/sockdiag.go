@@ -62,9 +62,9 @@ type Conn struct {
 // Open opens a Conn in the network namespace of the calling thread. It needs no
 // privileges.
 func Open() (*Conn, error) {
-	// A reply takes less than 200 bytes. With a fixed buffer the library need not ask for the
-	// size of each reply first.
-	nl, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, &netlink.Config{MessageBufferSize: 4096})
+	// A part of a list takes 8 KiB at most (NLMSG_GOODSIZE). With a buffer of its own the library
+	// need not ask for the size of each beforehand.
+	nl, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, &netlink.Config{MessageBufferSize: 8192})
 	if err != nil {
 		return nil, fmt.Errorf("open sock_diag socket: %w", err)
 	}
@@ -125,8 +125,42 @@ func (c *Conn) lookup(r request) (Socket, error) {
 	return s, nil
 }
 
-// ask sends a request and returns the payload of its reply. It skips a reply to an earlier
-// request, which came after the timeout.
+// Others returns the other sockets that may have sent a packet like the one that s was
+// found by: those with the same local port, IPv4 and IPv6, that are bound to the address
+// or to all, and are connected to remote or to nobody. SO_REUSEADDR and SO_REUSEPORT allow
+// that. It walks through the kernel's table of UDP sockets; no walk takes longer than a
+// second. For TCP there are none.
+func (c *Conn) Others(s Socket, proto Protocol, local, remote netip.AddrPort) (others []Socket, err error) {
+	if proto != UDP {
+		return nil, nil
+	}
+	if err := c.nl.SetDeadline(time.Now().Add(10 * timeout)); err != nil {
+		return nil, err
+	}
+	want := request{proto: proto, local: plain(local), remote: plain(remote)}
+	for _, family := range [...]uint8{unix.AF_INET, unix.AF_INET6} {
+		replies, err := c.nl.Execute(netlink.Message{
+			Header: netlink.Header{Type: sockDiagByFamily, Flags: netlink.Request | netlink.Dump},
+			Data:   onPort(family, proto, local.Port()),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list %s sockets on port %d: %w", proto, local.Port(), err)
+		}
+		for _, m := range replies {
+			o, err := decode(m.Data)
+			if err != nil {
+				return nil, err
+			}
+			if o.Inode != s.Inode && want.matches(o) {
+				others = append(others, o)
+			}
+		}
+	}
+	return others, nil
+}
+
+// ask sends a request and returns the payload of its reply. A reply to an
+// earlier request, one that came after the timeout, is passed over.
 func (c *Conn) ask(data []byte) ([]byte, error) {
 	if err := c.nl.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, err

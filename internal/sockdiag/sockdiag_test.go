@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -307,6 +308,50 @@ func TestLookupOn(t *testing.T) {
 	}
 }
 
+// Others are all sockets that may have sent the same packet, and no more.
+func TestOthers(t *testing.T) {
+	t.Parallel()
+	w := world{t, testkit.NewNet(t)}
+	c := dial(t, w.n)
+	shared := option(unix.SO_REUSEADDR)
+	local, remote := netip.MustParseAddrPort("127.0.0.1:1000"), netip.MustParseAddrPort("127.0.0.1:53")
+	w.open(unix.SOCK_DGRAM, "127.0.0.1:1001", "")
+	w.open(unix.SOCK_DGRAM, "127.0.0.2:1000", "", shared)
+	w.listen("127.0.0.1:1000")
+	w.open(unix.SOCK_DGRAM, "127.0.0.1:1000", "127.0.0.1:54", shared)
+	w.open(unix.SOCK_DGRAM, "127.0.0.1:1000", "", shared)
+	s, err := c.Lookup(UDP, local, remote)
+	if err != nil {
+		t.Fatal(err)
+	}
+	others := func() (inodes []uint32) {
+		t.Helper()
+		all, err := c.Others(s, UDP, local, remote)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range all {
+			inodes = append(inodes, o.Inode)
+		}
+		slices.Sort(inodes)
+		return inodes
+	}
+	if got := others(); len(got) != 0 {
+		t.Errorf("alone on its port, there are %v", got)
+	}
+	var want []uint32
+	for _, of := range [][2]string{{"127.0.0.1:1000", ""}, {"0.0.0.0:1000", ""}, {"[::]:1000", ""}, {"127.0.0.1:1000", "127.0.0.1:53"}} {
+		want = append(want, inode(t, w.open(unix.SOCK_DGRAM, of[0], of[1], shared)))
+	}
+	slices.Sort(want)
+	if got := others(); !slices.Equal(got, want) {
+		t.Errorf("there are %v, want %v", got, want)
+	}
+	if got, err := c.Others(s, TCP, local, remote); err != nil || len(got) != 0 {
+		t.Errorf("of TCP there are %v, %v", got, err)
+	}
+}
+
 func TestLookupInvalid(t *testing.T) {
 	t.Parallel()
 	c := dial(t, testkit.NewNet(t))
@@ -381,5 +426,26 @@ func BenchmarkLookup(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkOthers is what a walk through all UDP sockets costs, beside a look-up.
+func BenchmarkOthers(b *testing.B) {
+	w := world{b, testkit.NewNet(b)}
+	c := dial(b, w.n)
+	local, remote := netip.MustParseAddrPort("127.0.0.1:1000"), netip.MustParseAddrPort("127.0.0.1:53")
+	w.open(unix.SOCK_DGRAM, "127.0.0.1:1000", "127.0.0.1:53")
+	for port := range 500 {
+		w.open(unix.SOCK_DGRAM, netip.AddrPortFrom(local.Addr(), uint16(2000+port)).String(), "")
+	}
+	s, err := c.Lookup(UDP, local, remote)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Others(s, UDP, local, remote); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

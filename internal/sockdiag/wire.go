@@ -56,8 +56,36 @@ func (r request) encode() []byte {
 	return b
 }
 
-// matches reports whether s may have sent the packet of the request. For TCP it must be the
-// connection itself: after it was closed the kernel finds its listener.
+// onPort returns the request for all sockets of a family whose local port is that one: a
+// struct inet_diag_req_v2 that is in any state, and the program that selects them
+// (INET_DIAG_REQ_BYTECODE, see inet_diag_bc_run in net/ipv4/inet_diag.c).
+func onPort(family uint8, proto Protocol, port uint16) []byte {
+	const (
+		atLeast = 2 // INET_DIAG_BC_S_GE
+		atMost  = 3 // INET_DIAG_BC_S_LE
+		opLen   = 4 // struct inet_diag_bc_op; what is compared with is in the no of the next
+	)
+	b := make([]byte, requestLen)
+	b[0], b[1] = family, byte(proto)
+	binary.NativeEndian.PutUint32(b[4:], ^uint32(0))
+	var program []byte
+	op := func(code, yes uint8, no uint16) {
+		program = append(program, code, yes)
+		program = binary.NativeEndian.AppendUint16(program, no)
+	}
+	op(atLeast, 2*opLen, 4*opLen+opLen) // a jump behind the end refuses the socket
+	op(0, 0, port)
+	op(atMost, 2*opLen, 2*opLen+opLen)
+	op(0, 0, port)
+	const bytecode = 1 // INET_DIAG_REQ_BYTECODE
+	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofNlAttr+len(program)))
+	b = binary.NativeEndian.AppendUint16(b, bytecode)
+	return append(b, program...)
+}
+
+// matches reports whether s may have sent what the request is about. For TCP it
+// must be the very connection: its listener is what the kernel finds after it
+// was closed.
 func (r request) matches(s Socket) bool {
 	if r.proto == TCP {
 		return s.Local == r.local && s.Remote == r.remote

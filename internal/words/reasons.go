@@ -179,6 +179,7 @@ func Unattributed(o *event.Origin) string {
 var unattributed = map[event.UnattributedCode]string{
 	event.UnattributedFlood:    "not searched for: too many packets at once",
 	event.UnattributedProtocol: "not UDP or TCP",
+	event.UnattributedShared:   "more than one socket could have sent it",
 	event.UnattributedFragment: "a fragment without ports",
 	event.UnattributedClosed:   "the socket was closed already",
 	event.UnattributedFailed:   "asking the kernel for the socket failed",
