@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -56,7 +57,11 @@ func (e *Error) Error() string {
 func Load(path string) (*Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		problem := fmt.Sprintf("read the configuration: %v", err)
+		why := err
+		if e, ok := errors.AsType[*fs.PathError](err); ok {
+			why = e.Err // the path is in every message
+		}
+		problem := fmt.Sprintf("read the configuration: %v", why)
 		if errors.Is(err, os.ErrNotExist) {
 			problem += ": name another file with -c, or start from config.example.yaml"
 		}

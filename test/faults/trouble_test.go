@@ -47,7 +47,7 @@ guard: {never_users: [no-such-user]}
 	if _, err := os.Stat(evidence); err == nil {
 		t.Errorf("the evidence directory was made")
 	}
-	h.Culprit("run", "-c", filepath.Join(h.Dir, "none.yaml")).Fails(t, 1, "none.yaml", "no such file")
+	h.Culprit("run", "-c", filepath.Join(h.Dir, "none.yaml")).Fails(t, 2, "none.yaml", "no such file")
 	h.Culprit("run", "-c", h.Write("broken.yaml", "rules: [{")).Fails(t, 2, "broken.yaml")
 }
 
