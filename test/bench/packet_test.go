@@ -12,7 +12,8 @@ import (
 // BenchmarkPacket measures what one sendto of a UDP packet costs its sender, and
 // what the rules of config.example.yaml add to packets that do not match: to port
 // 53, where the kernel searches their bytes, and to another port. A rule that only
-// counts packets to port 53 is there to compare with.
+// counts packets to port 53 is there to compare with, and one rule with each of the
+// kernel's search algorithms: culprit uses kmp.
 //
 // The firewalls are measured in turns, each in a namespace of its own, so that
 // what else the machine does falls on all of them alike.
@@ -27,6 +28,11 @@ func BenchmarkPacket(b *testing.B) {
 func benchmarkPacket(b *testing.B, backend string, size int) {
 	const perTurn = 1000
 	culprit := func(n *testkit.Net) { install(b, n, parse(b, badzone)) }
+	search := func(algo string) func(*testkit.Net) {
+		return func(n *testkit.Net) {
+			n.Must(b, "iptables", "-t", "raw", "-A", "OUTPUT", "-p", "udp", "--dport", "53", "-m", "string", "--algo", algo, "--from", "28", "--icase", "--string", "BADZONE")
+		}
+	}
 	variants := []*struct {
 		name    string
 		port    int
@@ -38,6 +44,8 @@ func benchmarkPacket(b *testing.B, backend string, size int) {
 		{name: "counter", port: 53, rules: func(n *testkit.Net) {
 			n.Must(b, "iptables", "-t", "raw", "-A", "OUTPUT", "-p", "udp", "--dport", "53")
 		}},
+		{name: "bm", port: 53, rules: search("bm")},
+		{name: "kmp", port: 53, rules: search("kmp")},
 		{name: "port53", port: 53, rules: culprit},
 		{name: "other-port", port: 54, rules: culprit},
 	}
@@ -67,7 +75,7 @@ func benchmarkPacket(b *testing.B, backend string, size int) {
 		ns[v.name] = float64(quantile(v.perSend, 0.5))
 	}
 	b.ReportMetric(ns["none"], "ns/send")
-	for _, name := range []string{"counter", "port53", "other-port"} {
+	for _, name := range []string{"counter", "bm", "kmp", "port53", "other-port"} {
 		b.ReportMetric(ns[name]-ns["none"], "ns-more/"+name)
 	}
 	b.ReportMetric(ns["port53"]/ns["none"], "ratio/port53")
