@@ -66,7 +66,7 @@ Exit status: 0 if a line matched, 1 if none did, 2 if there was trouble.`,
 	}
 	f.evidenceFlags.add(cmd)
 	fl := cmd.Flags()
-	fl.BoolVarP(&f.options.IgnoreCase, "ignore-case", "i", false, "ignore upper and lower case")
+	fl.BoolVarP(&f.options.IgnoreCase, "ignore-case", "i", false, "ignore the difference between upper and lower case")
 	fl.BoolVarP(&f.options.Fixed, "fixed-strings", "F", false, "PATTERN is plain text, not a regular expression")
 	fl.BoolVar(&f.options.Comments, "comments", false, "also search the comments that culprit wrote into the traces: they begin with # and say whose trace it is")
 	fl.StringArrayVarP(&f.patterns, "regexp", "e", nil, "a `PATTERN`; may be repeated, and may begin with -")

@@ -26,7 +26,7 @@ report is one HTML file that loads nothing from elsewhere. You can mail or print
 
 ID is a capture, or one of its hits or traces. Its first or last characters are enough.
 Without --output the file is culprit-ID.html in the current directory. With --text the
-report goes to the terminal. It shows other people's data: only you can read the file.`,
+report goes to the terminal. The file holds other people's data: only you can read it.`,
 		Example: `  culprit report 01JH --output case.html
   culprit report 01JH --text | less`,
 		Args: oneID,
