@@ -9,6 +9,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"culprit/internal/event"
+	"culprit/internal/pattern"
 )
 
 // maxQuestions bounds the questions taken from one packet. Resolvers send one question in a
@@ -41,6 +42,33 @@ func questions(transport string, payload []byte) []question {
 		all = message(nil, payload)
 	}
 	return all
+}
+
+// maxPlaces bounds the places in a payload where later looks for a message.
+const maxPlaces = 16
+
+// later returns the question in a domain that is not in the first message of a UDP payload, or
+// nil. One system call can send many datagrams (UDP_SEGMENT in man 7 udp), which pass OUTPUT as
+// one packet that does not say where each begins. So later looks before the name for what can
+// be the header of a query with one question.
+func later(pat pattern.Pattern, payload []byte) []question {
+	const headerLen, maxName = 12, 255
+	places := 0
+	for at := range pat.Find(payload) {
+		if places++; places > maxPlaces {
+			break
+		}
+		for name := at; name >= max(headerLen, at-maxName); name-- {
+			header := payload[name-headerLen : name]
+			if header[2]&0x80 != 0 || binary.BigEndian.Uint16(header[4:]) != 1 || binary.BigEndian.Uint16(header[6:]) != 0 {
+				continue // an answer, or not one question and no answer
+			}
+			if asked := message(nil, payload[name-headerLen:]); len(asked) > 0 && pat.Contains(asked[0].Question.Name) {
+				return asked
+			}
+		}
+	}
+	return nil
 }
 
 // message appends the questions of one DNS message. It reads the names itself, because

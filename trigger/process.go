@@ -116,7 +116,12 @@ func (p *processor) packet(in nflogPacket, backlog int, out Output) {
 	pkt, _ := p.decoder.decode(in.data)
 	asked := questions(pkt.network.Transport, pkt.payload)
 	matched := matching(pat, asked)
-	if pat.IsDomain() && matched < 0 {
+	if pat.IsDomain() && matched < 0 && pkt.network.Transport == "udp" {
+		asked = append(asked, later(pat, pkt.payload)...)
+		matched = matching(pat, asked)
+	}
+	// If we do not have the whole packet, the kernel's match stands.
+	if pat.IsDomain() && matched < 0 && !pkt.truncated {
 		p.lost[event.LossUnverified]++
 		return
 	}

@@ -1,6 +1,7 @@
 package trigger
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -96,6 +97,37 @@ func TestTwoQuestions(t *testing.T) {
 		h := out.hits[0]
 		if q := h.Culprit.Questions; h.Asks() != "x.badzone.test AAAA" || h.DNS.ID != "2" || len(q) != 2 || q[0].Question.Name != "good.test" || q[1].Question.Name != "x.badzone.test" {
 			t.Errorf("%s: the hit asks %q of %+v", rule, h.Asks(), q)
+		}
+	}
+}
+
+// A question in a later datagram of one system call (UDP_SEGMENT) is found; text that is no
+// question is not.
+func TestSegments(t *testing.T) {
+	t.Parallel()
+	good, bad := query(1, "\x04good\x04test\x05xxxxx", 1), query(2, xBadzone, 28)
+	answer := append([]byte(nil), bad...)
+	answer[2] |= 0x80
+	whole := func(payload []byte) []byte { return ip(t, "192.0.2.1", "192.0.2.2", udp(4000, 53), payload) }
+	for _, tt := range []struct {
+		name string
+		data []byte
+		asks string // "" if it is no hit
+	}{
+		{"the second", whole(append(append([]byte(nil), good...), bad...)), "x.badzone.test AAAA"},
+		{"behind what is no DNS", whole(append([]byte("12345678901234567890"), bad...)), "x.badzone.test AAAA"},
+		{"an answer", whole(append(append([]byte(nil), good...), answer...)), ""},
+		{"text", whole(append(append([]byte(nil), good...), "\x07badzone\x04test\x00\x00\x01\x00\x01"...)), ""},
+		{"again and again", whole(bytes.Repeat([]byte("\x07badzone\x04test\x00"), 3000)), ""},
+		{"cut before it", whole(append(append([]byte(nil), good...), bad...))[:20+8+len(good)+5], "good.test.xxxxx A"},
+	} {
+		p, out := mustProcessor(t, twoRules), newCollector()
+		p.packet(nflogPacket{rule: "zone", data: tt.data}, 0, out)
+		switch {
+		case tt.asks == "" && len(out.hits) > 0:
+			t.Errorf("%s: a hit that asks %s", tt.name, out.hits[0].Asks())
+		case tt.asks != "" && (len(out.hits) != 1 || out.hits[0].Asks() != tt.asks):
+			t.Errorf("%s: %d hits, want one that asks %s", tt.name, len(out.hits), tt.asks)
 		}
 	}
 }

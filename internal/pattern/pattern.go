@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -111,6 +112,24 @@ func (p Pattern) Matches(b []byte) bool {
 		return bytes.Contains(bytes.ToLower(b), bytes.ToLower(p.bytes))
 	}
 	return bytes.Contains(b, p.bytes)
+}
+
+// Find returns where the kernel's search finds the pattern in b, in bytes from the start, each
+// time.
+func (p Pattern) Find(b []byte) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		find := p.bytes
+		if p.icase {
+			b, find = bytes.ToLower(b), bytes.ToLower(find)
+		}
+		for from := 0; ; {
+			i := bytes.Index(b[from:], find)
+			if i < 0 || !yield(from+i) {
+				return
+			}
+			from += i + 1
+		}
+	}
 }
 
 // Args returns the pattern as arguments of `iptables -m string`, without --algo.

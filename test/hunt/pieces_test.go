@@ -9,7 +9,7 @@ import (
 // piecesScript sends queries whose text lies in two pieces of the packet's buffer.
 const piecesScript = `
 import os, socket
-MSG_MORE, UDP_CORK = 0x8000, 1
+MSG_MORE, UDP_CORK, UDP_SEGMENT = 0x8000, 1, 103
 def query(name):
     labels = b"".join(bytes([len(l)]) + l.encode() for l in name.split("."))
     return os.urandom(2) + b"\x01\0\0\x01\0\0\0\0\0\0" + labels + b"\0\0\x01\0\x01"
@@ -37,6 +37,9 @@ s.setsockopt(socket.IPPROTO_UDP, UDP_CORK, 0)
 s = udp()
 a, b = split("page.badzone.test")
 s.sendmsg([a, b + b"." * 8000]) # what is behind a message is no part of it
+s = udp()
+s.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(query("segment.badzone.test")))
+s.send(query("segment.harmles.test") + query("segment.badzone.test"))
 s = socket.create_connection(("127.0.0.1", 53))
 a, b = split("stream.badzone.test")
 s.send((len(a) + len(b)).to_bytes(2, "big") + a, MSG_MORE)
@@ -44,7 +47,8 @@ s.send(b)
 udp().send(query("last.badzone.test"))
 `
 
-// Text that lies in two pieces of a packet is found: programs choose the pieces.
+// Text that lies in two pieces of a packet is found, and a question in a later one of several
+// datagrams that the kernel sends as one packet: programs choose the pieces.
 func TestPieces(t *testing.T) {
 	harness.EachBackend(t, func(t *testing.T, h *harness.Host) {
 		d := h.Hunt(harness.LongWindow + "rules: [{name: zone, domain: badzone.test}]\n")
@@ -52,7 +56,7 @@ func TestPieces(t *testing.T) {
 		if p := h.StartAs(uid, "python3", "-I", "-S", "-c", piecesScript); p.Wait() != 0 {
 			t.Fatalf("the sender ended with %d: %s", p.Wait(), p.Output)
 		}
-		for _, name := range []string{"last", "more", "six", "cork", "page", "stream"} {
+		for _, name := range []string{"last", "more", "six", "cork", "page", "segment", "stream"} {
 			d.Hit(name + ".badzone.test")
 		}
 	})
