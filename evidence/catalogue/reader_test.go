@@ -145,6 +145,11 @@ func TestUpgrade(t *testing.T) {
 	}
 	h := fixture.Hit("7", "a")
 	_, err = db.Exec(schema+"PRAGMA user_version = 1; INSERT INTO hits VALUES (?, 'a', 7, 'C', 1, ?, x'45')", h.Event.ID, document(h))
+	// Reasons were sentences then.
+	if err == nil {
+		_, err = db.Exec(`INSERT INTO losses VALUES ('1L', 'hits dropped: nflog.rate was reached', 3, '{"event":{"id":"1L"},"culprit":{"what":"hits dropped: nflog.rate was reached","count":3}}');
+			INSERT INTO captures VALUES ('1C', 'a', 7, 'ended', '{"event":{"id":"1C"},"user":{"id":"7"},"culprit":{"state":"ended","ended_because":"its time was up","missed":{"no trace file":2}}}')`)
+	}
 	if err == nil {
 		err = db.Close()
 	}
@@ -160,5 +165,13 @@ func TestUpgrade(t *testing.T) {
 	}
 	if hits := fixture.All(t, reader(t, dir).Hits(Filter{})); len(hits) != 1 || hits[0].Event.ID != h.Event.ID {
 		t.Errorf("the hits are %+v", hits)
+	}
+	r := reader(t, dir)
+	if ls := fixture.All(t, r.Losses(Filter{})); len(ls) != 1 || ls[0].Culprit != (event.LossDetail{Code: event.LossRate, Count: 3}) {
+		t.Errorf("the losses are %+v", ls)
+	}
+	cs := fixture.All(t, r.Captures(Filter{}))
+	if len(cs) != 1 || *cs[0].Culprit.EndedBecause != (event.Ended{Code: event.EndedTime}) || cs[0].Culprit.Missed[event.UntracedNoFile] != 2 {
+		t.Errorf("the captures are %+v", cs)
 	}
 }
