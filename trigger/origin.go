@@ -104,23 +104,6 @@ func (f *originFinder) holders(h *event.Hit, in nflogPacket, all *[]int) (pids [
 	if why != nil {
 		return nil, why
 	}
-	if pids = f.holdersOf(sockets, in, all); len(pids) == 0 {
-		// It may have been closed while we looked.
-		if again, _ := f.sockets.of(h, in); !slices.Equal(again, sockets) {
-			return nil, &event.Unattributed{Code: event.UnattributedClosed}
-		}
-		return nil, &event.Unattributed{Code: event.UnattributedNobody, Detail: fmt.Sprint(sockets[0])}
-	}
-	f.remember(pids...)
-	// Several sockets on a port name a process only if it holds them all.
-	if len(sockets) > 1 && (len(pids) > 1 || !f.holdsAll(pids[0], sockets)) {
-		return nil, &event.Unattributed{Code: event.UnattributedShared}
-	}
-	return pids, nil
-}
-
-// holdersOf finds the processes that hold one of some sockets, the youngest first.
-func (f *originFinder) holdersOf(sockets []uint64, in nflogPacket, all *[]int) (pids []int) {
 	holds := func(pid int) bool {
 		return slices.ContainsFunc(sockets, func(inode uint64) bool { return f.fs.HoldsSocket(pid, inode) })
 	}
@@ -128,12 +111,12 @@ func (f *originFinder) holdersOf(sockets []uint64, in nflogPacket, all *[]int) (
 		for _, pid := range slices.Backward(f.recent) {
 			if holds(pid) {
 				f.recent = append(slices.DeleteFunc(f.recent, func(p int) bool { return p == pid }), pid)
-				return []int{pid}
+				return []int{pid}, nil
 			}
 		}
 	}
 	list(f.fs, all)
-	// Most likely it is a process of the packet's user, and a young one.
+	// Most likely the sender is young and belongs to the packet's user.
 	var others []int
 	for _, pid := range slices.Backward(*all) {
 		if owner, err := f.fs.Owner(pid); err != nil || owner != *in.uid {
@@ -142,15 +125,28 @@ func (f *originFinder) holdersOf(sockets []uint64, in nflogPacket, all *[]int) (
 			pids = append(pids, pid)
 		}
 	}
-	if len(pids) > 0 && len(sockets) == 1 {
-		return pids
-	}
-	for _, pid := range others {
-		if holds(pid) {
-			pids = append(pids, pid)
+	if len(pids) == 0 {
+		// Before searching all others, check that the sockets still exist.
+		if again, _ := f.sockets.of(h, in); !slices.Equal(again, sockets) {
+			return nil, &event.Unattributed{Code: event.UnattributedClosed}
 		}
 	}
-	return pids
+	if len(pids) == 0 || len(sockets) > 1 {
+		for _, pid := range others {
+			if holds(pid) {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	if len(pids) == 0 {
+		return nil, &event.Unattributed{Code: event.UnattributedNobody, Detail: fmt.Sprint(sockets[0])}
+	}
+	f.remember(pids...)
+	// Several sockets on a port name a process only if it holds them all.
+	if len(sockets) > 1 && (len(pids) > 1 || !f.holdsAll(pids[0], sockets)) {
+		return nil, &event.Unattributed{Code: event.UnattributedShared}
+	}
+	return pids, nil
 }
 
 func (f *originFinder) holdsAll(pid int, sockets []uint64) bool {
