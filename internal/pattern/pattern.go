@@ -108,10 +108,10 @@ func (p Pattern) Contains(name string) bool {
 
 // Matches reports whether the kernel's search would find the pattern in b.
 func (p Pattern) Matches(b []byte) bool {
-	if p.icase {
-		return bytes.Contains(bytes.ToLower(b), bytes.ToLower(p.bytes))
+	for range p.Find(b) {
+		return true
 	}
-	return bytes.Contains(b, p.bytes)
+	return false
 }
 
 // Find returns where the kernel's search finds the pattern in b, in bytes from the start, each
