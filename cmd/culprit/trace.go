@@ -94,9 +94,7 @@ func trace(ctx context.Context, o traceOptions, stdout, stderr io.Writer) error 
 	dir.Redact(c.Capture.Redaction())
 
 	// A terminal that was stopped with Ctrl-S holds up no strace, and no program.
-	var out, errs *backlog.Writer
-	out = backlog.New(stdout, func(n int) { fmt.Fprintf(out, "… (%s not shown)\n", text.Plural(n, "line")) })
-	errs = backlog.New(stderr, func(n int) { fmt.Fprintf(errs, "… (%s not shown)\n", text.Plural(n, "line")) })
+	out, errs := unwaited(stdout), unwaited(stderr)
 	defer out.Close(math.MaxInt64)
 	defer errs.Close(math.MaxInt64)
 	log := messages(errs)
@@ -120,6 +118,12 @@ func trace(ctx context.Context, o traceOptions, stdout, stderr io.Writer) error 
 	}
 	printer.summary()
 	return nil
+}
+
+// unwaited returns a writer that nobody waits for, and that says which lines had no room.
+func unwaited(w io.Writer) (b *backlog.Writer) {
+	b = backlog.New(w, func(n int) { fmt.Fprintf(b, "… (%s not shown)\n", text.Plural(n, "line")) })
+	return b
 }
 
 // tracePrinter tells the person at the terminal what happens. The controller calls it on one
