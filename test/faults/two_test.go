@@ -88,8 +88,9 @@ func TestTwoDaemons(t *testing.T) {
 // other says who has it. Nobody is held up.
 func TestTwoGates(t *testing.T) {
 	for name, how := range map[string]string{"execve": "", "stop": "  gate: stop\n"} {
+		// One after the other: each gate is asked about the programs of the whole machine,
+		// those of the other case, too.
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			h := harness.NewHost(t, "")
 			one := h.Hunt(harness.Gated)
 			two := h.Hunt(harness.Gated + how + second)
