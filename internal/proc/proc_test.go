@@ -26,7 +26,7 @@ func TestParseStat(t *testing.T) {
 			t.Errorf("%q: %v", line, err)
 			continue
 		}
-		want := Stat{ID: ID{7, 8675309}, Comm: comm, State: 'S', PPID: 1, Flags: 4194304}
+		want := Stat{ID: ID{7, 8675309}, Comm: comm, State: 'S', PPID: 1, Flags: 4194304, Threads: 1}
 		if s != want {
 			t.Errorf("%q: got %+v, want %+v", line, s, want)
 		}
@@ -34,6 +34,22 @@ func TestParseStat(t *testing.T) {
 	for _, bad := range []string{"", "7", "7 (x", "7 (x) S 1", "x (x)" + rest, ")(" + rest} {
 		if s, err := parseStat([]byte(bad)); err == nil {
 			t.Errorf("%q became %+v", bad, s)
+		}
+	}
+}
+
+// A process that has given back its memory has ended, though its state is that of one that runs. One
+// whose first thread has ended has not, if it has others.
+func TestDead(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]bool{
+		"7 (php) R 1 7 7 0 -1 4194304 100 0 0 0 1 2 0 0 20 0 1 0 8675309 1000000 50": false,
+		"7 (php) R 1 7 7 0 -1 4194308 100 0 0 0 1 2 0 0 20 0 1 0 8675309 0 0":        true,
+		"7 (php) Z 1 7 7 0 -1 4194308 100 0 0 0 1 2 0 0 20 0 2 0 8675309 0 0":        false,
+		"7 (php) Z 1 7 7 0 -1 4194304 100 0 0 0 1 2 0 0 20 0 1 0 8675309 0 0":        true,
+	} {
+		if s, err := parseStat([]byte(line)); err != nil || s.Dead() != want {
+			t.Errorf("%q: dead is %t (%v)", line, s.Dead(), err)
 		}
 	}
 }
@@ -48,22 +64,6 @@ func TestParseStatus(t *testing.T) {
 	for _, bad := range []string{"", "Uid:\t1\nGid:\t1\n", "Tgid:\t1\nTracerPid:\t0\nUid:\tx\t1\t1\t1\nGid:\t1\t1\t1\t1\n"} {
 		if s, err := parseStatus([]byte(bad)); err == nil {
 			t.Errorf("%q became %+v", bad, s)
-		}
-	}
-}
-
-func TestContainerID(t *testing.T) {
-	t.Parallel()
-	id := strings.Repeat("0123456789abcdef", 4)
-	for in, want := range map[string]string{
-		"0::/system.slice/docker-" + id + ".scope\n":                         id,
-		"0::/kubepods/besteffort/pod12/" + id + "\n":                         id,
-		"1:name=systemd:/a\n0::/machine.slice/libpod-" + id + ".scope/ctr\n": id,
-		"0::/user.slice/user-1000.slice\n":                                   "",
-		"0::/x/" + id + "ff\n":                                               "",
-	} {
-		if got := containerID([]byte(in)); got != want {
-			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
 	}
 }
@@ -155,11 +155,9 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("7 (a) b) S 1"))                                                    // a name like the end of a name, and too few fields
 	f.Add([]byte("7 (a) S x 7 7 0 -1 -4 100 0 0 0 1 2 0 0 20 0 1 0 86753091000000")) // where numbers are expected
 	f.Add([]byte("Uid:\t1\t-2\t3\nGid:\t5\t6\t7\t8\n"))                              // three ids, and lines that are missing
-	f.Add([]byte("0::/docker/" + strings.Repeat("0a", 32) + ".scope\n"))             // a container
 	f.Fuzz(func(t *testing.T, b []byte) {
 		parseStat(b)
 		parseStatus(b)
-		containerID(b)
 	})
 }
 
