@@ -1,4 +1,5 @@
-package metrics
+// Package listen opens the addresses where culprit answers: ports, and sockets that only their owner can use.
+package listen
 
 import (
 	"context"
@@ -14,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Listen listens on the address of [config.Metrics.Address]. Only its owner can use a socket,
-// which must be in a directory that nobody else can write to. Listen replaces the socket of a
-// killed daemon. Closing the listener removes the socket.
-func Listen(ctx context.Context, network, address string) (net.Listener, error) {
+// On listens on an address of the network "tcp" or "unix". Only its owner can use a socket, which
+// must be in a directory that nobody else can write to. On replaces the socket of a killed daemon.
+// Closing the listener removes the socket.
+func On(ctx context.Context, network, address string) (net.Listener, error) {
 	var lc net.ListenConfig
 	if network == "unix" {
 		if err := prepareSocket(address); err != nil {
-			return nil, fmt.Errorf("metrics.listen: %w", err)
+			return nil, err
 		}
 		// The file gets the mode that its socket has before bind (unix_bind_bsd in
 		// net/unix/af_unix.c), so at no moment can others connect.
@@ -34,10 +35,10 @@ func Listen(ctx context.Context, network, address string) (net.Listener, error) 
 	}
 	l, err := lc.Listen(ctx, network, address)
 	if errors.Is(err, unix.EADDRINUSE) {
-		return nil, fmt.Errorf("metrics.listen: %s is in use by another program: choose another port (who it is: ss -ltnp)", address)
+		return nil, fmt.Errorf("%s is in use by another program: choose another port (who it is: ss -ltnp)", address)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("metrics.listen: %w", err)
+		return nil, err
 	}
 	return l, nil
 }

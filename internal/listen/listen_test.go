@@ -1,4 +1,4 @@
-package metrics
+package listen
 
 import (
 	"net"
@@ -13,7 +13,7 @@ import (
 // private returns a directory that nobody else can write to, all the way up.
 func private(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "metrics-test-")
+	dir, err := os.MkdirTemp("", "listen-test-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,8 +24,8 @@ func private(t *testing.T) string {
 func TestSocketIsOursAlone(t *testing.T) {
 	old := unix.Umask(0) // so that it does not matter
 	defer unix.Umask(old)
-	path := filepath.Join(private(t), "new", "metrics.sock")
-	l, err := Listen(t.Context(), "unix", path)
+	path := filepath.Join(private(t), "new", "culprit.sock")
+	l, err := On(t.Context(), "unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestSocketIsOursAlone(t *testing.T) {
 			t.Errorf("%s: %v %v, want %v", what, info.Mode(), err, want)
 		}
 	}
-	if _, err := Listen(t.Context(), "unix", path); err == nil || !strings.Contains(err.Error(), "another program listens on "+path) {
+	if _, err := On(t.Context(), "unix", path); err == nil || !strings.Contains(err.Error(), "another program listens on "+path) {
 		t.Errorf("a second listener: %v", err)
 	}
 	l.Close()
@@ -45,14 +45,14 @@ func TestSocketIsOursAlone(t *testing.T) {
 
 func TestSocketOfTheDead(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(private(t), "metrics.sock")
+	path := filepath.Join(private(t), "culprit.sock")
 	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	dead.SetUnlinkOnClose(false)
 	dead.Close()
-	l, err := Listen(t.Context(), "unix", path)
+	l, err := On(t.Context(), "unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,11 +67,11 @@ func TestNoSocket(t *testing.T) {
 		"a link":      func(path string) error { return os.Symlink("/nowhere", path) },
 		"a directory": func(path string) error { return os.Mkdir(path, 0o700) },
 	} {
-		path := filepath.Join(private(t), "metrics.sock")
+		path := filepath.Join(private(t), "culprit.sock")
 		if err := make(path); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Listen(t.Context(), "unix", path); err == nil || !strings.Contains(err.Error(), "not a socket") {
+		if _, err := On(t.Context(), "unix", path); err == nil || !strings.Contains(err.Error(), "not a socket") {
 			t.Errorf("%s: %v", what, err)
 		}
 		if _, err := os.Lstat(path); err != nil {
@@ -110,7 +110,7 @@ func TestOthersDirectories(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		l, err := Listen(t.Context(), "unix", filepath.Join(dir, "metrics.sock"))
+		l, err := On(t.Context(), "unix", filepath.Join(dir, "culprit.sock"))
 		if err == nil {
 			l.Close()
 		}
@@ -122,7 +122,7 @@ func TestOthersDirectories(t *testing.T) {
 		if err := os.Symlink(dir, link); err != nil {
 			t.Fatal(err)
 		}
-		l, err = Listen(t.Context(), "unix", filepath.Join(link, "metrics.sock"))
+		l, err = On(t.Context(), "unix", filepath.Join(link, "culprit.sock"))
 		if err == nil {
 			l.Close()
 		}
@@ -134,12 +134,12 @@ func TestOthersDirectories(t *testing.T) {
 
 func TestPortInUse(t *testing.T) {
 	t.Parallel()
-	first, err := Listen(t.Context(), "tcp", "127.0.0.1:0")
+	first, err := On(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	if _, err := Listen(t.Context(), "tcp", first.Addr().String()); err == nil || !strings.Contains(err.Error(), "in use by another program") {
+	if _, err := On(t.Context(), "tcp", first.Addr().String()); err == nil || !strings.Contains(err.Error(), "in use by another program") {
 		t.Errorf("the same port again: %v", err)
 	}
 }
