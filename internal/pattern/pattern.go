@@ -11,7 +11,7 @@ import (
 	"iter"
 	"strings"
 
-	"golang.org/x/net/idna"
+	"culprit/internal/dnsname"
 )
 
 // MaxLen is the longest pattern that xt_string takes, in bytes (XT_STRING_MAX_PATTERN_SIZE in
@@ -53,27 +53,16 @@ func Hex(s string) (Pattern, error) {
 // regardless of case, and [Pattern.Contains] makes the exact decision. Names in other scripts
 // are converted by IDNA.
 func Domain(name string) (Pattern, error) {
-	name = strings.TrimSuffix(name, ".")
-	if name == "" {
-		return Pattern{}, errors.New("empty: name a domain such as evil.example")
-	}
-	ascii, err := idna.New(idna.MapForLookup(), idna.StrictDomainName(false)).ToASCII(name)
+	ascii, err := dnsname.ASCII(name)
 	if err != nil {
-		return Pattern{}, fmt.Errorf("not a domain name: %w", err)
+		return Pattern{}, err
 	}
-	ascii = strings.ToLower(ascii)
 	var wire []byte
 	for label := range strings.SplitSeq(ascii, ".") {
-		if len(label) == 0 || len(label) > 63 {
-			return Pattern{}, fmt.Errorf("label %q has %d bytes: a label has 1 to 63", label, len(label))
-		}
 		wire = append(wire, byte(len(label)))
 		wire = append(wire, label...)
 	}
 	wire = append(wire, 0)
-	if len(wire) > 255 {
-		return Pattern{}, fmt.Errorf("takes %d bytes on the wire: a DNS name has at most 255", len(wire))
-	}
 	if len(wire) > MaxLen {
 		// The kernel's match is only a pre-filter: the end of the name is enough.
 		wire = wire[len(wire)-MaxLen:]

@@ -148,6 +148,24 @@ func Time(t time.Time) string {
 	return t.Local().Format("2006-01-02 15:04:05.000")
 }
 
+// Since reads a time that a person wrote, as a time or as how long before now it was.
+func Since(s string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(s); err == nil {
+		return now.Add(-d), nil
+	}
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil {
+			return now.AddDate(0, 0, -n), nil
+		}
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is not a time: write 90s, 2h, 7d, 2026-01-31, \"2026-01-31 15:04\" or RFC 3339", s)
+}
+
 // Clip cuts a text to at most most characters, the last of which is then "…".
 func Clip(s string, most int) string {
 	if len(s) <= most {
