@@ -3,6 +3,7 @@ package strace
 import (
 	"bytes"
 	"strconv"
+	"time"
 )
 
 // Special results of a call, besides numbers from 0.
@@ -60,6 +61,17 @@ func (t Text) Returned() int64 {
 		return Unknown
 	}
 	return Result(t[i:])
+}
+
+// Took returns how long a call took, in seconds between angle brackets at the end of its line
+// (strace -T). !ok means that the line does not say it.
+func Took(end []byte) (took time.Duration, ok bool) {
+	end = bytes.TrimRight(end, " ")
+	i := bytes.LastIndexByte(end, '<')
+	if i < 0 || i+1 == len(end) || end[len(end)-1] != '>' || !isDigit(end[i+1]) {
+		return 0, false
+	}
+	return Stamp(end[i+1 : len(end)-1]).Time().Sub(time.Unix(0, 0)), true
 }
 
 // Result reads what follows the bracket after a call's arguments, and returns the same as

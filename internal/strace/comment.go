@@ -3,10 +3,14 @@ package strace
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // A trace file begins and ends with comment lines of ours: "# key: value".
@@ -33,6 +37,8 @@ const (
 	keyParent
 	keyContainer
 	keyStrace
+	keyKernel
+	keyLookBack
 
 	keyBecame
 	keyEnded
@@ -66,8 +72,10 @@ var keys = [keyCount]struct {
 	keyCommandLine: {"command line", foreign},
 	keyDirectory:   {"directory", foreign},
 	keyParent:      {"parent", foreign},
-	keyContainer:   {"container", ours},
+	keyContainer:   {"container", foreign},
 	keyStrace:      {"strace", ours},
+	keyKernel:      {"seen by the kernel", ours},
+	keyLookBack:    {"look-back", ours},
 
 	keyBecame:  {"became", foreign},
 	keyEnded:   {"ended", ours},
@@ -89,6 +97,8 @@ type Header struct {
 	Hit   *event.Hit // that triggered it; nil: started by hand
 	// Origin says in words what sent the packet of the hit.
 	Origin string
+	// LookBack says what a look-back has, and what is missing. It stands in place of strace.
+	LookBack []string
 }
 
 // Append appends the lines of the header.
@@ -111,9 +121,14 @@ func (h Header) Append(to []byte) []byte {
 		c.add(keyParent, "%s", parent)
 	}
 	if t.Container != nil {
-		c.add(keyContainer, "%s", t.Container.ID)
+		c.add(keyContainer, "%s", words.Container(&t.Place))
 	}
-	c.add(keyStrace, "%s", text.Quote(d.Command))
+	for _, line := range h.LookBack {
+		c.add(keyLookBack, "%s", line)
+	}
+	if len(h.LookBack) == 0 {
+		c.add(keyStrace, "%s", text.Quote(d.Command))
+	}
 	return c
 }
 
@@ -134,6 +149,39 @@ func (h Header) hit(c *comments) {
 	c.add(keyLinked, "%s", linked)
 	c.add(keyPacket, "%s %s -> %s, %s", hit.Network.Transport, hit.Source, hit.Destination, question)
 	c.add(keyOrigin, "%s", h.Origin)
+}
+
+// AppendSent appends the system call with which a process sent the packet of a hit, as the kernel
+// saw it, to the header of a trace of that process that begins only then. It looks as strace -yy -e
+// raw would show it. args are those of the call as far as they are known. ran says that somebody let
+// the process go on before strace was on it.
+func AppendSent(to []byte, hit *event.Hit, args []string, ran bool) []byte {
+	c := comments(to)
+	since := "stood still until strace was on it"
+	if ran {
+		since = "was stopped there, but let go on before strace was on it: what it did until then is missing"
+	}
+	c.add(keyKernel, "the next line is not strace's: in this call the thread sent the packet of hit %s, and %s", hit.Event.ID, since)
+	sent := hit.Culprit.Sent
+	at := sent.Timestamp.UnixMicro()
+	return fmt.Appendf(c, "%d %d.%06d %s(%s) = ?\n", sent.TID, at/1e6, at%1e6, sent.Syscall, rawArgs(hit, args))
+}
+
+// rawArgs writes the arguments of the call that sent a packet. The first is most often the socket.
+func rawArgs(hit *event.Hit, args []string) string {
+	if len(args) == 0 {
+		return "..."
+	}
+	args = slices.Clone(args)
+	fd, err := strconv.ParseInt(args[0], 0, 32)
+	kind := map[string]string{"udp ipv4": "UDP", "udp ipv6": "UDPv6", "tcp ipv4": "TCP", "tcp ipv6": "TCPv6"}[hit.Network.Transport+" "+hit.Network.Type]
+	switch {
+	case err != nil || kind == "":
+	case hit.Culprit.Sent.Syscall == "io_uring_enter", hit.Culprit.Sent.Syscall == "splice": // another descriptor
+	default:
+		args[0] = fmt.Sprintf("%d<%s:[%s->%s]>", fd, kind, hit.Source, hit.Destination)
+	}
+	return strings.Join(args, ", ")
 }
 
 // A Footer says at the end of a trace file how the trace ended.
@@ -173,6 +221,11 @@ func AppendPartial(to []byte, ended string) []byte {
 // IsComment reports whether a line of a trace file is a comment of ours. Lines of strace never
 // are.
 func IsComment(line []byte) bool { return bytes.HasPrefix(line, []byte(commentMark)) }
+
+// AnnouncesSent reports whether a line of a trace file is the comment before a line that [AppendSent] wrote.
+func AnnouncesSent(line []byte) bool {
+	return bytes.HasPrefix(line, []byte(commentMark+keys[keyKernel].name+keyEnd))
+}
 
 // Spare returns how many bytes at the beginning of a line of a trace file must never be masked:
 // TID and time, without which it cannot be read, the key of a comment, and its value if that is

@@ -47,7 +47,7 @@ func theHeader() Header {
 	return Header{
 		Trace: &event.Trace{
 			Event: event.Meta{ID: "01TRACE"}, User: event.User{ID: "1001", Name: "web1"}, Process: process,
-			Container: &event.Container{ID: strings.Repeat("c0", 32)},
+			Place: event.Place{Container: &event.Container{ID: strings.Repeat("c0", 32)}},
 			Culprit: event.TraceDetail{
 				Capture: event.Reference{ID: "01CAPTURE"}, FoundBy: event.FoundGate,
 				Command: Program{}.Command(Options{Strings: 512, Syscalls: "%network,execve"}, 812),
@@ -65,11 +65,19 @@ func theHeader() Header {
 	}
 }
 
+// theLookBack is a header of a look-back.
+func theLookBack() Header {
+	h := theHeader()
+	h.LookBack = []string{"not by strace", "3 calls, complete since yesterday"}
+	return h
+}
+
 func TestHeader(t *testing.T) {
 	t.Parallel()
 	h := theHeader()
 	golden(t, "header.txt", h.Append(nil))
 	golden(t, "header-masked.txt", masked(t, h.Append(nil)))
+	golden(t, "header-look-back.txt", theLookBack().Append(nil))
 	h.Hit.Process, h.Hit.DNS = nil, nil
 	golden(t, "header-unlinked.txt", h.Append(nil))
 	h.Hit, h.Trace.Container, h.Trace.Process.Parent = nil, nil, nil
@@ -83,6 +91,23 @@ func theFooter() Footer {
 		Executable: "/usr/bin/curl", CommandLine: "curl -u secret\n", Ended: "the process ended with status 137",
 		Dropped: 4711, ExitCode: &code,
 	}
+}
+
+// theSent is what the kernel saw of the sender of a packet.
+func theSent() *event.Hit {
+	h := theHeader().Hit
+	h.Network.Type = "ipv4"
+	h.Culprit.Sent = &event.Sent{Timestamp: h.Timestamp, TID: 813, Syscall: "sendto"}
+	return h
+}
+
+func TestAppendSent(t *testing.T) {
+	t.Parallel()
+	h := theSent()
+	text := AppendSent(nil, h, []string{"0x3", "0x7ffe4267e090", "0x20", "0x4000", "0x0", "0x0"}, false)
+	h.Culprit.Sent.Syscall = "io_uring_enter"
+	text = AppendSent(text, h, []string{"0x4", "0x1", "0x1", "0x1", "0x0", "0x8"}, false)
+	golden(t, "header-sent.txt", AppendSent(text, h, nil, true))
 }
 
 func TestFooter(t *testing.T) {
@@ -110,7 +135,7 @@ func masked(t *testing.T, text []byte) []byte {
 // Every key has a name of its own, can be read back, and is in the golden files.
 func TestKeys(t *testing.T) {
 	t.Parallel()
-	all := string(theFooter().Append(theHeader().Append(nil)))
+	all := string(theFooter().Append(AppendSent(theLookBack().Append(theHeader().Append(nil)), theSent(), nil, false)))
 	names := map[string]bool{}
 	for i, k := range keys {
 		if k.name == "" || names[k.name] || strings.Contains(k.name, keyEnd) {

@@ -12,8 +12,8 @@ import (
 // What the lines of a thread say about its process: which program it runs, and how it ended.
 
 // Execve returns the path and the arguments of the program that an execve is to start. It may
-// still fail, see [ExecveSucceeded]. From a line that was cut it returns the complete
-// arguments.
+// still fail, see [ExecveSucceeded]. From a line that was cut it returns the arguments as far as
+// they are there.
 func (t Text) Execve() (executable string, args []string, ok bool) {
 	text, ok := bytes.CutPrefix(t, []byte("execve("))
 	if !ok {
@@ -30,11 +30,23 @@ func (t Text) Execve() (executable string, args []string, ok bool) {
 	for {
 		arg, rest, ok := CutQuoted(text)
 		if !ok {
+			if begin, quoted := bytes.CutPrefix(text, []byte(`"`)); quoted {
+				args = append(args, string(Unquote(nil, withoutPartialEscape(begin))))
+			}
 			return executable, args, true
 		}
 		args = append(args, string(Unquote(nil, arg)))
 		text, _ = bytes.CutPrefix(bytes.TrimPrefix(rest, ellipsis), []byte(", "))
 	}
+}
+
+// withoutPartialEscape cuts off the end of a string that may be the beginning of an escape.
+func withoutPartialEscape(s []byte) []byte {
+	const longest = 4 // \377
+	if i := bytes.LastIndexByte(s, '\\'); i >= 0 && i > len(s)-longest {
+		return s[:i]
+	}
+	return s
 }
 
 // ellipsis follows a string that strace cut.
@@ -46,6 +58,9 @@ func ExecveSucceeded(end []byte) bool { return succeeded.Match(end) }
 // succeeded matches the end of a call that returned 0. It allows no quote, and a line that ends
 // inside a string was cut, so no string can look like it.
 var succeeded = regexp.MustCompile(`\) += 0(?: <[\d.]+>)?$`)
+
+// StoppedBy reports whether the line says that the thread stands still because of a signal.
+func (t Text) StoppedBy(signal string) bool { return string(t) == "--- stopped by "+signal+" ---" }
 
 // ExitStatus returns how the process ended, if the line shows it: its exit code as shells count
 // it, 128+n for signal n.

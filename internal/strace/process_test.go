@@ -21,7 +21,9 @@ func TestExecve(t *testing.T) {
 		{`812 1700000000.1 execve("/usr/bin/dig", ["dig"], 0x7ffd /* 9 vars */ <unfinished ...>`, "/usr/bin/dig", "dig"},
 		{`812 1700000000.1 execve("/a\33[2Jb\n\101", ["a\0012"...], []) = 0`, "/a\x1b[2Jb\nA", "a\x012"},
 		{`812 1700000000.1 execve("/\x61\xff", ["\x61"], []) = 0`, "/a\xff", "a"}, // strace -x
-		{`812 1700000000.1 execve("/usr/bin/dig", ["dig", "cut off he`, "/usr/bin/dig", "dig"},
+		{`812 1700000000.1 execve("/usr/bin/dig", ["dig", "cut off he`, "/usr/bin/dig", "dig cut off he"},
+		{`812 1700000000.1 execve("/usr/bin/dig", ["dig", "cut off he\37`, "/usr/bin/dig", "dig cut off he"},
+		{`812 1700000000.1 execve("/usr/bin/dig", ["dig", `, "/usr/bin/dig", "dig"},
 		{`812 1700000000.1 execve("/usr/bin/dig", [], []) = 0`, "/usr/bin/dig", ""},
 		{`812 1700000000.1 execve("/bin/dig", ["dig"], []) = -1 ENOENT (No such file or directory) <0.000012>`, "/bin/dig", "dig"}, // see below
 		{`812 1700000000.1 execve("/usr/bin/di`, "", ""},

@@ -55,3 +55,35 @@ func Unquote(to, s []byte) []byte {
 		s = s[i+n:]
 	}
 }
+
+// AppendQuoted appends a string as strace writes it, in quotes. cut says that the program's string
+// goes on.
+func AppendQuoted(to, s []byte, cut bool) []byte {
+	to = append(to, '"')
+	for i, c := range s {
+		switch {
+		case c == '"' || c == '\\':
+			to = append(to, '\\', c)
+		case c >= ' ' && c < 0x7f:
+			to = append(to, c)
+		case c >= '\t' && c <= '\r':
+			to = append(to, '\\', "tnvfr"[c-'\t'])
+		default:
+			width := 1
+			if i+1 < len(s) && isDigit(s[i+1]) {
+				width = 3 // or the digit would belong to it
+			}
+			octal := strconv.FormatUint(uint64(c), 8)
+			to = append(to, '\\')
+			for range width - len(octal) {
+				to = append(to, '0')
+			}
+			to = append(to, octal...)
+		}
+	}
+	to = append(to, '"')
+	if cut {
+		to = append(to, ellipsis...)
+	}
+	return to
+}
