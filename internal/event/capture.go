@@ -1,6 +1,9 @@
 package event
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // States of captures and traces.
 const (
@@ -10,15 +13,31 @@ const (
 	StateLost     = "lost" // the daemon died while it ran
 )
 
-// Capture is a bounded strace campaign against one UID.
+// Capture is a bounded strace campaign against one UID, on the host or in one container.
 type Capture struct {
 	Timestamp time.Time     `json:"@timestamp"` // when it started
 	Event     Meta          `json:"event"`
 	Rule      *Rule         `json:"rule,omitempty"` // of the hit that started it
 	User      User          `json:"user"`
+	Place                   // the container, if the processes of one are captured
 	Observer  *Observer     `json:"observer,omitempty"` // the culprit that captured
 	Host      *Host         `json:"host,omitempty"`
 	Culprit   CaptureDetail `json:"culprit"`
+}
+
+// Whose says whose processes are captured: a user, a user in a container, or all of a container.
+func (c *Capture) Whose() string {
+	if c.Container == nil {
+		return c.User.String()
+	}
+	in := c.Container.Label()
+	if c.Culprit.Scope == "container" {
+		return "all users in " + in
+	}
+	if c.User.Inside.Container != "" {
+		return c.User.String() // which says it
+	}
+	return c.User.String() + " in " + in
 }
 
 // Observer is the culprit that captured.
@@ -29,8 +48,18 @@ type Observer struct {
 
 // Host is the machine it ran on.
 type Host struct {
+	// Name is what its fleet calls it; "" in the machine's own evidence.
+	Name     string `json:"name,omitempty"`
 	Hostname string `json:"hostname,omitempty"`
-	OS       OS     `json:"os"`
+	OS       OS     `json:"os,omitzero"`
+}
+
+// String names the host for people.
+func (h *Host) String() string {
+	if h == nil {
+		return ""
+	}
+	return cmp.Or(h.Name, h.Hostname)
 }
 
 // OS is the machine's operating system.
@@ -41,8 +70,10 @@ type OS struct {
 // CaptureDetail holds the fields of a capture that ECS does not have.
 type CaptureDetail struct {
 	State string `json:"state"`
-	Scope string `json:"scope"` // user or process
-	Level int    `json:"level"` // from 1
+	Scope string `json:"scope"` // user, process or container
+	// Anywhere says that the user is captured on the host and in every container.
+	Anywhere bool `json:"anywhere,omitempty"`
+	Level    int  `json:"level"` // from 1
 	// Raised says when the level rose.
 	Raised []Raise `json:"raised,omitempty"`
 	Hits   int     `json:"hits"`

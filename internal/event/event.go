@@ -7,6 +7,7 @@
 package event
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -21,6 +22,8 @@ const (
 	ActionProgram = "program"
 	ActionProof   = "proof"
 	ActionLoss    = "loss"
+	// ActionSnapshot is what a process was when it sent a packet.
+	ActionSnapshot = "snapshot"
 )
 
 // Meta is the "event" object of a document.
@@ -41,9 +44,20 @@ func (m *Meta) Finish(t time.Time) {
 	}
 }
 
-// Rule names a configured rule.
+// Rule names a rule: of the configuration, or of a set of rules that the host gets from its fleet.
 type Rule struct {
 	Name string `json:"name"`
+	// Ruleset is the set, Version the version of it; empty for rules of the configuration.
+	Ruleset string `json:"ruleset,omitempty"`
+	Version string `json:"version,omitempty"`
+}
+
+// String names the rule for people: "badzone", or "badzone (version 3 of the fleet's set zones)".
+func (r Rule) String() string {
+	if r.Ruleset == "" {
+		return r.Name
+	}
+	return fmt.Sprintf("%s (version %s of the fleet's set %s)", r.Name, r.Version, r.Ruleset)
 }
 
 // Group is a group of users.
@@ -56,6 +70,15 @@ type User struct {
 	ID    string `json:"id"` // the UID, in decimal
 	Name  string `json:"name,omitempty"`
 	Group *Group `json:"group,omitempty"`
+	// Inside is who that is inside a container.
+	Inside Inside `json:"inside,omitzero"`
+}
+
+// Inside is a user as a container knows him.
+type Inside struct {
+	ID        string `json:"id"`             // the UID inside
+	Name      string `json:"name,omitempty"` // by the container's /etc/passwd, which may say anything
+	Container string `json:"container"`      // see [Container.Label]
 }
 
 // UID returns ID as a number.
@@ -64,11 +87,13 @@ func (u *User) UID() uint32 {
 	return uint32(n)
 }
 
-// String names the user for people: "web1 (4242)", or "4242".
+// String names the user for people: "web1 (4242)", "4242", or "100033 (www-data in web-1)".
 func (u *User) String() string {
 	switch {
 	case u == nil:
 		return "unknown"
+	case u.Inside.Container != "":
+		return u.ID + " (" + cmp.Or(u.Inside.Name, u.Inside.ID) + " in " + u.Inside.Container + ")"
 	case u.Name == "" || u.Name == u.ID:
 		return u.ID
 	}
@@ -100,6 +125,21 @@ func (e Endpoint) String() string {
 type DNS struct {
 	ID       string   `json:"id"` // the message's id, in decimal
 	Question Question `json:"question"`
+
+	// What the program was told, as a trace shows it. It is read from the trace when somebody asks
+	// for it, and not recorded; see [Answer].
+	ResponseCode string       `json:"response_code,omitempty"` // NOERROR, NXDOMAIN, …
+	Answers      []DNSRecord  `json:"answers,omitempty"`
+	ResolvedIP   []netip.Addr `json:"resolved_ip,omitempty"` // what the name in the question is
+}
+
+// DNSRecord is a record of an answer.
+type DNSRecord struct {
+	Name  string `json:"name"`
+	Type  string `json:"type"`
+	Class string `json:"class"`
+	TTL   uint32 `json:"ttl"`  // seconds
+	Data  string `json:"data"` // as in a master file
 }
 
 // Question is the question itself. Name is in lower case and has no trailing dot; bytes that
@@ -155,9 +195,55 @@ func (p *Process) Ancestry() (lines []string) {
 	return lines
 }
 
+// Place is where a process runs, if that is not the host itself.
+type Place struct {
+	Container    *Container    `json:"container,omitempty"`
+	Orchestrator *Orchestrator `json:"orchestrator,omitempty"`
+}
+
 // Container is the container that a process runs in.
 type Container struct {
-	ID string `json:"id"`
+	ID      string `json:"id"`
+	Name    string `json:"name,omitempty"`
+	Image   *Image `json:"image,omitempty"`
+	Runtime string `json:"runtime,omitempty"` // docker, containerd, cri-o, podman, lxc, systemd-nspawn
+	// Claimed says that only the name of a cgroup has the id, which the owner of the process may have
+	// made up: no runtime on this machine is known to have such a container.
+	Claimed bool `json:"claimed,omitempty"`
+	// Parent is the container that this one runs in. What is known of this one, apart from its id, then is from the files in
+	// that one, whose root may have written anything there.
+	Parent *Container `json:"parent,omitempty"`
+}
+
+// Label names the container for people: its name, or the begin of its id.
+func (c *Container) Label() string {
+	if c.Name != "" {
+		return c.Name
+	}
+	const short = 12 // as runtimes print it
+	if len(c.ID) == 64 {
+		return c.ID[:short]
+	}
+	return c.ID
+}
+
+// Image is what a container was made from.
+type Image struct {
+	Name string `json:"name"` // docker.io/library/nginx:1.27
+}
+
+// Orchestrator says which pod a container belongs to.
+type Orchestrator struct {
+	Type      string   `json:"type,omitempty"` // kubernetes
+	Namespace string   `json:"namespace,omitempty"`
+	Resource  Resource `json:"resource"`
+}
+
+// Resource is a pod.
+type Resource struct {
+	Type string `json:"type"` // pod
+	Name string `json:"name,omitempty"`
+	ID   string `json:"id,omitempty"`
 }
 
 // Reference names another document by its event.id.

@@ -19,6 +19,8 @@ type (
 	Unattributed = Reason[UnattributedCode]
 	// Removed says why a file of the evidence was removed.
 	Removed = Reason[RemovedCode]
+	// Replaceable says why an executable may be gone or another one tomorrow.
+	Replaceable = Reason[ReplaceableCode]
 )
 
 // An UntracedCode says why a process has no trace. It is also a label of two metrics.
@@ -79,6 +81,8 @@ const (
 	EndedNeverExecutables EndedCode = "never_executables" // it executed a program of guard.never_executables; detail: the pattern
 	EndedOtherGuard       EndedCode = "guard"             // it became something else that is never traced; detail: an UntracedCode
 	EndedNewProcess       EndedCode = "new_process"       // its PID was another process's before strace attached
+	EndedLookBack         EndedCode = "look_back"         // it has what was kept in memory, and a second after the packet
+	EndedLookBackFull     EndedCode = "look_back_full"    // the same, and the memory forgot calls of that second
 	EndedNotWritten       EndedCode = "not_written"       // its file could not be created or written; detail: the error
 	EndedStraceStopped    EndedCode = "strace_stopped"    // somebody stopped strace by a signal, and we killed it
 	EndedStraceKilled     EndedCode = "strace_killed"     // detail: the signal
@@ -91,13 +95,14 @@ type NoCaptureCode string
 
 // Why a hit has no capture.
 const (
-	NoCaptureStopping   NoCaptureCode = "stopping"    // culprit is stopping
-	NoCaptureNoUID      NoCaptureCode = "no_uid"      // the kernel gave no UID
-	NoCaptureNeverUsers NoCaptureCode = "never_users" // guard.never_users names the user
-	NoCaptureTooMany    NoCaptureCode = "too_many"    // as many captures as possible were running; detail: how many
-	NoCaptureNoProcess  NoCaptureCode = "no_process"  // in process scope, and the process is unknown or must not be traced
-	NoCaptureForwarded  NoCaptureCode = "forwarded"   // a local resolver sent it for the program of another hit; detail: the resolver
-	NoCaptureResolver   NoCaptureCode = "resolver"    // a local resolver sent it, for an unknown program; detail: the resolver
+	NoCaptureStopping   NoCaptureCode = "stopping"            // culprit is stopping
+	NoCaptureNoUID      NoCaptureCode = "no_uid"              // the kernel gave no UID
+	NoCaptureNeverUsers NoCaptureCode = "never_users"         // guard.never_users names the user
+	NoCaptureTooMany    NoCaptureCode = "too_many"            // as many captures as possible were running; detail: how many
+	NoCaptureContainers NoCaptureCode = "too_many_containers" // captures in containers had used up their share; detail: how many that is
+	NoCaptureNoProcess  NoCaptureCode = "no_process"          // in process scope, and the process is unknown or must not be traced
+	NoCaptureForwarded  NoCaptureCode = "forwarded"           // a local resolver sent it for the program of another hit; detail: the resolver
+	NoCaptureResolver   NoCaptureCode = "resolver"            // a local resolver sent it, for an unknown program; detail: the resolver
 )
 
 // An UnattributedCode says why the sender of a packet is not certain.
@@ -112,6 +117,7 @@ const (
 	UnattributedShared   UnattributedCode = "shared"   // more than one socket could have sent it
 	UnattributedNobody   UnattributedCode = "nobody"   // no process holds the socket any more; detail: its inode
 	UnattributedFailed   UnattributedCode = "failed"   // the kernel could not be asked; detail: the error
+	UnattributedContext  UnattributedCode = "context"  // of another network namespace, and whoever ran when it left had perhaps not sent it
 	UnattributedHolder   UnattributedCode = "holder"   // a trace proves one process, but another held the socket; detail: its PID
 )
 
@@ -129,3 +135,35 @@ const (
 func RemovedCodes() []RemovedCode {
 	return []RemovedCode{RemovedKeep, RemovedMaxBytes, RemovedMinFree}
 }
+
+// An IncompleteCode says why a part of a snapshot is missing or not whole.
+type IncompleteCode string
+
+// Why a part of a snapshot is missing or not whole.
+const (
+	IncompleteTime         IncompleteCode = "time"          // it could not be read in time
+	IncompleteGone         IncompleteCode = "gone"          // the process had ended
+	IncompleteFailed       IncompleteCode = "failed"        // detail: the error
+	IncompleteBusy         IncompleteCode = "busy"          // too many were being read
+	IncompleteTooLarge     IncompleteCode = "too_large"     // larger than what is read or kept; detail: the size
+	IncompleteNotInstalled IncompleteCode = "not_installed" // there is no eu-stack
+	IncompletePartly       IncompleteCode = "partly"        // eu-stack shows some frames; detail: what it says
+	IncompleteStuck        IncompleteCode = "stuck"         // eu-stack was killed, and has not ended
+	IncompleteFileSystem   IncompleteCode = "file_system"   // a file of the process is where reading may never end; detail: the type
+	IncompleteOff          IncompleteCode = "off"           // evidence.keep_executables is 0B
+	IncompleteNoRoom       IncompleteCode = "no_room"       // the disk is full; detail: the error
+	IncompleteStopped      IncompleteCode = "stopped"       // culprit was stopped before it was read
+	IncompleteUnfinished   IncompleteCode = "unfinished"    // it is being read, or culprit was killed before it was
+)
+
+// A ReplaceableCode says why an executable may be gone or another one tomorrow.
+type ReplaceableCode string
+
+// Why an executable may be gone or another one tomorrow.
+const (
+	ReplaceableDeleted    ReplaceableCode = "deleted"     // its file has no name any more
+	ReplaceableMemory     ReplaceableCode = "memory"      // it never had one (memfd_create)
+	ReplaceableWritable   ReplaceableCode = "writable"    // a user may write to it or to a directory above; detail: which
+	ReplaceableFileSystem ReplaceableCode = "file_system" // a user or another machine has its file system; detail: the type
+	ReplaceableUnknown    ReplaceableCode = "unknown"     // its place could not be looked at; detail: the error
+)

@@ -126,6 +126,8 @@ var ended = map[event.EndedCode]string{
 	event.EndedTraceBytes:    "capture.trace_bytes was reached",
 	event.EndedNeverUsers:    untraced[event.UntracedNeverUsers],
 	event.EndedNewProcess:    "another process has its PID now",
+	event.EndedLookBack:      "it has what was kept in memory, and a second after the packet",
+	event.EndedLookBackFull:  "it has what was kept in memory, which was full within the second after the packet: calls of that second may be missing",
 	event.EndedNotWritten:    "the trace file could not be written",
 	event.EndedStraceStopped: "a signal stopped strace; culprit killed it so that the process goes on",
 	event.EndedStrace:        "strace ended",
@@ -140,10 +142,12 @@ func NoCapture(r *event.NoCapture) string {
 	switch r.Code {
 	case event.NoCaptureTooMany:
 		return r.Detail + " captures were running, the most there can be"
+	case event.NoCaptureContainers:
+		return r.Detail + " captures in containers were running, the share of one container, of one user in all, or of all"
 	case event.NoCaptureForwarded:
-		return "sent by the local resolver " + r.Detail + " for the program of another hit"
+		return "sent on by " + r.Detail + " for the program of another hit"
 	case event.NoCaptureResolver:
-		return "sent by the local resolver " + r.Detail + "; no packet of the program that asked it was seen: it may ask through a UNIX socket (nss-resolve, nscd)"
+		return "sent by the local resolver " + r.Detail + "; no packet of the program that asked it was seen: it may ask through a UNIX socket (nss-resolve, nscd), or be in a container (namespaces: all)"
 	}
 	return say(noCapture, *r)
 }
@@ -182,6 +186,7 @@ var unattributed = map[event.UnattributedCode]string{
 	event.UnattributedShared:   "more than one socket could have sent it",
 	event.UnattributedFragment: "a fragment without ports",
 	event.UnattributedClosed:   "the socket was closed already",
+	event.UnattributedContext:  "it left its network namespace later than it was sent, in nobody's name",
 	event.UnattributedFailed:   "asking the kernel for the socket failed",
 }
 

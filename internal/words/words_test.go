@@ -37,7 +37,7 @@ func TestReasons(t *testing.T) {
 		TraceEnded(&event.Ended{Code: event.EndedKilled}):                          "culprit was killed",
 		TraceEnded(&event.Ended{Code: event.EndedNotWritten, Detail: "disk full"}): "the trace file could not be written: disk full",
 		NoCapture(nil): "",
-		NoCapture(&event.NoCapture{Code: event.NoCaptureForwarded, Detail: "unbound"}):                        "sent by the local resolver unbound for the program of another hit",
+		NoCapture(&event.NoCapture{Code: event.NoCaptureForwarded, Detail: "unbound"}):                        "sent on by unbound for the program of another hit",
 		Loss(event.LossDetail{Code: event.LossOldRows, Detail: "hits"}):                                       "hits removed from the catalogue: older than evidence.keep",
 		Loss(event.LossDetail{Code: event.LossTraceFiles, Detail: "keep"}):                                    "trace files removed: it was older than evidence.keep",
 		Unattributed(&event.Origin{Reason: &event.Unattributed{Code: "nobody", Detail: "9"}, Unlisted: true}): "nobody holds the socket any more (inode 9); the user's other processes were listed for another packet just before",
@@ -70,16 +70,16 @@ func TestMissed(t *testing.T) {
 func TestLost(t *testing.T) {
 	t.Parallel()
 	for want, d := range map[string]event.LossDetail{
-		"2 packets dropped: nflog.queue was full":                                                           {Code: event.LossQueue, Count: 2},
-		"1 packet dropped: nflog.queue was full":                                                            {Code: event.LossQueue, Count: 1},
-		"1 hit removed from the catalogue: older than evidence.keep":                                        {Code: event.LossOldRows, Detail: "hits", Count: 1},
-		"1 trace file removed: it was older than evidence.keep":                                             {Code: event.LossTraceFiles, Detail: "keep", Count: 1},
-		"the catalogue was damaged: its hits and captures are in X":                                         {Code: event.LossDamaged, Detail: "X", Count: 1},
-		"packets missed for up to 12ms without our firewall rules: others changed the firewall":             {Code: event.LossFirewall, Detail: "12ms", Count: 1},
-		"2 times: packets missed for up to 12ms without our firewall rules: others changed the firewall":    {Code: event.LossFirewall, Detail: "12ms", Count: 2},
-		"1 hit, proof or program not recorded: the catalogue could not be written, or not fast enough":      {Code: event.LossUnrecorded, Count: 1},
-		"12 hits, proofs and programs not recorded: the catalogue could not be written, or not fast enough": {Code: event.LossUnrecorded, Count: 12},
-		"1 hit or system call not compared: too long, or too many at once; culprit prove can compare them":  {Code: event.LossUncompared, Count: 1},
+		"2 packets dropped: nflog.queue was full":                                                                      {Code: event.LossQueue, Count: 2},
+		"1 packet dropped: nflog.queue was full":                                                                       {Code: event.LossQueue, Count: 1},
+		"1 hit removed from the catalogue: older than evidence.keep":                                                   {Code: event.LossOldRows, Detail: "hits", Count: 1},
+		"1 trace file removed: it was older than evidence.keep":                                                        {Code: event.LossTraceFiles, Detail: "keep", Count: 1},
+		"the catalogue was damaged: its hits and captures are in X":                                                    {Code: event.LossDamaged, Detail: "X", Count: 1},
+		"packets missed for up to 12ms without our firewall rules: others changed the firewall":                        {Code: event.LossFirewall, Detail: "12ms", Count: 1},
+		"2 times: packets missed for up to 12ms without our firewall rules: others changed the firewall":               {Code: event.LossFirewall, Detail: "12ms", Count: 2},
+		"1 hit, proof, program or snapshot not recorded: the catalogue could not be written, or not fast enough":       {Code: event.LossUnrecorded, Count: 1},
+		"12 hits, proofs, programs and snapshots not recorded: the catalogue could not be written, or not fast enough": {Code: event.LossUnrecorded, Count: 12},
+		"1 hit or system call not compared: too long, or too many at once; culprit prove can compare them":             {Code: event.LossUncompared, Count: 1},
 	} {
 		if got := Lost(d); got != want {
 			t.Errorf("%q, want %q", got, want)
