@@ -70,9 +70,9 @@ type chainState struct {
 	nft        nftTable // the table in nf_tables, read before everything else
 }
 
-// nflogRule matches the rules that our chain can hold. iptables -S prints the target last, so a
+// ourRule matches the rules that our chain can hold. iptables -S prints the target last, so a
 // search pattern cannot look like one.
-var nflogRule = regexp.MustCompile(`^-A .* -j NFLOG(?: --nflog-[a-z]+ (?:"[^"]*"|[^" ]+))*$`)
+var ourRule = regexp.MustCompile(`^-A .* -j (?:NFLOG(?: --nflog-[a-z]+ (?:"[^"]*"|[^" ]+))*|MARK --set-xmark 0x[0-9a-f]+/0x[0-9a-f]+)$`)
 
 // A foreignError reports a chain that has our name but belongs to somebody else.
 type foreignError struct {
@@ -105,7 +105,7 @@ func (c ourChain) look() (chainState, error) {
 		if !strings.HasPrefix(line, "-A ") {
 			continue
 		}
-		if !nflogRule.MatchString(line) {
+		if !ourRule.MatchString(line) {
 			return state, &foreignError{c, line}
 		}
 		state.rules = append(state.rules, line)

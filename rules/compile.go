@@ -22,12 +22,12 @@ type Rule struct {
 	Args   []string // what follows "iptables -t TABLE -A CHAIN"
 }
 
-// Trial returns the rules that a domain would have in a family, one for each search algorithm
-// of the kernel. A kernel that takes these takes all others.
-func Trial(c *config.Config, family string) ([]Rule, error) {
+// Trial returns the rules that a domain would have in a family. A kernel that takes these takes
+// all others.
+func Trial(c *config.Config, family string, sensing Sensing) ([]Rule, error) {
 	return compileRule(c.NFLog, config.Rule{
 		Name: "culprit-trial", Domain: "trial.culprit", Families: []string{family}, Protocols: []string{"udp", "tcp"}, Ports: []int{53},
-	}, family)
+	}, family, sensing)
 }
 
 // families is the order in which rules are compiled and installed.
@@ -36,11 +36,11 @@ var families = [...]string{"ipv4", "ipv6"}
 // Compile turns the configuration into iptables rules, one for each family, protocol,
 // destination port and destination network: first those of ipv4, in the order of the
 // configuration. It reads only c, which must come from [config.Load].
-func Compile(c *config.Config) ([]Rule, error) {
+func Compile(c *config.Config, sensing Sensing) ([]Rule, error) {
 	var all []Rule
 	for _, family := range families {
 		for i, r := range c.Rules {
-			rs, err := compileRule(c.NFLog, r, family)
+			rs, err := compileRule(c.NFLog, r, family, sensing)
 			if err != nil {
 				return nil, fmt.Errorf("compile rules[%d] %q: %w", i, r.Name, err)
 			}
@@ -50,13 +50,17 @@ func Compile(c *config.Config) ([]Rule, error) {
 	return all, nil
 }
 
-func compileRule(n config.NFLog, r config.Rule, family string) ([]Rule, error) {
+func compileRule(n config.NFLog, r config.Rule, family string, sensing Sensing) ([]Rule, error) {
 	if !slices.Contains(r.Families, family) {
 		return nil, nil
 	}
-	p, err := r.Pattern()
+	match, err := matchOf(r)
 	if err != nil {
 		return nil, err
+	}
+	if r.IsList() {
+		// What the kernel says of senders at the rule would be said of every question.
+		sensing = Sensing{}
 	}
 	nets, err := netsOf(r, family)
 	if err != nil {
@@ -70,22 +74,40 @@ func compileRule(n config.NFLog, r config.Rule, family string) ([]Rule, error) {
 				if to != "" {
 					args = append(args, "-d", to)
 				}
-				args = append(args, "-m", "string", "--algo", algo, "--from", strconv.Itoa(headers(family, protocol)))
-				args = append(args, p.Args()...)
-				args = append(args, "-j", "NFLOG",
+				args = append(args, match(headers(family, protocol))...)
+				log := []string{
+					"-j", "NFLOG",
 					"--nflog-group", strconv.Itoa(n.Group),
 					"--nflog-prefix", r.Name,
 					"--nflog-size", strconv.Itoa(n.Snaplen),
 					// By default the kernel holds packets back for up to a second.
-					"--nflog-threshold", "1")
-				// A port or network that is listed twice must not log twice.
-				if !slices.ContainsFunc(all, func(o Rule) bool { return slices.Equal(o.Args, args) }) {
-					all = append(all, Rule{Name: r.Name, Family: family, Args: args})
+					"--nflog-threshold", "1",
+				}
+				for _, args := range sensing.rules(args, log) {
+					// A port or network that is listed twice must not log twice.
+					if !slices.ContainsFunc(all, func(o Rule) bool { return slices.Equal(o.Args, args) }) {
+						all = append(all, Rule{Name: r.Name, Family: family, Args: args})
+					}
 				}
 			}
 		}
 	}
 	return all, nil
+}
+
+// matchOf returns the arguments of the match of a rule, given where the search begins. The names of a list are not
+// looked for here: the packet is logged, and lists/nfilter and the trigger decide.
+func matchOf(r config.Rule) (func(from int) []string, error) {
+	if r.IsList() {
+		return func(int) []string { return nil }, nil
+	}
+	p, err := r.Pattern()
+	if err != nil {
+		return nil, err
+	}
+	return func(from int) []string {
+		return append([]string{"-m", "string", "--algo", algo, "--from", strconv.Itoa(from)}, p.Args()...)
+	}, nil
 }
 
 // netsOf lists the destination networks of a rule in a family; "" means any destination.
@@ -129,7 +151,7 @@ func headers(family, protocol string) int {
 // quoted for a shell. It reads only c. It does not show the comment that Install puts on the
 // jump when it has to create the table first.
 func Commands(c *config.Config) ([]string, error) {
-	all, err := Compile(c)
+	all, err := Compile(c, Sensing{})
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,9 @@ ipv4 d: -p udp --dport 53 -d 198.51.100.1/32 -m string --algo kmp --from 28 --he
 		{"nets of both families, each to its own", `{name: h, hex: "|04|evil", protocols: [tcp], to: ["2001:db8::/32", 192.0.2.1]}`, `
 ipv4 h: -p tcp --dport 53 -d 192.0.2.1/32 -m string --algo kmp --from 40 --hex-string |046576696c| -j NFLOG --nflog-group 7 --nflog-prefix h --nflog-size 512 --nflog-threshold 1
 ipv6 h: -p tcp --dport 53 -d 2001:db8::/32 -m string --algo kmp --from 60 --hex-string |046576696c| -j NFLOG --nflog-group 7 --nflog-prefix h --nflog-size 512 --nflog-threshold 1`},
+		{"a list", `{name: l, list: /etc/culprit/lists/*.txt, to: [192.0.2.1]}`, `
+ipv4 l: -p udp --dport 53 -d 192.0.2.1/32 -j NFLOG --nflog-group 7 --nflog-prefix l --nflog-size 512 --nflog-threshold 1
+ipv4 l: -p tcp --dport 53 -d 192.0.2.1/32 -j NFLOG --nflog-group 7 --nflog-prefix l --nflog-size 512 --nflog-threshold 1`},
 		{"listed twice, logged once", `{name: p, string: x, protocols: [udp, udp], ports: [53, 5353, 53], to: [10.0.0.1/8, 10.0.0.0/8], families: [ipv4, ipv4]}`, `
 ipv4 p: -p udp --dport 53 -d 10.0.0.0/8 -m string --algo kmp --from 28 --string x --icase -j NFLOG --nflog-group 7 --nflog-prefix p --nflog-size 512 --nflog-threshold 1
 ipv4 p: -p udp --dport 5353 -d 10.0.0.0/8 -m string --algo kmp --from 28 --string x --icase -j NFLOG --nflog-group 7 --nflog-prefix p --nflog-size 512 --nflog-threshold 1`},
@@ -45,7 +48,7 @@ ipv6 b: -p udp --dport 53 -m string --algo kmp --from 48 --string y --icase -j N
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			all, err := Compile(parse(t, "nflog: {group: 7, snaplen: 512}\nrules: ["+tt.rules+"]"))
+			all, err := Compile(parse(t, "nflog: {group: 7, snaplen: 512}\nrules: ["+tt.rules+"]"), Sensing{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,10 +63,25 @@ ipv6 b: -p udp --dport 53 -m string --algo kmp --from 48 --string y --icase -j N
 	}
 }
 
+// A sensor at the rule would run for every question: rules with lists have none.
+func TestListsAreNotSensed(t *testing.T) {
+	t.Parallel()
+	c := parse(t, "rules: [{name: l, list: /x}]")
+	plain, err := Compile(c, Sensing{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []Sensing{{Pin: "/pin"}, {Mark: 1 << 30}} {
+		if sensed, err := Compile(c, s); err != nil || !cmp.Equal(plain, sensed) {
+			t.Errorf("%+v: %v, %v", s, sensed, err)
+		}
+	}
+}
+
 func TestCompileRefuses(t *testing.T) {
 	t.Parallel()
 	c := &config.Config{Rules: []config.Rule{{Name: "a", Hex: "|0", Families: []string{"ipv4"}}}}
-	if _, err := Compile(c); err == nil || !strings.HasPrefix(err.Error(), `compile rules[0] "a": `) {
+	if _, err := Compile(c, Sensing{}); err == nil || !strings.HasPrefix(err.Error(), `compile rules[0] "a": `) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := Commands(c); err == nil {

@@ -24,12 +24,12 @@ type Firewall struct {
 
 // New finds iptables and ip6tables. It neither changes nor reads the firewall. On a machine
 // without IPv6 it warns, and the Firewall works without it.
-func New(c *config.Config, log *slog.Logger) (*Firewall, error) {
-	return open(c, log, LookPath)
+func New(c *config.Config, sensing Sensing, log *slog.Logger) (*Firewall, error) {
+	return open(c, sensing, log, LookPath)
 }
 
-func open(c *config.Config, log *slog.Logger, find finder) (*Firewall, error) {
-	all, err := Compile(c)
+func open(c *config.Config, sensing Sensing, log *slog.Logger, find finder) (*Firewall, error) {
+	all, err := Compile(c, sensing)
 	if err != nil {
 		return nil, err
 	}

@@ -106,7 +106,7 @@ func (e *env) open(t *testing.T, c *config.Config, find finder) *Firewall {
 		find = LookPath
 	}
 	var f *Firewall
-	e.ok(t, func() (err error) { f, err = open(c, e.log, find); return err })
+	e.ok(t, func() (err error) { f, err = open(c, Sensing{}, e.log, find); return err })
 	return f
 }
 

@@ -59,7 +59,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			before := e.saved(t)
 			killed(t, e, before, 4, (*Firewall).Install)
 			killed(t, e, before, 2, func(f *Firewall) error {
-				alive, err := open(killedConfig(t), e.log, instead("ip6tables", ""))
+				alive, err := open(killedConfig(t), Sensing{}, e.log, instead("ip6tables", ""))
 				if err == nil {
 					err = alive.Install()
 				}

@@ -53,6 +53,6 @@ func (c ourChain) readOthers(state *chainState, lines, before []string) {
 func (c ourChain) onlyLogs(chain string) bool {
 	lines, err := c.ipt.List(c.table, chain)
 	return err == nil && !slices.ContainsFunc(lines, func(line string) bool {
-		return strings.HasPrefix(line, "-A ") && !nflogRule.MatchString(line)
+		return strings.HasPrefix(line, "-A ") && !ourRule.MatchString(line)
 	})
 }

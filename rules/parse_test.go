@@ -59,7 +59,7 @@ func TestWhichRulesAreOurs(t *testing.T) {
 		`-A C -j LOG --log-prefix "-j NFLOG"`:                                       false,
 		`-A C -m string --string " -j NFLOG" --algo bm --to 65535 -j CULPRIT_OTHER`: false,
 	} {
-		if got := nflogRule.MatchString(line); got != want {
+		if got := ourRule.MatchString(line); got != want {
 			t.Errorf("%s: ours %t, want %t", line, got, want)
 		}
 	}

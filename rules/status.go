@@ -75,7 +75,7 @@ func (c ourChain) status(want []Rule) (FamilyStatus, error) {
 		return s, c.explain(err, "list chain %s", c)
 	}
 	for _, line := range lines {
-		if !strings.HasPrefix(line, "-A ") {
+		if !strings.HasPrefix(line, "-A ") || setsMark.MatchString(line) {
 			continue
 		}
 		r, err := parseCounted(line, c.name)

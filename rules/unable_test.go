@@ -56,7 +56,7 @@ echo "ip6tables v1.8.9 (legacy): can't initialize ip6tables table \`+"`raw'"+`: 
 
 			only := parse(t, "rules: [{name: a, string: x, families: [ipv6]}]")
 			err := e.do(func() error {
-				f, err := open(only, e.log, find)
+				f, err := open(only, Sensing{}, e.log, find)
 				if err != nil {
 					return err
 				}
@@ -88,7 +88,7 @@ func TestKernelWithoutIPv6(t *testing.T) {
 func TestNoIptables(t *testing.T) {
 	t.Parallel()
 	const want = "find iptables: \"iptables\": not in $PATH: install the package iptables (apt install iptables)"
-	if _, err := open(parse(t, twoRules), nil, instead("iptables", "")); err == nil || err.Error() != want {
+	if _, err := open(parse(t, twoRules), Sensing{}, nil, instead("iptables", "")); err == nil || err.Error() != want {
 		t.Errorf("New: %v", err)
 	}
 	if _, err := clean("CULPRIT", nil, instead("iptables", "")); err == nil || err.Error() != want {
