@@ -22,6 +22,7 @@ func newHit(in nflogPacket, pkt packet, asked []question, matched int) *event.Hi
 		Destination: pkt.destination,
 		Culprit:     event.HitDetail{Count: 1, Truncated: pkt.truncated},
 		Packet:      in.data,
+		Payload:     pkt.payload,
 	}
 	if len(asked) > 0 {
 		h.DNS = &asked[matched].DNS
@@ -49,24 +50,30 @@ const repeatWindow = time.Second
 // packet is a hit of its own, bounded by nflog.rate.
 const maxRepeats = 1 << 16
 
-// repeat is what packets of the same hit have in common: rule, UID, flow and questions.
+// repeat is what packets of the same hit have in common: rule, UID, network namespace, flow and questions, and the process
+// that sent them, if the kernel saw it: others may share its socket.
 type repeat struct {
 	rule     string
-	uid      int64 // -1: unknown
+	sender   proc.ID // zero: unknown
+	netns    uint32  // 0: ours
+	uid      int64   // -1: unknown
 	network  event.Network
 	from, to netip.AddrPort
 	asked    string
 }
 
-func repeatKey(in nflogPacket, pkt packet, asked []question) repeat {
+func repeatKey(in nflogPacket, pkt packet, asked []question, sender proc.ID) repeat {
 	k := repeat{
-		rule: in.rule, uid: -1, network: pkt.network,
+		rule: in.rule, sender: sender, uid: -1, network: pkt.network,
 		from: netip.AddrPortFrom(pkt.source.IP, pkt.source.Port),
 		to:   netip.AddrPortFrom(pkt.destination.IP, pkt.destination.Port),
 	}
 	k.network.Bytes = 0
 	if in.uid != nil {
 		k.uid = int64(*in.uid)
+	}
+	if in.other != nil {
+		k.netns = in.other.Netns
 	}
 	switch len(asked) {
 	case 0:
@@ -95,6 +102,12 @@ type seenHit struct {
 	count int
 }
 
+// bySomebody is the same without the sender.
+func (k repeat) bySomebody() repeat {
+	k.sender = proc.ID{}
+	return k
+}
+
 // seen reports whether the packet repeats a hit of the last second, and counts it.
 func (r *repeats) seen(k repeat, now time.Time) bool {
 	s := r.byKey[k]
@@ -114,7 +127,7 @@ func (r *repeats) add(k repeat, id string, now time.Time) {
 		r.byKey = map[repeat]*seenHit{}
 	}
 	s := &seenHit{key: k, id: id, first: now, count: 1}
-	r.byKey[k] = s
+	r.byKey[k], r.byKey[k.bySomebody()] = s, s
 	r.queue = append(r.queue, s)
 }
 
@@ -127,8 +140,10 @@ func (r *repeats) expire(now time.Time, tell func(id string, count int)) int {
 		if s.count > 1 {
 			tell(s.id, s.count)
 		}
-		if r.byKey[s.key] == s {
-			delete(r.byKey, s.key)
+		for _, k := range []repeat{s.key, s.key.bySomebody()} {
+			if r.byKey[k] == s {
+				delete(r.byKey, k)
+			}
 		}
 		n++
 	}

@@ -18,61 +18,66 @@ import (
 
 	"culprit/internal/config"
 	"culprit/internal/nfloggroup"
-	"culprit/internal/pattern"
+	"culprit/sensor"
 )
 
 // readBuffer is the size of the netlink socket's buffer, in bytes. At 100,000 packets a second
 // the kernel's default loses some, and this does not.
 const readBuffer = 8 << 20
 
-// nflogPacket is one packet from NFLOG.
+// nflogPacket is one packet from NFLOG, or of another network namespace.
 type nflogPacket struct {
 	time     time.Time
 	rule     string
 	uid, gid *uint32 // nil: the kernel gave none
 	device   uint32  // index of the output device; 0: unknown
+	seq      *uint32 // of the message
 	data     []byte
+	other    *sensor.OtherPacket // the packet of another network namespace, which is for no rule yet
 }
 
 // Listener reads one NFLOG group.
 type Listener struct {
-	log    *slog.Logger
-	nf     *nflog.Nflog
-	proc   *processor
-	queue  chan nflogPacket
-	rules  chan map[string]pattern.Pattern // replace those in force
-	turn   chan struct{}                   // show that Run's loop turns
-	failed chan error
-	stop   context.CancelFunc // ends the reading before the socket is closed
+	log   *slog.Logger
+	nf    *nflog.Nflog
+	proc  *processor
+	queue chan nflogPacket
+	// others are the packets of other network namespaces. A flood there must not take the place of our own in the queue.
+	others    chan nflogPacket
+	othersEnd chan struct{}         // closed when nobody sends there any more
+	rules     chan map[string]*Rule // replace those in force
+	turn      chan struct{}         // show that Run's loop turns
+	failed    chan error
+	stop      context.CancelFunc // ends the reading before the socket is closed
 
-	lastSeq *uint32 // owned by the reading goroutine
+	dropped uint32 // as the kernel counts them, when Run asked last
 	counts  counts
 }
 
 // counts are written by the reading goroutine and read by the processing one.
 type counts struct {
-	lost     atomic.Uint64 // packets that the kernel dropped: gaps in the sequence
 	overruns atomic.Uint64 // times the socket's buffer overflowed (ENOBUFS)
 	queue    atomic.Uint64 // packets dropped because the queue was full
 }
 
 // Listen binds the configured NFLOG group in the network namespace of the calling thread. From
-// then on it reads packets, which wait in the queue for [Listener.Run]. The caller closes the
-// Listener.
-func Listen(c *config.Config, log *slog.Logger) (*Listener, error) {
+// then on it reads packets, which wait in the queue for [Listener.Run]. What the kernel sees of
+// their senders is asked of senders, which may be nil. The caller closes the Listener.
+func Listen(c *config.Config, senders Senders, log *slog.Logger) (*Listener, error) {
 	l := &Listener{
 		log:    log,
 		queue:  make(chan nflogPacket, c.NFLog.Queue),
-		rules:  make(chan map[string]pattern.Pattern),
+		others: make(chan nflogPacket), othersEnd: make(chan struct{}),
+		rules:  make(chan map[string]*Rule),
 		turn:   make(chan struct{}),
 		failed: make(chan error, 1),
 	}
 	var err error
-	if l.proc, err = newProcessor(c); err != nil {
+	if l.proc, err = newProcessor(c, senders); err != nil {
 		return nil, err
 	}
 	// No batching, as a packet must reach us before its sender is gone. (The rules ask for that
-	// too: --nflog-threshold 1.) The sequence numbers show what was lost.
+	// too: --nflog-threshold 1.) By the sequence numbers the sensor knows the packets.
 	l.nf, err = nflog.Open(&nflog.Config{
 		Group:    uint16(c.NFLog.Group),
 		Copymode: nflog.CopyPacket,
@@ -103,6 +108,19 @@ func Listen(c *config.Config, log *slog.Logger) (*Listener, error) {
 	return l, nil
 }
 
+// Cookie returns the cookie of the socket that reads the group (SO_COOKIE, man 7 socket), by which
+// the kernel can tell it from all others.
+func (l *Listener) Cookie() (cookie uint64, err error) {
+	err = l.control(func(fd int) (err error) {
+		cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("ask for the cookie of the NFLOG socket: %w", err)
+	}
+	return cookie, nil
+}
+
 // Close releases the group. Call it when Run has returned, or instead of it.
 func (l *Listener) Close() error {
 	l.stop()
@@ -110,11 +128,13 @@ func (l *Listener) Close() error {
 	return l.nf.Close()
 }
 
-// Run turns the packets into hits and gives them to out, on one goroutine, until the context
+// Run decides by the rules which packets are hits and gives them to out, on one goroutine, until the context
 // ends and the queue is empty. It returns an error if reading ended before that.
-func (l *Listener) Run(ctx context.Context, out Output) error {
+func (l *Listener) Run(ctx context.Context, rules []Rule, out Output) error {
+	l.proc.rules = byName(rules)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.proc.run(ctx, l, out) })
+	g.Go(func() error { return l.readOthers(ctx) })
 	g.Go(func() error {
 		select {
 		case err := <-l.failed:
@@ -128,13 +148,9 @@ func (l *Listener) Run(ctx context.Context, out Output) error {
 
 // SetRules replaces the rules whose packets are hits, and waits until that is done.
 // [Listener.Run] must be running.
-func (l *Listener) SetRules(ctx context.Context, rules []config.Rule) error {
-	all, err := patterns(rules)
-	if err != nil {
-		return err
-	}
+func (l *Listener) SetRules(ctx context.Context, rules []Rule) error {
 	select {
-	case l.rules <- all:
+	case l.rules <- byName(rules):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -158,15 +174,7 @@ func (l *Listener) Turns(ctx context.Context) error {
 // packets.
 func (l *Listener) receive(a nflog.Attribute) int {
 	now := time.Now() // the kernel gives no time in OUTPUT
-	if a.Seq != nil {
-		if l.lastSeq != nil {
-			if gap := *a.Seq - *l.lastSeq - 1; gap != 0 && gap < 1<<31 {
-				l.counts.lost.Add(uint64(gap))
-			}
-		}
-		l.lastSeq = a.Seq
-	}
-	p := nflogPacket{time: now, uid: a.UID, gid: a.GID}
+	p := nflogPacket{time: now, uid: a.UID, gid: a.GID, seq: a.Seq}
 	if a.Prefix != nil {
 		p.rule = *a.Prefix
 	}

@@ -28,23 +28,29 @@ func (c toChannel) Hit(h *event.Hit) { c.hits <- h }
 
 const logRule = "iptables -A OUTPUT -p udp --dport 53 -m string --algo bm --icase --string badzone -j NFLOG --nflog-group 5353 --nflog-prefix text --nflog-threshold 1"
 
-// listen starts a listener in a namespace whose firewall logs "badzone".
-func listen(t *testing.T, yaml string) (*testkit.Net, toChannel) {
+// mustListen listens in a namespace, by a configuration.
+func mustListen(t testing.TB, n *testkit.Net, yaml string) (l *Listener, c *config.Config) {
 	t.Helper()
-	n := testkit.NewNet(t)
 	c, err := config.Parse("test", []byte(yaml))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var l *Listener
-	n.Do(func() { l, err = Listen(c, slog.New(slog.DiscardHandler)) })
+	n.Do(func() { l, err = Listen(c, nil, slog.New(slog.DiscardHandler)) })
 	if err != nil {
 		t.Fatal(err)
 	}
+	return l, c
+}
+
+// listen starts a listener in a namespace whose firewall logs "badzone".
+func listen(t *testing.T, yaml string) (*testkit.Net, toChannel) {
+	t.Helper()
+	n := testkit.NewNet(t)
+	l, c := mustListen(t, n, yaml)
 	out := toChannel{make(chan *event.Hit, 100), newCollector()}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- l.Run(ctx, out) }()
+	go func() { done <- l.Run(ctx, mustRules(t, c), out) }()
 	t.Cleanup(func() {
 		cancel()
 		select {
@@ -91,7 +97,7 @@ func TestListenInAFlood(t *testing.T) {
 		var l *Listener
 		// The goroutine of go-nflog may have the last listener's socket a moment longer.
 		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-			n.Do(func() { l, err = Listen(c, slog.New(slog.DiscardHandler)) })
+			n.Do(func() { l, err = Listen(c, nil, slog.New(slog.DiscardHandler)) })
 			if err == nil {
 				break
 			}
@@ -181,7 +187,7 @@ func TestGroupTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.Do(func() { _, err = Listen(c, slog.New(slog.DiscardHandler)) })
+	n.Do(func() { _, err = Listen(c, nil, slog.New(slog.DiscardHandler)) })
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("group 5353: it already has a reader, trigger.test, PID %d", os.Getpid())) || !strings.Contains(err.Error(), "nflog.group") {
 		t.Errorf("got %v", err)
 	}
@@ -199,15 +205,48 @@ func TestOverfullQueue(t *testing.T) {
 	}
 }
 
-// Gaps in the sequence are lost packets, also where the sequence wraps around.
-func TestGaps(t *testing.T) {
+// While nobody takes the hits, packets are read all the same: the kernel drops none. What does
+// not fit into the queue is counted.
+func TestSlowOutput(t *testing.T) {
 	t.Parallel()
-	l := &Listener{queue: make(chan nflogPacket, 100)}
-	for _, seq := range []uint32{1<<32 - 2, 1<<32 - 1, 0, 1, 5, 6, 3} {
-		l.receive(attribute(seq))
+	const sent = 500
+	n := testkit.NewNet(t)
+	l, c := mustListen(t, n, twoRules+"\nnflog: {queue: 100}")
+	defer l.Close()
+	out := toChannel{make(chan *event.Hit), newCollector()}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx, mustRules(t, c), out) }()
+	n.Must(t, "sh", "-c", logRule)
+	n.Must(t, "/usr/bin/python3", "-c", fmt.Sprintf(`import socket
+for i in range(%d): # from a port each, or the hits are joined
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(("127.0.0.1", 20000 + i))
+    s.sendto(b"badzone", ("127.0.0.1", 53))`, sent))
+	for deadline := time.Now().Add(10 * time.Second); l.counts.queue.Load() < sent-150; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d packets were dropped and %d wait, %d were sent", l.counts.queue.Load(), l.Waiting(), sent)
+		}
 	}
-	if got := l.counts.lost.Load(); got != 3 {
-		t.Errorf("%d packets counted as lost, want 3", got)
+	hits := 0
+	cancel() // Run ends when the queue is empty
+	for ended := false; !ended; {
+		select {
+		case <-out.hits:
+			hits++
+		case err := <-done:
+			if ended = true; err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("the listener stands after %d hits", hits)
+		}
+	}
+	if lost := out.lost[event.LossKernel]; lost != 0 {
+		t.Errorf("the kernel dropped %d packets", lost)
+	}
+	if dropped := int(l.counts.queue.Load() + uint64(out.lost[event.LossQueue])); hits < 100 || hits+dropped < sent {
+		t.Errorf("%d hits, %d counted as dropped, %d sent", hits, dropped, sent)
 	}
 }
 
@@ -215,17 +254,9 @@ func TestGaps(t *testing.T) {
 func TestCloseEnds(t *testing.T) {
 	t.Parallel()
 	n := testkit.NewNet(t)
-	c, err := config.Parse("test", []byte(twoRules))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var l *Listener
-	n.Do(func() { l, err = Listen(c, slog.New(slog.DiscardHandler)) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, _ := mustListen(t, n, twoRules)
 	l.nf.Con.Close() // while it is being read
-	if err := l.Run(t.Context(), newCollector()); err == nil || !strings.Contains(err.Error(), "read NFLOG") {
+	if err := l.Run(t.Context(), nil, newCollector()); err == nil || !strings.Contains(err.Error(), "read NFLOG") {
 		t.Errorf("got %v, want the error of the socket", err)
 	}
 	l.Close()

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"culprit/internal/container"
 	"culprit/internal/event"
 	"culprit/internal/proc"
 )
@@ -26,10 +27,12 @@ const maxCandidates = 8
 // addresses of the packet, /proc/PID/fd gives the processes that hold it. It belongs to one
 // goroutine.
 type originFinder struct {
-	fs      proc.FS
-	users   *proc.Users
-	sockets *sockets
-	recent  []int // recent holders and candidates, the latest last
+	fs         proc.FS
+	users      *proc.Users
+	containers *container.Containers
+	sockets    *sockets
+	served     *served
+	recent     []int // recent holders and candidates, the latest last
 	// nextGuess is when the next search for candidates may begin.
 	nextGuess time.Time
 }
@@ -39,7 +42,8 @@ func newOriginFinder(fs proc.FS, users *proc.Users) (*originFinder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &originFinder{fs: fs, users: users, sockets: s}, nil
+	c := container.New(fs)
+	return &originFinder{fs: fs, users: users, containers: c, sockets: s, served: newServed(fs, users, c)}, nil
 }
 
 func (f *originFinder) close() { f.sockets.close() }
@@ -57,8 +61,12 @@ func (f *originFinder) find(h *event.Hit, in nflogPacket, backlog int) {
 	if all, more := f.describe(oldestSecond(holders)); len(all) > 0 {
 		origin.Grade, origin.More = event.GradeSocket, more
 		h.Process, origin.Processes = &all[0], all[1:]
-		if id := f.fs.ContainerID(h.Process.PID); id != "" {
-			h.Container = &event.Container{ID: id}
+		if id, ok := proc.ParseID(h.Process.EntityID); ok {
+			f.locate(h, id)
+			h.Culprit.Serves = f.served.of(id)
+		}
+		if len(all) > 1 { // somebody else may have sent it
+			h.Within, h.Located = f.within(holders)
 		}
 		return
 	}
@@ -76,6 +84,7 @@ func (f *originFinder) find(h *event.Hit, in nflogPacket, backlog int) {
 	if len(candidates) == 0 {
 		return
 	}
+	h.Within, h.Located = f.within(candidates)
 	if len(candidates) > maxCandidates {
 		origin.More = len(candidates) - maxCandidates
 		candidates = candidates[len(candidates)-maxCandidates:]
@@ -84,6 +93,23 @@ func (f *originFinder) find(h *event.Hit, in nflogPacket, backlog int) {
 	if origin.Processes, _ = f.describe(candidates); len(origin.Processes) > 0 {
 		origin.Grade = event.GradeCandidates
 	}
+}
+
+// within returns the containers that all of the processes are in, and false if that is not known or they
+// are not in the same ones.
+func (f *originFinder) within(pids []int) (ids []string, ok bool) {
+	const most = 64
+	if len(pids) > most {
+		return nil, false
+	}
+	for i, pid := range pids {
+		in, there := f.containers.Within(pid)
+		if !there || i > 0 && !slices.Equal(in, ids) {
+			return nil, false
+		}
+		ids = in
+	}
+	return ids, len(pids) > 0
 }
 
 // oldestSecond takes processes sorted youngest first, and moves the oldest to the second place.

@@ -14,15 +14,33 @@ type collector struct {
 	hits     []*event.Hit
 	repeated map[string]int
 	lost     map[event.LossCode]uint64
+	losses   []event.Loss
+	let      []uint64
+	looked   map[string]Looked
 }
 
 func newCollector() *collector {
-	return &collector{repeated: map[string]int{}, lost: map[event.LossCode]uint64{}}
+	return &collector{repeated: map[string]int{}, lost: map[event.LossCode]uint64{}, looked: map[string]Looked{}}
 }
 
 func (c *collector) Hit(h *event.Hit)              { c.hits = append(c.hits, h) }
 func (c *collector) Repeated(id string, count int) { c.repeated[id] = count }
-func (c *collector) Lost(l event.Loss)             { c.lost[l.Culprit.Code] += l.Culprit.Count }
+func (c *collector) LetGo(hold uint64)             { c.let = append(c.let, hold) }
+func (c *collector) Lost(l event.Loss) {
+	c.lost[l.Culprit.Code] += l.Culprit.Count
+	c.losses = append(c.losses, l)
+}
+
+func (c *collector) Looked(rule string, n Looked) { c.looked[rule] = n }
+
+func mustRules(t testing.TB, c *config.Config) []Rule {
+	t.Helper()
+	rules, err := Rules(c.Rules, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rules
+}
 
 func mustProcessor(t testing.TB, yaml string) *processor {
 	t.Helper()
@@ -30,11 +48,12 @@ func mustProcessor(t testing.TB, yaml string) *processor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := newProcessor(c)
+	p, err := newProcessor(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.close)
+	p.rules = byName(mustRules(t, c))
 	return p
 }
 
@@ -196,3 +215,34 @@ func TestUserAndQuestions(t *testing.T) {
 		t.Errorf("origin in a flood: %+v", o)
 	}
 }
+
+// lossy is a sensor that lost what it saw of some packets.
+type lossy struct {
+	noSenders
+	lost uint64
+}
+
+func (l *lossy) Lost() uint64 {
+	n := l.lost
+	l.lost = 0
+	return n
+}
+
+// What is lost of senders is a loss of its own, reported once.
+func TestLostSenders(t *testing.T) {
+	t.Parallel()
+	p := &processor{senders: &lossy{lost: 3}, others: noOthers{}, shares: newShares(1), lost: map[event.LossCode]uint64{}}
+	l, out := new(Listener), new(losses)
+	p.report(l, out)
+	p.report(l, out)
+	if len(out.all) != 1 || out.all[0].Code != event.LossSenders || out.all[0].Count != 3 {
+		t.Errorf("%+v", out.all)
+	}
+}
+
+type losses struct {
+	Output
+	all []event.LossDetail
+}
+
+func (o *losses) Lost(l event.Loss) { o.all = append(o.all, l.Culprit) }

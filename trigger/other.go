@@ -1,0 +1,173 @@
+package trigger
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"culprit/internal/event"
+	"culprit/internal/proc"
+	"culprit/sensor"
+)
+
+// Others give the packets of other network namespaces, a [sensor.OtherPackets]. These do not come from NFLOG, and are
+// for no rule yet: the kernel looks for what any rule looks for, on the ports of any rule.
+type Others interface {
+	// Next waits for the next packet, until the context ends.
+	Next(context.Context) (sensor.OtherPacket, error)
+	// Flush makes Next return [sensor.ErrFlushed] once it has given all packets of before.
+	Flush() error
+	// Lost returns how many packets were lost, since the last call, and whose.
+	Lost() []sensor.Lost
+	// Choose says whether senders in a network namespace are to be stopped, by its inode.
+	Choose(netns uint32, stop bool) error
+}
+
+// noOthers are none.
+type noOthers struct{}
+
+func (noOthers) Next(ctx context.Context) (sensor.OtherPacket, error) {
+	<-ctx.Done()
+	return sensor.OtherPacket{}, ctx.Err()
+}
+func (noOthers) Flush() error              { return errNoOthers }
+func (noOthers) Lost() []sensor.Lost       { return nil }
+func (noOthers) Choose(uint32, bool) error { return nil }
+
+var errNoOthers = errors.New("packets of other network namespaces are not read")
+
+// ReadOthers makes [Listener.Run] read the packets of other network namespaces, too: of those that are named
+// as in the configuration. Call it before that.
+func (l *Listener) ReadOthers(o Others, named []string) {
+	l.proc.others, l.proc.fromOthers, l.proc.othersEnd = o, l.others, l.othersEnd
+	l.proc.namespaces = newNamespaces(named)
+}
+
+// readOthers gives the packets of other namespaces to the processor, one by one, until the context ends. It may wait: the
+// kernel counts what finds no room meanwhile. A packet of nobody says that all were given that the kernel had seen
+// when [Others.Flush] was called.
+func (l *Listener) readOthers(ctx context.Context) error {
+	defer close(l.othersEnd)
+	for {
+		f, err := l.proc.others.Next(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		in := nflogPacket{time: f.At, uid: &f.SocketUID, data: f.Data, other: &f}
+		if errors.Is(err, sensor.ErrFlushed) {
+			in, err = nflogPacket{}, nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case l.others <- in:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// maxCatchUp bounds how many packets of others one of ours waits for.
+const maxCatchUp = 128
+
+// catchUp decides on what was sent in other namespaces before the packet in hand. A forwarder sends on what it got from
+// there, and must not be taken for the sender because its packet is read first. There is an end to it: a flood there must
+// not hold our own packets up, and then the forwarder's packet is one as any.
+func (p *processor) catchUp(out Output) {
+	if p.awaited || p.others.Flush() != nil {
+		return
+	}
+	p.awaited = true
+	for n := 0; p.awaited && n < maxCatchUp; n++ {
+		select {
+		case in := <-p.fromOthers:
+			p.other(in, out)
+		case <-p.othersEnd:
+			return
+		}
+	}
+}
+
+// other decides for each rule whether a packet of another namespace is a hit.
+func (p *processor) other(in nflogPacket, out Output) {
+	f := in.other
+	if f == nil { // see readOthers
+		p.awaited = false
+		return
+	}
+	hold := f.Hold
+	defer func() {
+		if hold != 0 {
+			out.LetGo(hold)
+		}
+	}()
+	pkt, err := p.decoder.decode(in.data)
+	if err != nil {
+		return
+	}
+	netns := event.Namespace{Inode: f.Netns, Name: p.namespaces.name(f.Netns)}
+	var sender proc.ID
+	var place *event.Place
+	if f.Certain() {
+		sender = f.Process
+		place = p.namespaces.placeOf(f.Send, p.finder.containers)
+	} else {
+		place = p.namespaces.placeOfSocket(f.SocketCgroup, p.finder.containers)
+	}
+	wanted := p.namespaces.wants(netns, place)
+	_ = p.others.Choose(f.Netns, wanted) // otherwise the next one stands still for a moment, too
+	if !wanted {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.rules)) {
+		rule := p.rules[name]
+		if !rule.means(f, pkt) {
+			continue
+		}
+		in.rule = name
+		h := p.hit(in, rule, sender)
+		if h == nil {
+			continue
+		}
+		where := netns
+		if f.Certain() {
+			where.Owner = p.finder.served.owner(f.Netns, f.Process.PID)
+		}
+		h.Culprit.Netns = &where
+		h.Hold, hold = hold, 0
+		if !p.finder.saw(h, f.Send) {
+			// sock_diag and the processes of the same UID are those of our own namespace.
+			h.Culprit.Origin.Grade = event.GradeNone
+			h.Culprit.Origin.Reason = &event.Unattributed{Code: event.UnattributedContext}
+			p.finder.locateSocket(h, f.SocketCgroup)
+		}
+		out.Hit(h)
+	}
+}
+
+// means reports whether a rule looks at a packet of another namespace, and its pattern is in it. The packet may have
+// got another destination by DNAT; where its socket is connected to counts, too. What goes to a loopback address from
+// a socket that is not connected counts whatever its port, unless it is an answer: so Docker's resolver is asked.
+func (r *Rule) means(f *sensor.OtherPacket, pkt packet) bool {
+	to := netip.AddrPortFrom(pkt.destination.IP, pkt.destination.Port)
+	switch {
+	case !slices.Contains(r.Protocols, pkt.network.Transport), !slices.Contains(r.Families, pkt.network.Type):
+		return false
+	case r.List == nil && !r.Pattern.Matches(pkt.payload):
+		return false
+	}
+	return r.reaches(to) || f.To.Port() != 0 && r.reaches(f.To) ||
+		f.To.Port() == 0 && to.Addr().IsLoopback() && r.within(to.Addr()) && !slices.Contains(r.Ports, int(pkt.source.Port))
+}
+
+// reaches reports whether the rule looks at what goes to an address.
+func (r *Rule) reaches(to netip.AddrPort) bool {
+	return slices.Contains(r.Ports, int(to.Port())) && r.within(to.Addr())
+}
+
+func (r *Rule) within(to netip.Addr) bool {
+	return len(r.To) == 0 || slices.ContainsFunc(r.To, func(p netip.Prefix) bool { return p.Contains(to) })
+}
