@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,6 +32,7 @@ type running struct {
 	output, stderr *os.File
 	lifeline       io.Closer
 	on             chan struct{} // closed when strace is attached, or ends
+	attached       atomic.Bool   // strace said that it is
 	finished       chan struct{} // closed when it has ended
 	outcome        chan outcome
 }
@@ -104,15 +106,37 @@ func (st *running) close() {
 	st.stderr.Close()
 }
 
+// stoodPatience is how long strace may take to say that the process stood still when it attached.
+const stoodPatience = time.Second
+
+// stood reads the first line into buf, and reports whether the process had been let go on when strace
+// attached: if it stood still, that is what strace prints first.
+func (st *running) stood(buf []byte) (n int, ran bool) {
+	st.output.SetReadDeadline(time.Now().Add(stoodPatience))
+	defer st.output.SetReadDeadline(time.Time{})
+	for n < len(buf) {
+		more, err := st.output.Read(buf[n:])
+		n += more
+		if line, _, whole := bytes.Cut(buf[:n], []byte("\n")); whole {
+			_, _, text := strace.ParseLine(line)
+			return n, !text.StoppedBy("SIGSTOP")
+		}
+		if err != nil {
+			return n, errors.Is(err, os.ErrDeadlineExceeded)
+		}
+	}
+	return n, true
+}
+
 // readMessages reads strace's standard error, and returns the beginning of it and whether
 // strace has attached. It tells out when that happens.
 func (t *Tracer) readMessages(st *running, out Output) (said string, attached bool) {
 	id := t.job.ID
-	defer func() {
-		if !attached {
-			close(st.on)
-		}
-	}()
+	on := sync.OnceFunc(func() {
+		t.tools.Spawner.starts.end()
+		close(st.on)
+	})
+	defer on()
 	const keep = 4 << 10
 	var kept bytes.Buffer
 	lines := bufio.NewReader(st.stderr)
@@ -121,16 +145,17 @@ func (t *Tracer) readMessages(st *running, out Output) (said string, attached bo
 		if kept.Len() < keep {
 			kept.Write(line)
 		}
-		if !attached && strace.Attached(string(bytes.TrimSpace(line)), id.PID) {
+		if !attached && strace.Attached(string(bytes.TrimSpace(line)), t.job.TID) {
 			// From now on the PID cannot pass to another process. It may have before.
 			if is, err := t.tools.FS.Stat(id.PID); err == nil && is.ID != id {
 				t.Detach(event.Ended{Code: event.EndedNewProcess})
 				continue
 			}
 			attached = true
+			st.attached.Store(true)
 			calm(st.cmd.Process.Pid)
 			out.Attached(Attachment{time.Now(), st.cmd.Process.Pid})
-			close(st.on)
+			on()
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return kept.String(), attached

@@ -20,16 +20,22 @@ type recording struct {
 	fate      fate
 }
 
-// record begins the file of the trace with our header.
-func (t *Tracer) record(file io.Writer) *recording {
+// record begins the file of the trace with our header. call are the arguments of the system call
+// in which the kernel stopped the process, if it did.
+func (t *Tracer) record(file io.Writer, attached bool, call []string) *recording {
 	r := &recording{out: &counter{w: file}, fate: fate{pid: t.job.ID.PID}}
 	h := strace.Header{Trace: &t.doc, Hit: t.job.Hit}
 	if h.Hit != nil {
 		h.Origin = words.Origin(h.Hit)
 	}
 	r.out.Write(h.Append(nil))
+	var seen []byte // it counts as a line of the trace
+	if attached && t.job.Frozen != nil && h.Hit != nil && h.Hit.Culprit.Sent != nil {
+		seen = strace.AppendSent(nil, h.Hit, call, t.ran)
+	}
+	r.out.Write(seen)
 	r.header = r.out.n
-	r.limit = &limiter{w: r.out, left: t.job.Bound, reached: func() { t.Detach(event.Ended{Code: event.EndedTraceBytes}) }}
+	r.limit = &limiter{w: r.out, left: t.job.Bound - int64(len(seen)), reached: func() { t.Detach(event.Ended{Code: event.EndedTraceBytes}) }}
 	r.Writer = watchLines(r.limit, r.fate.line)
 	return r
 }

@@ -13,26 +13,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Spawner starts straces so that they die when the daemon dies, however that happens, and
-// not sooner. When a strace dies, the kernel detaches and resumes what it traced.
+// Spawner starts straces, and eu-stack, so that they die when the daemon dies, however that
+// happens, and not sooner. When a strace dies, the kernel detaches and resumes what it traced.
 //
 // Each strace has a parent-death signal from its first instruction on. That comes when the
 // thread ends that forked (PR_SET_PDEATHSIG in man 2 prctl), so all are started on one
 // thread, which lives as long as the daemon. It does not come to the children on which
 // strace tries out ptrace when it starts. For these there is a lifeline.
 type Spawner struct {
-	starts chan func() // to be called on the thread
+	orders chan func() // to be called on the thread
+	starts *starts
 }
 
 // NewSpawner makes a spawner.
-func NewSpawner() Spawner { return Spawner{starts: make(chan func())} }
+func NewSpawner() Spawner { return Spawner{make(chan func()), &starts{}} }
 
 // Run starts straces until the context ends. Those that still run then are killed.
+//
+// They inherit the priority of the thread, until [calm] takes it away: straces that start
+// compete with those that run, and with us for starting the next one, and their processes
+// may wait in the gate, but not for ever.
 func (s Spawner) Run(ctx context.Context) {
 	runtime.LockOSThread()
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -10) // this thread alone (man 2 setpriority)
 	for {
 		select {
-		case start := <-s.starts:
+		case start := <-s.orders:
 			start()
 		case <-ctx.Done():
 			return
@@ -40,11 +46,21 @@ func (s Spawner) Run(ctx context.Context) {
 	}
 }
 
-// start starts a command in a process group of its own, so that no Ctrl-C of a terminal
-// reaches it. Closing the lifeline kills what is left of the group. Run must be running.
+// start starts a strace, see Start. Unless it fails, the caller must call starts.end when the
+// strace has attached or ended.
 func (s Spawner) start(cmd *exec.Cmd) (lifeline io.Closer, err error) {
+	s.starts.begin()
+	if lifeline, err = s.Start(cmd); err != nil {
+		s.starts.end()
+	}
+	return lifeline, err
+}
+
+// Start starts a command in a process group of its own, so that no Ctrl-C of a terminal
+// reaches it. Closing the lifeline kills what is left of the group. Run must be running.
+func (s Spawner) Start(cmd *exec.Cmd) (lifeline io.Closer, err error) {
 	done := make(chan struct{})
-	s.starts <- func() {
+	s.orders <- func() {
 		defer close(done)
 		lifeline, err = startWithLifeline(cmd)
 	}
@@ -70,7 +86,6 @@ func startWithLifeline(cmd *exec.Cmd) (io.Closer, error) {
 		return nil, err
 	}
 	pid := cmd.Process.Pid
-	hurry(pid)
 	if err := errors.Join(
 		setLifeline(theirs, pid),
 		letRun(pid),
@@ -83,11 +98,7 @@ func startWithLifeline(cmd *exec.Cmd) (io.Closer, error) {
 	return ours, nil
 }
 
-// hurry gives a strace priority until it has attached: straces that start compete with those
-// that run, and its process waits in the gate, but not for ever.
-func hurry(pid int) { _ = unix.Setpriority(unix.PRIO_PROCESS, pid, -10) }
-
-// calm undoes hurry.
+// calm gives a strace that has attached the priority that we have.
 func calm(pid int) {
 	if ours, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil {
 		_ = unix.Setpriority(unix.PRIO_PROCESS, pid, 20-ours) // the system call's value is 20-nice

@@ -11,6 +11,10 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"culprit/capture/snapshot"
+	"culprit/internal/container"
 	"culprit/internal/event"
 	"culprit/internal/proc"
 )
@@ -20,26 +24,47 @@ type Tracer struct {
 	tools Tools
 	job   Job
 	doc   event.Trace // what is known of the trace; owned by the goroutine of Run
+	ran   bool        // see [Description]
 	stop  chan event.Ended
 }
 
 // Job is what one tracer has to do.
 type Job struct {
 	ID    proc.ID
+	TID   int         // the thread that strace attaches to first, see [proc.FS.Lead]
 	Trace event.Trace // with the command to start
 	Hit   *event.Hit  // that the trace belongs to; nil in a capture by hand
 	Held  bool        // the gate holds the process in its execve
-	Bound int64       // of the trace file, in bytes
+	// Stopped says that the kernel stops the process by SIGSTOP, for StoppedFor at most.
+	Stopped    bool
+	StoppedFor time.Duration
+	Bound      int64 // of the trace file, in bytes
+	// Frozen says that the process stands still since it sent the packet of Hit, stopped by a
+	// signal and traced by nobody: a snapshot of it is taken before strace starts. nil: it does not.
+	Frozen *Frozen
+}
+
+// Frozen is a process that stands still.
+type Frozen struct {
+	TID int // the thread that sent the packet; 0: the first
+	// Since is when it was stopped, and Until when it goes on at the latest.
+	Since, Until time.Time
+	// Left is told when a tracer of ours has left the process stopped: it goes on, if its
+	// time was up meanwhile.
+	Left func()
 }
 
 // Tools are what all tracers need.
 type Tools struct {
-	Strace  string // the path
-	Files   Files
-	Spawner Spawner
-	Guard   Guard
-	FS      proc.FS
-	Users   *proc.Users
+	Strace     string // the path
+	Files      Files
+	Spawner    Spawner
+	Guard      Guard
+	FS         proc.FS
+	Users      *proc.Users
+	Containers *container.Containers
+	// Snapshots takes the snapshots of processes that stand still.
+	Snapshots *snapshot.Taker
 }
 
 // Files is where the files of traces are made.
@@ -73,10 +98,13 @@ type Attachment struct {
 
 // Description says what the process is, and where its trace is.
 type Description struct {
-	At        time.Time // when the process was looked at
-	Process   event.Process
-	Container *event.Container
-	File      event.File
+	At      time.Time  // when the process was looked at
+	User    event.User // with who that is in the container
+	Process event.Process
+	Place   event.Place
+	File    event.File
+	// Ran says that a process that the kernel had stopped was let go on before strace was attached.
+	Ran bool
 }
 
 // Ending says that strace has ended, and how.
@@ -115,6 +143,14 @@ func (t *Tracer) run(out Output) Ending {
 	if err := t.tools.Files.Room(); err != nil {
 		return t.missed(event.Untraced{Code: event.UntracedNoFile, Detail: err.Error()})
 	}
+	t.awaitStop()
+	// Only one can trace a process, so eu-stack comes before strace.
+	taken := t.snapshot()
+	// When eu-stack lets go of it, the process runs in the kernel until it has stopped again. On a busy machine that
+	// takes its time.
+	t.awaitStop()
+	t.ran = t.job.Frozen != nil && !t.isStopped()
+	defer func() { taken.Record(false) }() // unless it was recorded
 	st, err := t.start(out)
 	if err != nil {
 		return t.missed(event.Untraced{Code: event.UntracedNotStarted, Detail: err.Error()})
@@ -133,6 +169,17 @@ func (t *Tracer) run(out Output) Ending {
 	}
 	looked := time.Now()
 	t.look()
+	if !t.job.Held {
+		t.yield(st)
+	}
+	if t.job.Frozen != nil && !t.ran {
+		first, t.ran = st.stood(buf)
+	}
+	var call []string
+	if !t.ran { // otherwise it is in another call by now
+		call = taken.Call()
+	}
+	taken.Record(st.attached.Load())
 	file, err := t.tools.Files.Create(&t.doc)
 	if err != nil {
 		t.Detach(event.Ended{Code: event.EndedNotWritten, Detail: err.Error()})
@@ -141,8 +188,8 @@ func (t *Tracer) run(out Output) Ending {
 		return t.missed(event.Untraced{Code: event.UntracedNoFile, Detail: err.Error()})
 	}
 	defer file.Close()
-	out.Described(Description{looked, t.doc.Process, t.doc.Container, t.doc.File})
-	rec := t.record(file)
+	out.Described(Description{looked, t.doc.User, t.doc.Process, t.doc.Place, t.doc.File, t.ran})
+	rec := t.record(file, st.attached.Load(), call)
 	rec.Write(buf[:first])
 	copyInGulps(rec, st.output, buf)
 
@@ -158,8 +205,80 @@ func (t *Tracer) run(out Output) Ending {
 	return rec.finish(how)
 }
 
+// yieldFor is how long a tracer lets straces that are starting go before it.
+const yieldFor = 50 * time.Millisecond
+
+// yield lets straces that are starting go before the rest of our work: when a capture
+// starts, those of all processes of its user do. The pipe has room for what strace prints
+// meanwhile.
+func (t *Tracer) yield(st *running) {
+	select {
+	case <-t.tools.Spawner.starts.over():
+	case <-st.finished:
+	case <-time.After(yieldFor):
+	}
+}
+
+// snapshot takes a snapshot of a process that stands still. It returns nil if there is none.
+func (t *Tracer) snapshot() *snapshot.Snapshot {
+	frozen := t.job.Frozen
+	if frozen == nil || t.tools.Snapshots == nil {
+		return nil
+	}
+	of := event.Snapshot{Rule: t.job.Trace.Rule, User: t.job.Trace.User}
+	of.Culprit.Capture = t.job.Trace.Culprit.Capture
+	of.Culprit.Trace = &event.Reference{ID: t.job.Trace.Event.ID}
+	if h := t.job.Hit; h != nil {
+		of.Rule, of.Culprit.Hit = &h.Rule, &event.Reference{ID: h.Event.ID}
+	}
+	// A third of the time is for what /proc says, one for the call stack, and the last one for
+	// strace, which is what matters most: who comes late does without the stack.
+	const parts = 3
+	left := time.Until(frozen.Until)
+	return t.tools.Snapshots.Take(snapshot.Request{
+		ID: t.job.ID, TID: frozen.TID, Limit: max(left/parts, time.Millisecond), Of: of,
+		// eu-stack would stop a process that has been let go on.
+		Hurry: left < frozen.Until.Sub(frozen.Since)/2 || !t.isStopped(), Left: frozen.Left,
+	})
+}
+
 func (t *Tracer) missed(why event.Untraced) Ending {
 	return Ending{Refused: &event.Missed{PID: t.job.ID.PID, CommandLine: t.doc.Process.CommandLine, Reason: why}}
+}
+
+// awaitStop waits until a process that the kernel stops stands still. If strace attached before,
+// it would pass the SIGSTOP on to the process after the SIGCONT that we send then, and
+// nobody would let it go on.
+//
+// Its user may let it go on at once, again and again. Then it does not wait.
+func (t *Tracer) awaitStop() {
+	const sigstop, pause, often = 1 << (unix.SIGSTOP - 1), 100 * time.Microsecond, 20
+	if !t.job.Stopped {
+		return
+	}
+	taken := 0 // how often SIGSTOP did not wait for it any more
+	for until := time.Now().Add(t.job.StoppedFor); time.Now().Before(until) && taken < often; time.Sleep(pause) {
+		if st, err := t.tools.FS.Stat(t.job.ID.PID); err != nil || st.ID != t.job.ID || st.Dead() || t.isStopped() {
+			return
+		}
+		taken++
+		if waiting, err := t.tools.FS.Pending(t.job.ID.PID); err == nil && waiting&sigstop != 0 {
+			taken = 0
+		}
+	}
+}
+
+// isStopped reports whether the process stands still.
+func (t *Tracer) isStopped() bool {
+	const stopped = 'T'
+	st, err := t.tools.FS.Stat(t.job.ID.PID)
+	if err != nil || st.ID != t.job.ID {
+		return false
+	}
+	if st.Ended() { // but not its other threads
+		st, err = t.tools.FS.Stat(t.job.TID)
+	}
+	return err == nil && st.State == stopped
 }
 
 // look describes the process, as far as it is still there. In the middle of an execve it
@@ -184,7 +303,8 @@ func (t *Tracer) look() {
 	}
 	p.CommandLine = cmp.Or(p.CommandLine, p.Executable)
 	t.doc.Process = p
-	if id := t.tools.FS.ContainerID(pid); id != "" {
-		t.doc.Container = &event.Container{ID: id}
+	if place := t.tools.Containers.Of(pid); place.Container != nil {
+		t.doc.Place = place
+		t.tools.Containers.Inside(pid, &t.doc.User, t.doc.Process.RealUser)
 	}
 }
