@@ -9,6 +9,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -20,31 +21,35 @@ import (
 // Finder finds processes. Make one with [New], tell it what to look for with
 // [Finder.Watch], and let [Finder.Run] run.
 type Finder struct {
-	fs    proc.FS
-	guard func() Guard // returns the one in force
-	log   *slog.Logger
-	out   Output
+	fs     proc.FS
+	guard  func() Guard // returns the one in force
+	within Within
+	log    *slog.Logger
+	out    Output
 	// sets holds the latest set of targets that Run has not taken yet.
-	sets chan map[uint32]Target
+	sets chan map[Owner]Target
 
 	// The rest belongs to the goroutine of Run.
-	targets map[uint32]Target
-	polling bool           // there is no proc connector
-	known   map[int]uint32 // the PIDs that were found and have not ended, with the UID of the target
+	targets map[Owner]Target
+	polling bool          // there is no proc connector
+	known   map[int]Owner // the PIDs that were found and have not ended, with their target
 }
+
+// Within returns the containers that a process is in for certain, the outermost first.
+type Within func(pid int) []string
 
 // New makes a finder that looks for nothing yet. guard returns the guard that is in
 // force.
-func New(fs proc.FS, guard func() Guard, log *slog.Logger, out Output) *Finder {
-	return &Finder{fs: fs, guard: guard, log: log, out: out, sets: make(chan map[uint32]Target, 1), known: map[int]uint32{}}
+func New(fs proc.FS, guard func() Guard, within Within, log *slog.Logger, out Output) *Finder {
+	return &Finder{fs: fs, guard: guard, within: within, log: log, out: out, sets: make(chan map[Owner]Target, 1), known: map[int]Owner{}}
 }
 
 // Poll makes the finder poll /proc even where there is a proc connector. Call it
 // before Run.
 func (f *Finder) Poll() { f.polling = true }
 
-// Watch replaces what is looked for, by UID. It never waits. Only one goroutine may call it.
-func (f *Finder) Watch(set map[uint32]Target) {
+// Watch replaces what is looked for. It never waits. Only one goroutine may call it.
+func (f *Finder) Watch(set map[Owner]Target) {
 	select {
 	case <-f.sets: // Run has not taken it yet; the new set asks for all that it asked for
 	default:
@@ -82,34 +87,34 @@ func (f *Finder) Run(ctx context.Context) {
 }
 
 // rescan takes over a new set, and makes the scans that it asks for.
-func (f *Finder) rescan(set map[uint32]Target) {
-	scan, old := map[uint32]bool{}, f.targets
+func (f *Finder) rescan(set map[Owner]Target) {
+	scan, old := map[Owner]bool{}, f.targets
 	f.targets = set
-	for uid, t := range set {
-		was, known := old[uid]
+	for owner, t := range set {
+		was, known := old[owner]
 		if len(was.First) > len(t.First) { // of an earlier capture
 			was.First = nil
 		}
 		for _, pid := range t.First[len(was.First):] {
-			f.look(pid, event.FoundScan, func(u uint32) bool { return u == uid })
+			f.look(pid, event.FoundScan, func(o Owner) bool { return o == owner })
 		}
 		if !known || was.Scans != t.Scans {
-			scan[uid] = true
+			scan[owner] = true
 		}
 	}
-	for pid, uid := range f.known {
-		if _, watched := set[uid]; !watched {
+	for pid, owner := range f.known {
+		if _, watched := set[owner]; !watched {
 			delete(f.known, pid)
-			f.look(pid, event.FoundScan, anyUID) // it may belong to another target, too
+			f.look(pid, event.FoundScan, anybody) // it may belong to another target, too
 		}
 	}
 	if len(scan) > 0 {
-		f.scan(func(uid uint32) bool { return scan[uid] }, false)
+		f.scan(func(o Owner) bool { return scan[o] }, false)
 	}
 }
 
 // scan looks at every process, for the targets that are wanted.
-func (f *Finder) scan(wanted func(uint32) bool, overrun bool) {
+func (f *Finder) scan(wanted func(Owner) bool, overrun bool) {
 	done := Scan{Alive: map[int]bool{}, Began: time.Now(), Overrun: overrun}
 	pids, err := f.fs.PIDs()
 	if err != nil {
@@ -127,7 +132,7 @@ func (f *Finder) scan(wanted func(uint32) bool, overrun bool) {
 	f.out.Scanned(done)
 }
 
-func anyUID(uint32) bool { return true }
+func anybody(Owner) bool { return true }
 
 // mayBeWatched quickly rules out most processes that belong to no watched user.
 func (f *Finder) mayBeWatched(pid int) bool {
@@ -140,9 +145,16 @@ func (f *Finder) mayBeWatched(pid int) bool {
 
 // isOwned reports whether the effective UID of a process is watched.
 func (f *Finder) isOwned(pid int) bool {
-	owner, err := f.fs.Owner(pid)
-	t, watched := f.targets[owner]
-	return err == nil && watched && t.Roots == nil
+	uid, err := f.fs.Owner(pid)
+	if err != nil {
+		return false
+	}
+	for owner, t := range f.targets {
+		if t.Roots == nil && owner.UID == uid {
+			return true
+		}
+	}
+	return false
 }
 
 // isOthers reports whether a process is gone, or certainly belongs to no watched user. The
@@ -150,12 +162,12 @@ func (f *Finder) isOwned(pid int) bool {
 // set-user-ID programs of a watched user. Any other process that is the user only by its
 // real UID shows by an event of its own, or has a parent that is known.
 func (f *Finder) isOthers(pid int) bool {
-	owner, err := f.fs.Owner(pid)
+	uid, err := f.fs.Owner(pid)
 	if err != nil {
 		return true
 	}
-	for uid, t := range f.targets {
-		if owner == 0 || owner == uid || t.Roots != nil {
+	for owner, t := range f.targets {
+		if uid == 0 || owner.mayOwn(uid) || t.Roots != nil {
 			return false
 		}
 	}
@@ -166,7 +178,7 @@ func (f *Finder) isOthers(pid int) bool {
 func (f *Finder) batch(b batch) {
 	if b.overrun {
 		f.log.Warn("process events were lost, scanning /proc")
-		f.scan(anyUID, true)
+		f.scan(anybody, true)
 		return
 	}
 	for _, e := range b.events {
@@ -181,39 +193,54 @@ func (f *Finder) event(e connector.Event) {
 	_, known := f.known[e.PID]
 	switch e.Kind {
 	case connector.Fork:
-		uid, known := f.known[e.Parent]
+		owner, known := f.known[e.Parent]
 		switch {
 		case known:
-			f.known[e.PID] = uid // even if it is gone, it may have children
-			if !f.look(e.PID, event.FoundFork, anyUID) {
-				f.out.Unseen(uid)
+			f.known[e.PID] = owner // even if it is gone, it may have children
+			if !f.look(e.PID, event.FoundFork, anybody) {
+				f.out.Unseen(owner)
 			}
 		case f.isOwned(e.PID): // its parent is not known: it ended during a scan, or is another (CLONE_PARENT)
-			f.look(e.PID, event.FoundFork, anyUID)
+			f.look(e.PID, event.FoundFork, anybody)
 		}
 	case connector.Exec:
 		if known || !f.isOthers(e.PID) {
-			f.look(e.PID, event.FoundExec, anyUID)
+			f.look(e.PID, event.FoundExec, anybody)
 		}
 	case connector.UID:
-		for uid, t := range f.targets {
-			if t.Roots == nil && (e.RUID == uid || e.RUID != 0 && e.EUID == uid) {
-				f.known[e.PID], known = uid, true
-			}
-		}
-		if !known && !f.guard().ForbidsUser(e.RUID) {
-			return
-		}
-		if status, err := f.fs.Status(e.PID); err == nil {
-			f.consider(e.PID, status, event.FoundUID, anyUID)
-			f.checkUser(status)
-		}
+		f.becomes(e, known)
 	case connector.Exit:
-		if known {
+		// Only the first thread may have ended. A scan tells of the others' end.
+		if st, err := f.fs.Stat(e.PID); known && (err != nil || st.Dead()) {
 			delete(f.known, e.PID)
 			f.out.Exited(Exit{PID: e.PID, Code: exitCode(e.ExitCode), At: time.Now()})
 		}
 	}
+}
+
+// becomes looks at a process that has become another user, if that may be a watched one.
+func (f *Finder) becomes(e connector.Event, known bool) {
+	owned := known
+	for owner, t := range f.targets {
+		if t.Roots == nil && (owner.mayOwn(e.RUID) || e.RUID != 0 && owner.mayOwn(e.EUID)) {
+			owned = true
+			if !known {
+				f.known[e.PID] = owner // even if it is gone, it may have children
+			}
+		}
+	}
+	if !owned && !f.guard().ForbidsUser(e.RUID) {
+		return
+	}
+	status, err := f.fs.Status(e.PID)
+	if err != nil {
+		return
+	}
+	if !known {
+		delete(f.known, e.PID) // it may be in another container
+	}
+	f.consider(e.PID, status, event.FoundUID, anybody)
+	f.checkUser(status)
 }
 
 // checkUser tells of a process that has become a user who is never traced, while a strace of
@@ -235,20 +262,26 @@ func exitCode(status uint32) int {
 
 // look tells of a process for each target that it belongs to, and reports whether it could
 // be looked at.
-func (f *Finder) look(pid int, how string, wanted func(uint32) bool) (looked bool) {
+func (f *Finder) look(pid int, how string, wanted func(Owner) bool) (looked bool) {
 	status, err := f.fs.Status(pid)
 	return err == nil && f.consider(pid, status, how, wanted)
 }
 
-// consider is look for a process whose status was read just now.
-func (f *Finder) consider(pid int, status proc.Status, how string, wanted func(uint32) bool) (looked bool) {
+// consider is look for a process whose status was read just now. In which containers it is, is only
+// read where the user is watched.
+func (f *Finder) consider(pid int, status proc.Status, how string, wanted func(Owner) bool) (looked bool) {
 	at := time.Now()
 	var st proc.Stat
-	for uid, t := range f.targets {
-		if !wanted(uid) || t.Roots == nil && !status.Of(uid) {
+	within := sync.OnceValue(func() []string { return f.within(pid) })
+	for owner, t := range f.targets {
+		switch {
+		case !wanted(owner):
 			continue
-		}
-		if t.Roots != nil && !f.fs.IsDescendant(pid, func(id proc.ID) bool { return t.Roots[id] }) {
+		case t.Roots != nil:
+			if !f.fs.IsDescendant(pid, func(id proc.ID) bool { return t.Roots[id] }) {
+				continue
+			}
+		case !owner.ofUser(status), owner.Container != Anywhere && !owner.Covers(within()):
 			continue
 		}
 		if st.PID == 0 {
@@ -257,8 +290,10 @@ func (f *Finder) consider(pid int, status proc.Status, how string, wanted func(u
 				return false
 			}
 		}
-		f.known[pid] = uid
-		f.out.Found(f.describe(st, status, uid, how, at))
+		f.known[pid] = owner
+		p := Describe(f.fs, f.guard(), st, status, how, at)
+		p.Owner = owner
+		f.out.Found(p)
 	}
 	return true
 }
@@ -273,14 +308,16 @@ func Parent(fs proc.FS, pid int) *event.Process {
 	return p
 }
 
-func (f *Finder) describe(st proc.Stat, status proc.Status, uid uint32, how string, at time.Time) Process {
-	p := Process{ID: st.ID, UID: uid, How: how, At: at}
+// Describe describes a process, by its state that was read just now, except whose it is. The guard says
+// whether it may be traced.
+func Describe(fs proc.FS, guard Guard, st proc.Stat, status proc.Status, how string, at time.Time) Process {
+	p := Process{ID: st.ID, UID: status.UID.Real, How: how, At: at}
 	p.Program.Name = st.Comm
-	p.Program.Executable, _ = f.fs.Executable(st.PID)
-	p.Program.CommandLine = f.fs.CommandLine(st.PID)
-	p.Parent = Parent(f.fs, st.PPID)
-	p.Forbidden = f.guard().Forbids(st, status, p.Program.Executable)
-	who, ours := f.guard().TracedBy(status)
+	p.Program.Executable, _ = fs.Executable(st.PID)
+	p.Program.CommandLine = fs.CommandLine(st.PID)
+	p.Parent = Parent(fs, st.PPID)
+	p.Forbidden = guard.Forbids(st, status, p.Program.Executable)
+	who, ours := guard.TracedBy(status)
 	p.TracerPID, p.TracedByUs = status.TracerPID, ours
 	if p.Forbidden == nil && !ours {
 		p.Forbidden = who

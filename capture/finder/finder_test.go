@@ -4,11 +4,14 @@ import (
 	"context"
 	"log/slog"
 	"os/exec"
+	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"culprit/internal/connector"
 	"culprit/internal/event"
 	"culprit/internal/proc"
 	"culprit/internal/testkit"
@@ -21,6 +24,9 @@ func (permissive) ForbidsUser(uint32) bool                                { retu
 func (permissive) Forbids(proc.Stat, proc.Status, string) *event.Untraced { return nil }
 func (permissive) TracedBy(proc.Status) (who *event.Untraced, ours bool)  { return nil, false }
 
+// onHost is Within on a machine without containers.
+func onHost(int) []string { return nil }
+
 // notes is an Output that passes on what a test waits for.
 type notes struct {
 	found   chan Process
@@ -30,7 +36,7 @@ type notes struct {
 
 func (n notes) Found(p Process) { n.found <- p }
 func (n notes) Exited(e Exit)   { n.exited <- e }
-func (n notes) Unseen(uint32)   {}
+func (n notes) Unseen(Owner)    {}
 func (n notes) Forbidden(int)   {}
 func (n notes) Scanned(s Scan)  { n.scanned <- s }
 
@@ -65,7 +71,7 @@ func TestFinder(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			out := notes{make(chan Process, 1000), make(chan Exit, 1000), make(chan Scan, 1000)}
-			f := New(proc.Default, func() Guard { return permissive{} }, slog.New(slog.DiscardHandler), out)
+			f := New(proc.Default, func() Guard { return permissive{} }, onHost, slog.New(slog.DiscardHandler), out)
 			if tt.poll {
 				f.Poll()
 			}
@@ -81,7 +87,7 @@ func TestFinder(t *testing.T) {
 			for proc.Default.CommandLine(early) != "sleep 60" {
 				time.Sleep(time.Millisecond)
 			}
-			f.Watch(map[uint32]Target{tt.uid: {}})
+			f.Watch(map[Owner]Target{{UID: tt.uid}: {}})
 			p := next(t, "the process that was there", out.found, func(p Process) bool { return p.ID.PID == early })
 			if p.UID != tt.uid || p.How != event.FoundScan || p.Program.CommandLine != "sleep 60" || p.TracerPID != 0 || p.Forbidden != nil {
 				t.Errorf("found %+v", p)
@@ -96,6 +102,73 @@ func TestFinder(t *testing.T) {
 				t.Errorf("its exit status is %d", e.Code)
 			}
 		})
+	}
+}
+
+// A process of a watched user is found only in the container that is watched: by a scan, when it starts, and
+// when it becomes the user. A container covers those inside it.
+func TestContainers(t *testing.T) {
+	testkit.Root(t)
+	const uid, other = 64333, 64334
+	var mu sync.Mutex
+	in := map[int][]string{}
+	place := func(pid int, ids ...string) int {
+		mu.Lock()
+		defer mu.Unlock()
+		in[pid] = ids
+		return pid
+	}
+	within := func(pid int) []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return in[pid]
+	}
+	out := notes{make(chan Process, 1000), make(chan Exit, 1000), make(chan Scan, 1000)}
+	f := New(proc.Default, func() Guard { return permissive{} }, within, slog.New(slog.DiscardHandler), out)
+	pids := map[string]int{
+		"in a": place(sleep(t, uid), "a"), "inside a": place(sleep(t, uid), "a", "c"), "in b": place(sleep(t, uid), "b"),
+		"on the host": sleep(t, uid), "other in a": place(sleep(t, other), "a"), "other in b": place(sleep(t, other), "b"),
+	}
+	for _, pid := range pids {
+		for proc.Default.CommandLine(pid) != "sleep 60" {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	a, host, all, everywhere := Owner{uid, "a"}, Owner{uid, Host}, Owner{AnyUser, "b"}, Owner{other, Anywhere}
+	f.targets = map[Owner]Target{a: {}, host: {}, all: {}, everywhere: {}}
+	f.scan(anybody, false)
+	got := map[string][]Owner{}
+	for len(out.found) > 0 {
+		p := <-out.found
+		for name, pid := range pids {
+			if p.ID.PID == pid {
+				got[name] = append(got[name], p.Owner)
+			}
+		}
+	}
+	for name, want := range map[string][]Owner{
+		"in a": {a}, "inside a": {a}, "in b": {all}, "on the host": {host}, "other in a": {everywhere}, "other in b": {all, everywhere},
+	} {
+		if len(got[name]) != len(want) || slices.ContainsFunc(want, func(o Owner) bool { return !slices.Contains(got[name], o) }) {
+			t.Errorf("%s: found for %v, want %v", name, got[name], want)
+		}
+	}
+
+	f.targets, f.known = map[Owner]Target{a: {}}, map[int]Owner{}
+	for name, want := range map[string]bool{"in a": true, "in b": false, "on the host": false, "other in a": false} {
+		pid := uint32(pids[name])
+		for _, e := range []connector.Event{{Kind: connector.Exec, PID: int(pid)}, {Kind: connector.UID, PID: int(pid), RUID: uid, EUID: uid}} {
+			f.event(e)
+			if found := len(out.found) > 0; found != want {
+				t.Errorf("%s: found by %+v: %v", name, e, found)
+			}
+			for len(out.found) > 0 {
+				<-out.found
+			}
+			if _, known := f.known[int(pid)]; known != want {
+				t.Errorf("%s: known after %+v: %v", name, e, known)
+			}
+		}
 	}
 }
 

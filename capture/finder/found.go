@@ -7,10 +7,10 @@ import (
 	"culprit/internal/proc"
 )
 
-// Target says which processes to look for, for one UID.
+// Target says which processes to look for, for one [Owner].
 type Target struct {
 	// Roots are the processes whose trees are looked for, in process scope; nil means
-	// every process of the UID.
+	// every process of the owner.
 	Roots map[proc.ID]bool
 	// Scans grows by one for each scan of all of /proc that is wanted. First grows by the
 	// PIDs to look at before that.
@@ -33,13 +33,13 @@ type Guard interface {
 // Output takes what the finder learns. Its methods are called on the goroutine of the
 // finder, and may wait.
 type Output interface {
-	// Found is told of each process of a watched UID, perhaps not for the first time.
+	// Found is told of each process of a watched owner, perhaps not for the first time.
 	Found(Process)
 	// Exited is told of the end of each process that was found.
 	Exited(Exit)
 	// Unseen is told when a child of a process that was found was gone before it could
 	// be looked at.
-	Unseen(uid uint32)
+	Unseen(Owner)
 	// Forbidden is told when a process has become a user who is never traced, while a
 	// strace of ours traces it.
 	Forbidden(tracerPID int)
@@ -50,7 +50,8 @@ type Output interface {
 // Process is a process that was found.
 type Process struct {
 	ID      proc.ID
-	UID     uint32       // of its target
+	Owner   Owner        // of its target
+	UID     uint32       // the real one
 	How     string       // a Found constant of package event
 	At      time.Time    // when it was found
 	Program proc.Program // that it runs

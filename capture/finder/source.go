@@ -117,7 +117,7 @@ func (f *Finder) poll(s *source) {
 	for _, pid := range pids {
 		scan.Alive[pid] = true
 		if all || !s.seen[pid] {
-			f.look(pid, event.FoundPoll, anyUID)
+			f.look(pid, event.FoundPoll, anybody)
 		}
 	}
 	s.seen = scan.Alive
