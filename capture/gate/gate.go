@@ -37,6 +37,7 @@ import (
 
 	"culprit/internal/fanotify"
 	"culprit/internal/proc"
+	"culprit/internal/stopped"
 )
 
 // sendBuffer is the size of the buffer for messages to the daemon, in bytes.
@@ -54,8 +55,8 @@ type gate struct {
 	fanotify int
 	daemon   int // socket
 	deadline time.Duration
-	stop     bool         // hold by SIGSTOP outside of execve
-	stopped  *stoppedList // the stopped processes; nil without stop
+	stop     bool          // hold by SIGSTOP outside of execve
+	stopped  *stopped.List // the stopped processes; nil without stop
 
 	uids       []uint32
 	holds      []hold // oldest first, so the first expires first
@@ -88,12 +89,15 @@ func Run(socket int, c Config) error {
 	if err != nil {
 		return err
 	}
+	// When it closes the kernel lets everyone through: before we say what went wrong, as a
+	// standard error that nobody reads would hold us up.
+	defer unix.Close(fd)
 	if err := exempt(fd, c.Exempt); err != nil {
 		return err
 	}
-	var stopped *stoppedList
+	var list *stopped.List
 	if c.Stop {
-		if stopped, err = openStopped(stoppedDir); err != nil {
+		if list, err = stopped.Open(stopped.Dir); err != nil {
 			return err
 		}
 	}
@@ -103,7 +107,7 @@ func Run(socket int, c Config) error {
 	// Room for messages about thousands of programs that start at once. Best effort.
 	_ = unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
 	g := &gate{
-		fs: proc.Default, fanotify: fd, daemon: socket, deadline: c.Deadline, stop: c.Stop, stopped: stopped,
+		fs: proc.Default, fanotify: fd, daemon: socket, deadline: c.Deadline, stop: c.Stop, stopped: list,
 		lastNumber: uint64(time.Now().UnixNano()), // never repeats a number of an earlier gate
 		lastHeard:  time.Now(), marks: newMarker(fd, socket),
 	}
@@ -204,7 +208,7 @@ func (g *gate) event(e *unix.FanotifyEventMetadata) {
 	if g.stop {
 		// The process stops before its first instruction, on its way out of execve. List it
 		// first, so that it does not stay stopped if we are killed.
-		if err := g.stopped.add(st.ID); err != nil || unix.Kill(st.PID, unix.SIGSTOP) != nil {
+		if err := g.stopped.Add(st.ID); err != nil || unix.Kill(st.PID, unix.SIGSTOP) != nil {
 			g.counts.Busy++
 			g.allow(e.Fd)
 			return

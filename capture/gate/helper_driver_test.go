@@ -225,13 +225,5 @@ func await[T any](t *testing.T, c <-chan T, what string) T {
 
 func eventually(t *testing.T, what string, ok func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(soon); ; time.Sleep(5 * time.Millisecond) {
-		err := ok()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v: %v", what, soon, err)
-		}
-	}
+	testkit.Within(t, soon, what, ok)
 }

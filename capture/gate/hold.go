@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"culprit/internal/proc"
+	"culprit/internal/stopped"
 )
 
 // A hold is an execve that waits for our answer.
@@ -37,7 +38,7 @@ func (g *gate) expire(now time.Time) {
 		g.holds = g.holds[1:]
 	}
 	if g.stop && len(g.holds) == 0 {
-		g.stopped.clear()
+		g.stopped.Clear()
 	}
 }
 
@@ -48,7 +49,7 @@ func (g *gate) releaseAll() {
 	}
 	g.holds = nil
 	if g.stop {
-		g.stopped.close()
+		g.stopped.Close()
 	}
 }
 
@@ -58,7 +59,8 @@ func (g *gate) release(h hold) {
 		g.allow(h.file)
 	}
 	if g.stop {
-		resume(g.fs, h.id)
+		stopped.Resume(g.fs, h.id)
+		_ = g.stopped.Remove(h.id)
 	}
 }
 

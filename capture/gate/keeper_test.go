@@ -4,11 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -236,97 +233,6 @@ func TestKeeperResumes(t *testing.T) {
 	eventually(t, "the program is stopped", func() error { return hasState(h.ID, 'T') })
 	k.signal(syscall.SIGKILL)
 	r.end()
-}
-
-// If the keeper is killed too, the next gate resumes it, by the list. It leaves the list of a
-// live gate alone.
-func TestSweep(t *testing.T) {
-	testkit.Root(t)
-	dir := filepath.Join(t.TempDir(), "run")
-	stopped := func() proc.ID {
-		cmd := exec.Command("sleep", "1000")
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			cmd.Process.Kill()
-			cmd.Wait()
-		})
-		cmd.Process.Signal(syscall.SIGSTOP)
-		st, err := proc.Default.Stat(cmd.Process.Pid)
-		if err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "it is stopped", func() error { return hasState(st.ID, 'T') })
-		return st.ID
-	}
-	open := func() (l *stoppedList, name string) {
-		t.Helper()
-		l, err := openStopped(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		// What comes next is another process, with a list of another name.
-		name = filepath.Join(dir, fmt.Sprint("stopped-of-", time.Now().UnixNano()))
-		if err := os.Rename(l.file.Name(), name); err != nil {
-			t.Fatal(err)
-		}
-		return l, name
-	}
-	ours, others, of := stopped(), stopped(), stopped()
-	old := others
-	old.Start-- // an earlier process with this PID
-	killed, killedName := open()
-	fmt.Fprintf(killed.file, "%v\nnonsense\n%v\n%v", old, ours, proc.ID{PID: 1 << 22, Start: 1})
-	alive, aliveName := open()
-	defer alive.file.Close()
-	if err := alive.add(of); err != nil {
-		t.Fatal(err)
-	}
-	killed.file.Close()
-
-	next, err := openStopped(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "it goes on", func() error { return hasState(ours, 'S') })
-	for what, id := range map[string]proc.ID{"that somebody else stopped": others, "of a gate that lives": of} {
-		if err := hasState(id, 'T'); err != nil {
-			t.Errorf("a process %s: %v", what, err)
-		}
-	}
-	if _, err := os.Stat(killedName); err == nil {
-		t.Error("the list of the gate that was killed is still there")
-	}
-	if text, err := os.ReadFile(aliveName); err != nil || string(text) != of.String()+"\n" {
-		t.Errorf("the list of the gate that lives is %q, %v", text, err)
-	}
-	if info, err := next.file.Stat(); err != nil || info.Size() != 0 || info.Mode().Perm() != 0o600 {
-		t.Errorf("the new list is %v, %v", info, err)
-	}
-	next.close()
-	if left, _ := filepath.Glob(dir + "/*"); len(left) != 1 {
-		t.Errorf("there are %v, want that of the gate that lives", left)
-	}
-}
-
-// A list does not grow for ever.
-func TestListIsBounded(t *testing.T) {
-	t.Parallel()
-	l, err := openStopped(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.close()
-	for range 3*maxListed + 5 {
-		if err := l.add(proc.ID{PID: 1 << 22, Start: 1}); err != nil {
-			t.Fatal(err)
-		}
-		l.clear()
-	}
-	if text, err := os.ReadFile(l.file.Name()); err != nil || strings.Count(string(text), "\n") != 5 {
-		t.Errorf("it has %d lines, %v; want those since it was emptied", strings.Count(string(text), "\n"), err)
-	}
 }
 
 func hasState(id proc.ID, state byte) error {

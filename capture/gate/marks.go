@@ -102,22 +102,22 @@ func (m *marker) mark() (trouble []string) {
 		if err != nil {
 			return
 		}
-		for _, mt := range parseMounts(text) {
-			if done[mt.device] || !mt.startable() {
+		for _, mt := range proc.ParseMounts(text) {
+			if done[mt.Device] || !startable(mt) {
 				continue
 			}
-			if why := mt.unmarkable(); why != "" {
-				trouble = append(trouble, fmt.Sprintf("%s (%s): %s", mt.point, mt.kind, why))
+			if why := unmarkable(mt); why != "" {
+				trouble = append(trouble, fmt.Sprintf("%s (%s): %s", mt.Point, mt.Kind, why))
 				continue
 			}
-			err := unix.FanotifyMark(m.fanotify, unix.FAN_MARK_ADD|unix.FAN_MARK_FILESYSTEM, unix.FAN_OPEN_EXEC_PERM, unix.AT_FDCWD, root+mt.point)
+			err := unix.FanotifyMark(m.fanotify, unix.FAN_MARK_ADD|unix.FAN_MARK_FILESYSTEM, unix.FAN_OPEN_EXEC_PERM, unix.AT_FDCWD, root+mt.Point)
 			switch {
 			case err == nil:
-				done[mt.device] = true
+				done[mt.Device] = true
 			case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ESRCH):
 				// Unmounted, or the process has gone.
 			default:
-				trouble = append(trouble, fmt.Sprintf("%s (%s): %v", mt.point, mt.kind, err))
+				trouble = append(trouble, fmt.Sprintf("%s (%s): %v", mt.Point, mt.Kind, err))
 			}
 		}
 	}
@@ -135,20 +135,12 @@ func (m *marker) report(trouble []string) {
 	_ = unix.Send(m.daemon, b[:min(len(b), maxMessage)], unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 }
 
-// A mount is a line of mountinfo.
-type mount struct {
-	device  string // major:minor
-	point   string
-	options string
-	kind    string // of file system
-}
-
-// startable reports whether programs can be started from the mount at all.
-func (m mount) startable() bool {
-	if slices.Contains(strings.Split(m.options, ","), "noexec") {
+// startable reports whether programs can be started from a mount at all.
+func startable(m proc.Mount) bool {
+	if slices.Contains(strings.Split(m.Options, ","), "noexec") {
 		return false
 	}
-	switch m.kind {
+	switch m.Kind {
 	case "proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "debugfs", "tracefs", "securityfs", "pstore", "bpf",
 		"configfs", "binfmt_misc", "nsfs", "selinuxfs", "efivarfs", "rpc_pipefs", "fusectl", "autofs", "hugetlbfs":
 		return false
@@ -158,45 +150,9 @@ func (m mount) startable() bool {
 
 // unmarkable says why a file system is not marked, or "". Looking a path up on a server that
 // has gone would hang us for ever, and every execve with us.
-func (m mount) unmarkable() string {
-	kind, _, _ := strings.Cut(m.kind, ".")
-	switch kind {
-	case "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "afs", "glusterfs", "lustre", "fuse", "fuseblk":
+func unmarkable(m proc.Mount) string {
+	if m.MayHang() {
 		return "a server could hang us: its programs are found by the proc connector only"
 	}
 	return ""
-}
-
-// parseMounts reads mountinfo (man 5 proc): id, parent, major:minor, root, mount
-// point, options, any number of fields, "-", type, source, super options.
-func parseMounts(text []byte) []mount {
-	var ms []mount
-	for line := range strings.Lines(string(text)) {
-		before, after, ok := strings.Cut(line, " - ")
-		f, g := strings.Fields(before), strings.Fields(after)
-		if !ok || len(f) < 6 || len(g) < 1 {
-			continue
-		}
-		ms = append(ms, mount{device: f[2], point: unescape(f[4]), options: f[5], kind: g[0]})
-	}
-	return ms
-}
-
-// unescape undoes mountinfo's \040 for blanks and the like.
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"culprit/internal/proc"
+	"culprit/internal/stopped"
 )
 
 // session is the life of one gate, seen by the keeper.
@@ -98,7 +99,7 @@ func (s *session) handle(b []byte) error {
 			return err
 		}
 		if h.Number != 0 {
-			if len(s.held) >= maxListed {
+			if len(s.held) >= stopped.MaxListed {
 				clear(s.held) // most of them were told to go on by messages that found no room
 			}
 			s.held[h.Number] = h
@@ -147,7 +148,7 @@ func (s *session) close() {
 	for number, h := range s.held {
 		s.gone(number)
 		if s.keeper.stop { // a killed gate cannot resume them itself
-			resume(proc.Default, h.ID)
+			stopped.Resume(proc.Default, h.ID)
 		}
 	}
 }
