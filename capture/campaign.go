@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"culprit/capture/finder"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/proc"
@@ -16,6 +17,7 @@ import (
 // campaign is one capture. Its methods decide, and change nothing else; the [Controller]
 // does what follows for others.
 type campaign struct {
+	owner    Owner
 	doc      event.Capture
 	budget   budget
 	window   window
@@ -24,18 +26,20 @@ type campaign struct {
 	missed   missed
 	programs programs
 	traces   map[proc.ID]*trace // whose strace has not ended
+	late     []*trace           // the last that ended and do not say that they show a start
 	gated    bool               // the gate was told to hold the programs of the user
 	dirty    bool               // it has changed since the recorder was told
 	closed   bool               // it was ended from outside, for good
 }
 
-func newCampaign(user event.User, scope string, levels []config.Level, linger time.Duration, now time.Time) *campaign {
+func newCampaign(owner Owner, user event.User, scope string, levels []config.Level, linger time.Duration, now time.Time) *campaign {
 	return &campaign{
+		owner: owner,
 		doc: event.Capture{
 			Timestamp: now,
 			Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionCapture, Start: &now},
 			User:      user,
-			Culprit:   event.CaptureDetail{State: event.StateRunning, Scope: scope, Level: 1, Missed: event.MissedCounts{}},
+			Culprit:   event.CaptureDetail{State: event.StateRunning, Scope: scope, Anywhere: owner.Container == finder.Anywhere, Level: 1, Missed: event.MissedCounts{}},
 		},
 		budget:   budget{levels: levels},
 		window:   window{now.Add(levels[0].Window), linger},
@@ -119,15 +123,15 @@ func (cam *campaign) next(now time.Time) time.Time {
 }
 
 // refuses says why a process that was found is not traced now, or nil. A known sender is
-// what we are here for: it is traced even if the level allows no more processes.
-func (cam *campaign) refuses(id proc.ID, running, concurrent int) *event.Untraced {
+// what we are here for: it is traced even if the level allows no more processes. hasRoom says whether
+// one of so many concurrent straces is free.
+func (cam *campaign) refuses(id proc.ID, hasRoom bool, concurrent int) *event.Untraced {
 	switch {
 	case !cam.isRunning():
 		return &event.Untraced{Code: event.UntracedEnded, Detail: string(cam.doc.Culprit.EndedBecause.Code)}
 	case cam.budget.usedUp() && cam.senders.first[id] == nil:
 		return &event.Untraced{Code: event.UntracedLevel, Detail: fmt.Sprintf("%d allows %d", cam.budget.level+1, cam.budget.current().Processes)}
-	// One capture leaves a quarter of the straces to others.
-	case running >= concurrent, len(cam.traces) >= concurrent-concurrent/4:
+	case !hasRoom:
 		cam.search.starved = true
 		return &event.Untraced{Code: event.UntracedConcurrent, Detail: strconv.Itoa(concurrent)}
 	}
@@ -166,5 +170,24 @@ func (cam *campaign) logAttrs() slog.Attr {
 	d := &cam.doc.Culprit
 	return slog.GroupAttrs("",
 		slog.Group("user", "id", cam.doc.User.ID, "name", cam.doc.User.Name),
+		cam.container(),
 		slog.Group("culprit", "capture", cam.doc.Event.ID, "scope", d.Scope, "level", d.Level, "hits", d.Hits, "traces", d.Traces))
+}
+
+// user is whose a process is. In a capture of all users of a container that is one of them, and nobody looks its
+// name up while we decide.
+func (cam *campaign) user(uid uint32) event.User {
+	if cam.owner.UID != finder.AnyUser {
+		return cam.doc.User
+	}
+	return event.User{ID: strconv.FormatUint(uint64(uid), 10)}
+}
+
+// container says in the log which container is captured, if it is one.
+func (cam *campaign) container() slog.Attr {
+	c := cam.doc.Container
+	if c == nil {
+		return slog.Attr{}
+	}
+	return slog.Group("container", "id", c.ID, "name", c.Name)
 }

@@ -89,22 +89,22 @@ func TestUsedUp(t *testing.T) {
 	if c.doc.Culprit.State != event.StateRunning {
 		t.Errorf("used up at level 1: %s", c.doc.Culprit.State)
 	}
-	if why := c.refuses(proc.ID{}, 0, 10); why == nil || words.Untraced(*why) != "level 1 allows 2 processes" {
+	if why := c.refuses(proc.ID{}, true, 10); why == nil || words.Untraced(*why) != "level 1 allows 2 processes" {
 		t.Errorf("refused because %v", why)
 	}
 	c.hit(aHit(), nil, at(2))
 	c.hit(aHit(), nil, at(2))
-	if why := c.refuses(proc.ID{}, 0, 10); why != nil {
+	if why := c.refuses(proc.ID{}, true, 10); why != nil {
 		t.Errorf("level 2 refuses: %v", why)
 	}
 	c.budget.started = 4
 	sender := proc.ID{PID: 7}
 	c.senders.first[sender] = aHit()
-	if why := c.refuses(sender, 0, 10); why != nil {
+	if why := c.refuses(sender, true, 10); why != nil {
 		t.Errorf("a known sender is refused: %v", why)
 	}
 	c.budget.started = 3
-	if why := c.refuses(proc.ID{}, 10, 10); why == nil || why.Code != event.UntracedConcurrent {
+	if why := c.refuses(proc.ID{}, false, 10); why == nil || why.Code != event.UntracedConcurrent {
 		t.Errorf("refused because %v", why)
 	}
 	c.budget.started = 4

@@ -1,4 +1,4 @@
-// Package capture straces the processes of a UID. A hit starts a capture, further hits
+// Package capture straces the processes of a UID, on the host or in one container. A hit starts a capture, further hits
 // intensify it, and it has bounds.
 //
 // A capture that runs is a campaign. One goroutine, the controller's, owns all campaigns. A
@@ -7,9 +7,14 @@
 package capture
 
 import (
+	"culprit/capture/finder"
+	"culprit/capture/snapshot"
 	"culprit/capture/tracer"
 	"culprit/internal/event"
 )
+
+// Owner says whose processes are captured.
+type Owner = finder.Owner
 
 // Recorder keeps what captures do. Its methods may be called from several goroutines, and
 // must not wait for anything slow.
@@ -24,4 +29,6 @@ type Recorder interface {
 	// ends.
 	Program(event.Program)
 	tracer.Files
+	// What processes were that were frozen when they sent a packet is kept, too.
+	snapshot.Store
 }

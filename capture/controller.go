@@ -3,13 +3,16 @@ package capture
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"culprit/capture/finder"
+	"culprit/capture/snapshot"
 	"culprit/capture/tracer"
 	"culprit/internal/config"
+	"culprit/internal/container"
 	"culprit/internal/event"
 	"culprit/internal/proc"
 	"culprit/internal/strace"
@@ -19,44 +22,58 @@ import (
 // Controller owns all captures. Make one with [New], give it hits, and let
 // [Controller.Run] run.
 type Controller struct {
-	cfg      config.Capture
-	guard    *atomic.Pointer[guard] // Run replaces it; others only read it
-	strace   strace.Program
-	recorder Recorder
-	meter    Meter
-	log      *slog.Logger
-	fs       proc.FS
-	users    *proc.Users
-	finder   *finder.Finder
-	spawner  tracer.Spawner
-	gate     keeper
+	cfg        config.Capture
+	guard      *atomic.Pointer[guard] // Run replaces it; others only read it
+	strace     strace.Program
+	recorder   Recorder
+	meter      Meter
+	log        *slog.Logger
+	fs         proc.FS
+	users      *proc.Users
+	containers *container.Containers
+	finder     *finder.Finder
+	spawner    tracer.Spawner
+	snapshot   *snapshot.Taker
+	gate       keeper
+	stops      Stops
 
 	inbox chan message
 	done  chan struct{} // closed when Run reads inbox no more
 
 	// The rest belongs to the goroutine of Run.
-	campaigns map[uint32]*campaign // by UID
+	campaigns campaigns
 	lookups   lookups
 	running   int // straces
 	stopping  bool
 	tracers   sync.WaitGroup
 }
 
-// New makes a controller for a configuration. It starts nothing. The meter may be nil.
+// runDir is where files go that a reboot may remove.
+const runDir = "/run/culprit"
+
+// New makes a controller for a configuration. It starts nothing. The meter and stops may be nil.
 // programs are the paths of those that we start beside strace, see [gate.Exempt].
-func New(cfg *config.Config, program strace.Program, recorder Recorder, meter Meter, log *slog.Logger, programs ...string) *Controller {
+func New(cfg *config.Config, program strace.Program, recorder Recorder, stops Stops, meter Meter, log *slog.Logger, programs ...string) *Controller {
 	if meter == nil {
 		meter = noMeter{}
 	}
+	if stops == nil {
+		stops = noStops{}
+	}
 	c := &Controller{
 		cfg: cfg.Capture, guard: new(atomic.Pointer[guard]), strace: program, recorder: recorder, meter: meter, log: log,
-		fs: proc.Default, users: new(proc.Users), spawner: tracer.NewSpawner(),
+		fs: proc.Default, users: new(proc.Users), containers: container.New(proc.Default), spawner: tracer.NewSpawner(),
 		inbox: make(chan message, 1024), done: make(chan struct{}),
-		campaigns: map[uint32]*campaign{}, lookups: lookups{},
+		campaigns: campaigns{}, stops: stops,
 	}
+	stack := snapshot.FindStack()
+	if stack != "" {
+		programs = append(programs, stack)
+	}
+	c.snapshot = snapshot.New(snapshot.Tools{FS: c.fs, Users: c.users, Containers: c.containers, Stack: stack, Run: runDir, Starter: c.spawner, Store: recorder})
 	c.guard.Store(newGuard(c.fs, cfg.Guard))
-	c.finder = finder.New(c.fs, c.guardInForce, log, finderOutput{c.send})
-	c.gate = newKeeper(cfg.Capture, append(programs, program.Path), log)
+	c.finder = finder.New(c.fs, c.guardInForce, c.within, log, finderOutput{c.send})
+	c.gate = newKeeper(cfg.Capture, stops.Starts(), c.started, append(programs, program.Path), log)
 	return c
 }
 
@@ -83,6 +100,7 @@ func (c *Controller) Run(ctx context.Context) {
 	var helpers sync.WaitGroup
 	helpers.Go(func() { c.finder.Run(ctx) })
 	helpers.Go(func() { c.spawner.Run(spawnerCtx) })
+	helpers.Go(func() { c.snapshot.Run(spawnerCtx) })
 	helpers.Go(func() { c.gate.Run(ctx, c.gateOutput()) })
 	defer func() {
 		close(c.done)
@@ -120,7 +138,7 @@ func (c *Controller) Run(ctx context.Context) {
 // so again even if nothing happens, the zero time if never.
 func (c *Controller) settle(now time.Time) (next time.Time) {
 	changed := false
-	for uid, cam := range c.campaigns {
+	for owner, cam := range c.campaigns {
 		before := cam.doc.Culprit.State
 		cam.update(now)
 		ended := cam.hasEnded()
@@ -131,10 +149,10 @@ func (c *Controller) settle(now time.Time) (next time.Time) {
 		c.record(cam, before)
 		if ended {
 			c.log.Info("capture ended", cam.logAttrs(), slog.String("because", words.CaptureEnded(cam.doc.Culprit.EndedBecause)))
-			delete(c.campaigns, uid)
+			delete(c.campaigns, owner)
 			continue
 		}
-		if cam.rescan(now, c.running < c.cfg.Concurrent) {
+		if cam.rescan(now, func() bool { return c.campaigns.hasRoom(cam, c.running, c.cfg.Concurrent) }) {
 			changed = true
 		}
 		if at := cam.next(now); at.After(now) && (next.IsZero() || at.Before(next)) {
@@ -163,14 +181,21 @@ func (c *Controller) record(cam *campaign, before string) {
 
 // aim tells the finder and the gate what is captured now. Neither makes us wait.
 func (c *Controller) aim() {
-	set := map[uint32]finder.Target{}
+	set := map[finder.Owner]finder.Target{}
 	var gated []uint32
-	for uid, cam := range c.campaigns {
-		set[uid] = cam.target()
+	for owner, cam := range c.campaigns {
+		set[owner] = cam.target()
 		if cam.gated = cam.wantsGate(); cam.gated {
-			gated = append(gated, uid)
+			gated = append(gated, owner.UID)
 		}
 	}
+	slices.Sort(gated)
 	c.finder.Watch(set)
-	c.gate.Watch(gated)
+	c.gate.Watch(slices.Compact(gated)) // one user may be captured in several containers
+}
+
+// within returns the containers that a process is in for certain.
+func (c *Controller) within(pid int) []string {
+	ids, _ := c.containers.Within(pid)
+	return ids
 }

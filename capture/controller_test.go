@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"culprit/capture/finder"
 	"culprit/internal/event"
 	"culprit/internal/proc"
 	"culprit/internal/words"
@@ -152,10 +153,10 @@ func TestNotTraced(t *testing.T) {
 func TestTraceByHand(t *testing.T) {
 	const uid = 64309
 	k, m := control(t, "", nil)
-	if err := k.Trace(0, 1, time.Second, 32); err == nil {
+	if err := k.Trace(Owner{Container: finder.Anywhere}, event.Place{}, 1, time.Second, 32); err == nil {
 		t.Error("all of root can be traced")
 	}
-	if err := k.Trace(uid, 2, time.Minute, 32); err != nil {
+	if err := k.Trace(Owner{UID: uid, Container: finder.Anywhere}, event.Place{}, 2, time.Minute, 32); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {

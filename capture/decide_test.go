@@ -41,6 +41,30 @@ func TestAttachedTooLate(t *testing.T) {
 	}
 }
 
+// What the gate saw of a program may come after the end of its trace.
+func TestGateIsLate(t *testing.T) {
+	t.Parallel()
+	s := stage(0)
+	s.attach(1)
+	s.end()
+	recorded := s.c.recorder.(*memory).traces
+	if recorded[s.trace.doc.Event.ID].Culprit.FromStart {
+		t.Error("the trace is said to be from the start before the gate said anything")
+	}
+	f := s.found(event.FoundGate, "/bin/true", 0, 2)
+	f.TracedByUs, f.gone = true, true
+	f.handle(s.c)
+	if !recorded[s.trace.doc.Event.ID].Culprit.FromStart || len(s.cam.late) != 0 {
+		t.Error("the trace is not said to be from the start")
+	}
+	for range 1000 {
+		s.cam.mayBeLate(newTrace(s.cam, s.found(event.FoundFork, "/bin/sh", 0, 0), nil))
+	}
+	if len(s.cam.late) > 100 {
+		t.Errorf("%d traces are remembered", len(s.cam.late))
+	}
+}
+
 // A process that becomes what a guard forbids waits until its strace has ended, which
 // is told why it has to.
 func TestForbiddenWaits(t *testing.T) {

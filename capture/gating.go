@@ -18,7 +18,8 @@ import (
 	"culprit/internal/proc"
 )
 
-// keeper is the gate as the controller sees it: a [gate.Keeper], or no gate. Watch and Go
+// keeper is what holds programs at their start, as the controller sees it: a [gate.Keeper], a
+// [holder], or nothing. Watch and Go
 // never wait.
 type keeper interface {
 	Watch(uids []uint32)
@@ -33,10 +34,14 @@ func (noGate) Watch([]uint32)                         {}
 func (noGate) Go(uint64)                              {}
 func (noGate) Run(ctx context.Context, _ gate.Output) { <-ctx.Done() }
 
-// newKeeper makes the gate. It is never asked about the programs with these paths.
-func newKeeper(c config.Capture, programs []string, log *slog.Logger) keeper {
-	if c.Gate == config.GateOff {
+// newKeeper makes what holds programs. starts are nil where the kernel cannot do it by itself; then
+// there is a gate, which is never asked about the programs with these paths.
+func newKeeper(c config.Capture, starts Starts, started func(Start), programs []string, log *slog.Logger) keeper {
+	switch {
+	case c.Gate == config.GateOff:
 		return noGate{}
+	case starts != nil && (c.Gate == config.GateAuto || c.Gate == config.GateBPF):
+		return newHolder(starts, started)
 	}
 	var exempt []string
 	for _, path := range programs {
@@ -82,24 +87,26 @@ func (m gateUnheld) handle(c *Controller) {
 // gateOutput passes the news of the gate to the controller. Its methods are called on the
 // goroutine of the keeper.
 type gateOutput struct {
-	send  func(message)
-	guard func() finder.Guard // the one in force
-	meter Meter
-	log   *slog.Logger
-	fs    proc.FS
+	send   func(message)
+	guard  func() finder.Guard // the one in force
+	meter  Meter
+	log    *slog.Logger
+	fs     proc.FS
+	within finder.Within
 
 	last    gate.Counts
 	reading atomic.Bool // execArgs reads the memory of a process
 }
 
 func (c *Controller) gateOutput() *gateOutput {
-	return &gateOutput{send: c.send, guard: c.guardInForce, meter: c.meter, log: c.log, fs: c.fs}
+	return &gateOutput{send: c.send, guard: c.guardInForce, meter: c.meter, log: c.log, fs: c.fs, within: c.within}
 }
 
 // Held passes a held process to the controller, which ends the hold. What the process is
 // about to become counts, not what it still is.
 func (o *gateOutput) Held(h gate.Held) {
-	f := found{hold: h.Number, Process: finder.Process{
+	f := held{within: o.within(h.ID.PID)}
+	f.found = found{hold: h.Number, Process: finder.Process{
 		ID: h.ID, UID: h.UID, How: event.FoundGate, At: h.Began(),
 		Program:   proc.Program{Name: filepath.Base(h.Path), Executable: h.Path, CommandLine: h.Path}, // at least
 		TracerPID: h.Tracer,

@@ -98,18 +98,6 @@ func matching(patterns []string, executable string) string {
 	return ""
 }
 
-// resolver names the local resolver that sent a hit, or returns "" if none did. Users may
-// run a resolver's program, or mount something over it: its path counts only for root.
-func (g *guard) resolver(h *event.Hit) string {
-	if u := h.User; u != nil && (slices.Contains(g.resolvers, u.ID) || u.Name != "" && slices.Contains(g.resolvers, u.Name)) {
-		return u.String()
-	}
-	if p := h.Process; p != nil && p.RealUser != nil && p.RealUser.ID == "0" {
-		return matching(g.resolvers, p.Executable)
-	}
-	return ""
-}
-
 // TracedBy says who traces a process already, or nil if nobody does; ours is true if it
 // is a strace of ours.
 func (g *guard) TracedBy(status proc.Status) (who *event.Untraced, ours bool) {

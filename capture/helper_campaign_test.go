@@ -3,6 +3,7 @@ package capture
 import (
 	"time"
 
+	"culprit/capture/finder"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/proc"
@@ -22,7 +23,7 @@ func aHit() *event.Hit {
 }
 
 func aCapture() *campaign {
-	return newCampaign(event.User{ID: "64201"}, config.ScopeUser, ladder, 5*time.Second, epoch)
+	return newCampaign(finder.Owner{UID: 64201}, event.User{ID: "64201"}, config.ScopeUser, ladder, 5*time.Second, epoch)
 }
 
 // stops is a strace that keeps why it was told to detach.

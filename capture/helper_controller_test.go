@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"culprit/capture/snapshot"
 	"culprit/internal/config"
 	"culprit/internal/event"
 	"culprit/internal/proc"
@@ -24,13 +25,14 @@ import (
 
 // memory is a Recorder that keeps everything, the trace files in a directory.
 type memory struct {
-	dir      string
-	mu       sync.Mutex
-	hits     []event.Hit
-	captures map[string]event.Capture
-	traces   map[string]event.Trace
-	programs []event.Program
-	noFiles  bool
+	dir       string
+	mu        sync.Mutex
+	hits      []event.Hit
+	captures  map[string]event.Capture
+	traces    map[string]event.Trace
+	programs  []event.Program
+	snapshots []event.Snapshot
+	noFiles   bool
 }
 
 func (m *memory) Hit(h *event.Hit) {
@@ -55,6 +57,18 @@ func (m *memory) Trace(t event.Trace) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.traces[t.Event.ID] = t
+}
+
+func (m *memory) Snapshot(s event.Snapshot) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.snapshots = append(m.snapshots, s)
+}
+
+func (m *memory) Executable(string) (event.File, bool) { return event.File{}, false }
+
+func (m *memory) KeepExecutable(io.Reader, int64) (string, event.File, *snapshot.Unkept) {
+	return "", event.File{}, &snapshot.Unkept{Code: event.IncompleteOff}
 }
 
 func (m *memory) Room() error { return nil }
@@ -106,7 +120,7 @@ func control(t *testing.T, yaml string, change func(*Controller, *memory)) (*Con
 		t.Fatal(err)
 	}
 	m := &memory{dir: t.TempDir(), captures: map[string]event.Capture{}, traces: map[string]event.Trace{}}
-	k := New(c, program, m, nil, slog.New(slog.DiscardHandler))
+	k := New(c, program, m, nil, nil, slog.New(slog.DiscardHandler))
 	if change != nil {
 		change(k, m)
 	}

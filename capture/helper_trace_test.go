@@ -36,10 +36,10 @@ const stagedStrace = 900 // the PID of its strace
 
 func stage(hold uint64) staged {
 	cfg := config.Default()
-	c := New(&cfg, strace.Program{}, &memory{captures: map[string]event.Capture{}, traces: map[string]event.Trace{}}, nil, slog.New(slog.DiscardHandler))
+	c := New(&cfg, strace.Program{}, &memory{captures: map[string]event.Capture{}, traces: map[string]event.Trace{}}, nil, nil, slog.New(slog.DiscardHandler))
 	s := staged{c: c, gate: new(goes), cam: aCapture(), start: time.Now()}
 	c.gate = s.gate
-	c.campaigns[64201] = s.cam
+	c.campaigns[s.cam.owner] = s.cam
 	c.running = 1
 	s.trace = newTrace(s.cam, s.found(event.FoundGate, "/bin/sh", hold, 0), nil)
 	s.trace.strace = make(stops, 1)
@@ -52,7 +52,7 @@ func stage(hold uint64) staged {
 // found is news of the process, of after so many milliseconds.
 func (s staged) found(how, executable string, hold uint64, after int) found {
 	return found{hold: hold, Process: finder.Process{
-		ID: proc.ID{PID: 7, Start: 1}, UID: 64201, How: how, At: s.start.Add(time.Duration(after) * time.Millisecond),
+		ID: proc.ID{PID: 7, Start: 1}, Owner: finder.Owner{UID: 64201}, UID: 64201, How: how, At: s.start.Add(time.Duration(after) * time.Millisecond),
 		Program: proc.Program{Name: executable, Executable: executable, CommandLine: executable},
 	}}
 }

@@ -2,16 +2,12 @@ package capture
 
 import (
 	"log/slog"
-	"strconv"
 	"time"
 
+	"culprit/capture/finder"
 	"culprit/internal/config"
 	"culprit/internal/event"
 )
-
-// maxCaptures bounds the captures that run at once. Some users may use many UIDs (man 5
-// subuid), and must not make us keep a capture for each. There are far fewer straces.
-const maxCaptures = 500
 
 // Hit tells the controller of a hit. It waits only while more than a thousand messages
 // are waiting. Nobody may change the hit any more.
@@ -24,25 +20,60 @@ type hit struct{ *event.Hit }
 // names the capture, goes to the recorder and to the tracers: nobody changes that either.
 func (m hit) handle(c *Controller) {
 	h, now := *m.Hit, time.Now()
-	h.Culprit.NoCapture, h.Culprit.ForwardedFrom = c.noCapture(&h)
+	h.Culprit.NoCapture = c.noCapture(&h)
 	if h.Culprit.NoCapture == nil {
-		cam := c.campaign(h.User, now)
+		cam := c.campaign(&h, now)
 		h.Culprit.Capture = &event.Reference{ID: cam.doc.Event.ID}
 		c.join(cam, &h, now)
+		c.frozen(cam.owner, &h)
+	} else {
+		c.letGo(h.Hold)
 	}
 	c.recorder.Hit(&h)
 }
 
-// campaign returns the campaign of a user, which it makes if there is none.
-func (c *Controller) campaign(user *event.User, now time.Time) *campaign {
-	uid := user.UID()
-	cam := c.campaigns[uid]
+// campaign returns the campaign of a hit's sender, which it makes if there is none.
+func (c *Controller) campaign(h *event.Hit, now time.Time) *campaign {
+	cam := c.campaigns.ofHit(h)
 	if cam == nil {
-		scope := c.guard.Load().scope(uid, c.cfg.Scope)
-		cam = newCampaign(event.User{ID: user.ID, Name: user.Name}, scope, c.cfg.Levels, c.cfg.Linger, now)
-		c.campaigns[uid] = cam
+		user := h.Owner()
+		owner, scope := c.captures(h)
+		cam = newCampaign(owner, event.User{ID: user.ID, Name: user.Name}, scope, c.cfg.Levels, c.cfg.Linger, now)
+		if owner.InContainer() {
+			cam.doc.Place, cam.doc.User.Inside = placeOf(owner, h), user.Inside
+		}
+		c.campaigns[owner] = cam
 	}
 	return cam
+}
+
+// placeOf describes a captured container. The hit may be of a container that its sender claims to be inside
+// that one.
+func placeOf(owner Owner, h *event.Hit) event.Place {
+	if h.Container != nil && h.Container.ID == owner.Container {
+		return h.Place
+	}
+	return event.Place{Container: &event.Container{ID: owner.Container}}
+}
+
+// captures says whose processes are captured for a hit that joins no campaign, and in which scope. If its
+// sender was not looked at, they are those of the user wherever they are.
+func (c *Controller) captures(h *event.Hit) (owner Owner, scope string) {
+	owner = Owner{UID: h.Owner().UID(), Container: finder.Host}
+	switch {
+	case !h.Located:
+		owner.Container = finder.Anywhere
+	case len(h.Within) > 0:
+		owner.Container = h.Within[len(h.Within)-1]
+	}
+	if scope = c.cfg.Scope; scope == config.ScopeContainer {
+		if owner.InContainer() {
+			owner.UID = finder.AnyUser
+			return owner, scope
+		}
+		scope = config.ScopeUser
+	}
+	return owner, c.guard.Load().scope(owner.UID, scope)
 }
 
 // join adds a hit to a campaign.
@@ -62,33 +93,49 @@ func (c *Controller) join(cam *campaign, h *event.Hit, now time.Time) {
 	if isFirst || raised || newSender && cam.doc.Culprit.Scope == config.ScopeProcess {
 		cam.search.scans++
 	}
+	if isFirst || raised {
+		c.stops.Reconsider()
+	}
 	if isFirst || raised || newSender {
 		c.aim()
 	}
 }
 
-// noCapture says why a hit neither starts nor joins a capture, or nil. If a resolver
-// forwarded the question of another hit, it says which, as far as that is known.
-func (c *Controller) noCapture(h *event.Hit) (why *event.NoCapture, from *event.Reference) {
+// noCapture says why a hit neither starts nor joins a capture, or nil. If a forwarder sent
+// on what another hit asked, it says in the hit which, as far as that is known.
+func (c *Controller) noCapture(h *event.Hit) *event.NoCapture {
 	if c.stopping {
-		return &event.NoCapture{Code: event.NoCaptureStopping}, nil
+		return &event.NoCapture{Code: event.NoCaptureStopping}
 	}
 	guard := c.guard.Load()
-	if resolver := guard.resolver(h); resolver != "" {
-		return c.lookups.forwarded(h, resolver)
+	if f := guard.forwarder(h); f != nil {
+		from := c.lookups.forwarded(h, f)
+		switch {
+		case from != nil:
+			c.lookups.ask(h, from) // of the next forwarder
+			return &event.NoCapture{Code: event.NoCaptureForwarded, Detail: f.name}
+		case len(h.Culprit.ForwardedCandidates) > 0:
+			return &event.NoCapture{Code: event.NoCaptureForwarded, Detail: f.name}
+		case f.trusted:
+			return &event.NoCapture{Code: event.NoCaptureResolver, Detail: f.name}
+		}
 	}
-	c.lookups.ask(h)
-	if h.User == nil {
-		return &event.NoCapture{Code: event.NoCaptureNoUID}, nil
+	c.lookups.ask(h, nil)
+	if h.Owner() == nil {
+		return &event.NoCapture{Code: event.NoCaptureNoUID}
 	}
-	uid := h.User.UID()
-	switch isCaptured := c.campaigns[uid] != nil; {
-	case guard.ForbidsUser(uid):
-		return &event.NoCapture{Code: event.NoCaptureNeverUsers}, nil
-	case !isCaptured && len(c.campaigns) >= maxCaptures:
-		return &event.NoCapture{Code: event.NoCaptureTooMany, Detail: strconv.Itoa(maxCaptures)}, nil
-	case !isCaptured && guard.scope(uid, c.cfg.Scope) == config.ScopeProcess && len(guard.senders(h)) == 0:
-		return &event.NoCapture{Code: event.NoCaptureNoProcess}, nil
+	if guard.ForbidsUser(h.Owner().UID()) {
+		return &event.NoCapture{Code: event.NoCaptureNeverUsers}
 	}
-	return nil, nil
+	if c.campaigns.ofHit(h) != nil {
+		return nil
+	}
+	owner, scope := c.captures(h)
+	if why := c.campaigns.refuses(owner); why != nil {
+		return why
+	}
+	if scope == config.ScopeProcess && len(guard.senders(h)) == 0 {
+		return &event.NoCapture{Code: event.NoCaptureNoProcess}
+	}
+	return nil
 }

@@ -18,7 +18,7 @@ func TestCapturesAreBounded(t *testing.T) {
 	t.Parallel()
 	m := &memory{captures: map[string]event.Capture{}}
 	c := config.Default()
-	k := New(&c, strace.Program{}, m, nil, slog.New(slog.DiscardHandler))
+	k := New(&c, strace.Program{}, m, nil, nil, slog.New(slog.DiscardHandler))
 	for i := range maxCaptures + 7 {
 		hit{&event.Hit{User: &event.User{ID: fmt.Sprint(64_000_000 + i)}}}.handle(k)
 	}
@@ -39,7 +39,7 @@ func TestHitIsNotChanged(t *testing.T) {
 	t.Parallel()
 	m := &memory{captures: map[string]event.Capture{}}
 	cfg := config.Default()
-	c := New(&cfg, strace.Program{}, m, nil, slog.New(slog.DiscardHandler))
+	c := New(&cfg, strace.Program{}, m, nil, nil, slog.New(slog.DiscardHandler))
 	for _, user := range []*event.User{{ID: "64202"}, nil} {
 		h := &event.Hit{User: user}
 		hit{h}.handle(c)

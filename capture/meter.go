@@ -23,6 +23,8 @@ type Meter interface {
 	// that was found and for which none was started.
 	AttachFailed(event.UntracedCode)
 	Untraced(event.UntracedCode)
+	// TraceDropped is told how many bytes a trace that has ended lacks.
+	TraceDropped(bytes int64)
 	// Overrun is told when process events were lost.
 	Overrun()
 	// Held is told how long the gate held a process.
@@ -33,6 +35,9 @@ type Meter interface {
 	GateExpired(n uint64)
 	GateUnheld(n uint64)
 	GateFailed()
+	// WentOn is told of each process that the kernel stopped at a packet: why it went on, and how
+	// long it stood still, if that is known.
+	WentOn(why event.WentOnCode, stood time.Duration)
 }
 
 // measure tells the Meter of a strace that has just attached.
@@ -40,8 +45,8 @@ func (c *Controller) measure(t *trace) {
 	how := t.doc.Culprit.FoundBy
 	c.meter.Attached(how, t.attachedAt.Sub(t.foundAt))
 	// A process that becomes the user later may be older than the hit, too: only those
-	// that were found among all processes were there.
-	if (how == event.FoundScan || how == event.FoundPoll) && t.hit != nil && t.doc.Process.Start.Before(t.hit.Timestamp) {
+	// that were found at their packet or among all processes were there.
+	if (how == event.FoundPacket || how == event.FoundScan || how == event.FoundPoll) && t.hit != nil && t.doc.Process.Start.Before(t.hit.Timestamp) {
 		c.meter.AttachedAfter(t.attachedAt.Sub(t.hit.Timestamp))
 	}
 }
@@ -49,14 +54,16 @@ func (c *Controller) measure(t *trace) {
 // noMeter measures nothing.
 type noMeter struct{}
 
-func (noMeter) Started()                        {}
-func (noMeter) Running(int, int)                {}
-func (noMeter) Attached(string, time.Duration)  {}
-func (noMeter) AttachedAfter(time.Duration)     {}
-func (noMeter) AttachFailed(event.UntracedCode) {}
-func (noMeter) Untraced(event.UntracedCode)     {}
-func (noMeter) Overrun()                        {}
-func (noMeter) Held(time.Duration)              {}
-func (noMeter) GateExpired(uint64)              {}
-func (noMeter) GateUnheld(uint64)               {}
-func (noMeter) GateFailed()                     {}
+func (noMeter) Started()                               {}
+func (noMeter) Running(int, int)                       {}
+func (noMeter) Attached(string, time.Duration)         {}
+func (noMeter) AttachedAfter(time.Duration)            {}
+func (noMeter) AttachFailed(event.UntracedCode)        {}
+func (noMeter) Untraced(event.UntracedCode)            {}
+func (noMeter) TraceDropped(int64)                     {}
+func (noMeter) Overrun()                               {}
+func (noMeter) Held(time.Duration)                     {}
+func (noMeter) GateExpired(uint64)                     {}
+func (noMeter) GateUnheld(uint64)                      {}
+func (noMeter) GateFailed()                            {}
+func (noMeter) WentOn(event.WentOnCode, time.Duration) {}

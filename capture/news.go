@@ -16,7 +16,7 @@ type finderOutput struct{ send func(message) }
 
 func (o finderOutput) Found(p finder.Process) { o.send(found{Process: p}) }
 func (o finderOutput) Exited(e finder.Exit)   { o.send(exited(e)) }
-func (o finderOutput) Unseen(uid uint32)      { o.send(unseen{uid}) }
+func (o finderOutput) Unseen(of Owner)        { o.send(unseen{of}) }
 func (o finderOutput) Forbidden(strace int)   { o.send(forbidden{strace}) }
 func (o finderOutput) Scanned(s finder.Scan)  { o.send(scanned(s)) }
 
@@ -30,10 +30,10 @@ func (m exited) handle(c *Controller) {
 }
 
 // unseen says that a process was gone before it could be looked at.
-type unseen struct{ uid uint32 }
+type unseen struct{ owner Owner }
 
 func (m unseen) handle(c *Controller) {
-	if cam := c.campaigns[m.uid]; cam != nil {
+	if cam := c.campaigns[m.owner]; cam != nil {
 		cam.doc.Culprit.Unseen++
 		cam.dirty = true
 	}
@@ -87,7 +87,7 @@ type traceAttached struct {
 
 func (m traceAttached) handle(c *Controller) {
 	t, cam := m.trace, m.trace.campaign
-	c.letGo(t.attached(m.Attachment)...)
+	c.endHolds(event.WentOnTraced, t.attached(m.Attachment))
 	t.checkStart(c.cfg.GateDeadline)
 	c.measure(t)
 	cam.doc.Culprit.Traces++
@@ -104,6 +104,7 @@ type traceDescribed struct {
 
 func (m traceDescribed) handle(c *Controller) {
 	m.trace.describe(m.Description)
+	m.trace.checkStart(c.cfg.GateDeadline)
 	c.announce(m.trace)
 }
 
@@ -144,6 +145,8 @@ func (m traceEnded) handle(c *Controller) {
 			cam.programs.became(t.id, *m.Program)
 		}
 		c.recorder.Trace(t.doc)
+		cam.mayBeLate(t)
+		c.meter.TraceDropped(m.Lost)
 		c.log.Debug("trace ended", cam.logAttrs(), slog.Int("pid", t.id.PID), slog.String("because", words.TraceEnded(&m.Because)))
 	}
 	if t.again {

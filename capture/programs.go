@@ -111,7 +111,7 @@ func (cam *campaign) seen(f finder.Process) {
 		l = &life{id: f.ID, doc: event.Program{
 			Timestamp: f.At,
 			Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionProgram, Start: &start},
-			User:      cam.doc.User,
+			User:      cam.user(f.UID),
 			Process:   event.Process{PID: f.ID.PID, EntityID: f.ID.String(), Start: start},
 			Culprit:   event.ProgramDetail{Capture: event.Reference{ID: cam.doc.Event.ID}, FoundBy: f.How},
 		}}

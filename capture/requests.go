@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"culprit/capture/finder"
 	"culprit/internal/config"
 	"culprit/internal/event"
 )
@@ -51,12 +52,15 @@ func (m reload) handle(c *Controller) {
 	c.guard.Store(m.guard)
 }
 
-// Trace starts a capture of a UID by hand, of the processes that it has and of new ones. It
-// ends after a number of processes, or after the window. strings is strace's -s. A guard
-// may forbid it. [Controller.Run] must be running.
-func (c *Controller) Trace(uid uint32, processes int, window time.Duration, strings int) error {
+// Trace starts a capture by hand, of the processes that an owner has and of new ones; place describes
+// the container, if it is one. It ends after a number of processes, or after the window. strings is
+// strace's -s. A guard may forbid it. [Controller.Run] must be running.
+func (c *Controller) Trace(owner Owner, place event.Place, processes int, window time.Duration, strings int) error {
 	// We look the user up here: that can take long (man 5 nsswitch.conf), and Run must not wait.
-	o := order{uid, c.users.User(uid), processes, window, strings, make(chan error, 1)}
+	o := order{owner: owner, place: place, processes: processes, window: window, strings: strings, answer: make(chan error, 1)}
+	if owner.UID != finder.AnyUser {
+		o.user = c.users.User(owner.UID)
+	}
 	c.send(o)
 	select {
 	case err := <-o.answer:
@@ -68,7 +72,8 @@ func (c *Controller) Trace(uid uint32, processes int, window time.Duration, stri
 
 // order asks for a capture by hand.
 type order struct {
-	uid       uint32
+	owner     Owner
+	place     event.Place
 	user      event.User
 	processes int
 	window    time.Duration
@@ -80,22 +85,27 @@ func (m order) handle(c *Controller) { m.answer <- c.order(m) }
 
 // order starts a capture by hand.
 func (c *Controller) order(o order) error {
-	guard := c.guard.Load()
+	guard, uid, scope := c.guard.Load(), o.owner.UID, config.ScopeUser
+	if uid == finder.AnyUser {
+		scope = config.ScopeContainer
+	}
 	switch {
 	case c.stopping:
 		return context.Canceled
-	case o.uid == 0:
+	case guard.ForbidsUser(uid):
+		return fmt.Errorf("trace user %d: guard.never_users names the user", uid)
+	case o.owner.InContainer(): // also its root, who has no other processes there
+	case uid == 0:
 		return fmt.Errorf("trace user root: its processes are the whole machine: use strace -f -p PID on one process")
-	case guard.ForbidsUser(o.uid):
-		return fmt.Errorf("trace user %d: guard.never_users names the user", o.uid)
-	case guard.scope(o.uid, config.ScopeUser) != config.ScopeUser:
-		return fmt.Errorf("trace user %d: guard.process_scope_users names the user: use strace -f -p PID on one of its processes", o.uid)
+	case guard.scope(uid, scope) != scope:
+		return fmt.Errorf("trace user %d: guard.process_scope_users names the user: use strace -f -p PID on one of its processes", uid)
 	}
 	levels := []config.Level{{Processes: o.processes, Window: o.window, Strings: o.strings}}
-	cam := newCampaign(o.user, config.ScopeUser, levels, 0, time.Now())
+	cam := newCampaign(o.owner, o.user, scope, levels, 0, time.Now())
+	cam.doc.Place = o.place
 	cam.search.scans++
 	cam.dirty = true
-	c.campaigns[o.uid] = cam
+	c.campaigns[o.owner] = cam
 	c.aim()
 	return nil
 }

@@ -26,9 +26,9 @@ type search struct {
 
 // rescan decides whether to look again for processes that were refused for want of a free
 // strace, and reports whether it did.
-func (cam *campaign) rescan(now time.Time, free bool) bool {
+func (cam *campaign) rescan(now time.Time, free func() bool) bool {
 	s := &cam.search
-	if !free || !cam.isRunning() || !s.starved || now.Before(s.next()) {
+	if !s.starved || !cam.isRunning() || now.Before(s.next()) || !free() {
 		return false
 	}
 	s.starved, s.rescanned = false, now

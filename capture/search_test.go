@@ -41,21 +41,22 @@ func TestRescan(t *testing.T) {
 	t.Parallel()
 	c := aCapture()
 	c.hit(aHit(), nil, epoch)
-	if c.refuses(proc.ID{}, 1, 1); !c.search.starved {
+	if c.refuses(proc.ID{}, false, 1); !c.search.starved {
 		t.Fatal("a capture without a free strace is not starved")
 	}
-	if c.rescan(at(1), false) || !c.rescan(at(1), true) || c.rescan(at(1), true) {
+	yes, no := func() bool { return true }, func() bool { return false }
+	if c.rescan(at(1), no) || !c.rescan(at(1), yes) || c.rescan(at(1), yes) {
 		t.Error("it is to look again once, when there is a free strace")
 	}
-	c.refuses(proc.ID{}, 1, 1)
-	if next := c.next(at(1)); !next.Equal(at(2)) || c.rescan(at(1), true) || !c.rescan(next, true) {
+	c.refuses(proc.ID{}, false, 1)
+	if next := c.next(at(1)); !next.Equal(at(2)) || c.rescan(at(1), yes) || !c.rescan(next, yes) {
 		t.Errorf("it is to look again after a second, not at %v", next)
 	}
 	// One capture cannot take every strace.
 	for i := range 3 {
 		addTrace(c, i)
 	}
-	if c.refuses(proc.ID{}, 3, 4) == nil {
+	if (campaigns{c.owner: c}).hasRoom(c, 3, 4) {
 		t.Error("a capture takes the last quarter")
 	}
 }

@@ -3,6 +3,7 @@ package capture
 import (
 	"time"
 
+	"culprit/capture/finder"
 	"culprit/capture/tracer"
 	"culprit/internal/event"
 	"culprit/internal/proc"
@@ -22,6 +23,7 @@ type trace struct {
 	program    sighting
 	described  bool // the tracer has looked at the process and made the file
 	holds      holds
+	ran        bool // it was let go on before strace was attached
 	again      bool // strace detaches because of a child: look for the process afterwards
 }
 
@@ -34,11 +36,12 @@ type sighting struct {
 	coming bool // the gate saw it: the process is about to become it
 }
 
-// holds are the gate's holds of one process, by what they wait for.
+// holds are the holds of one process, of the gate and of the kernel, by what they wait for.
 type holds struct {
 	attach []uint64  // until strace is attached
 	end    []uint64  // until strace has ended: a guard forbids what the process becomes
-	latest time.Time // when the latest hold of a program that may be traced began
+	latest time.Time // when the gate's latest hold of a program that may be traced began
+	packet time.Time // when the kernel stopped the process at a packet
 }
 
 // on changes the state after an occurrence.
@@ -52,14 +55,18 @@ func (t *trace) detach(why event.Ended) {
 	}
 }
 
-// hold notes that the gate holds the process, and reports whether the hold is to wait until
-// strace is attached.
-func (t *trace) hold(number uint64, at time.Time) (waits bool) {
-	t.holds.latest = at
+// hold notes that the process is held, and reports whether the hold is to wait until strace is
+// attached.
+func (t *trace) hold(f found) (waits bool) {
+	if f.How == event.FoundPacket {
+		t.holds.packet = f.At
+	} else {
+		t.holds.latest = f.At
+	}
 	if !t.state.isStarting() {
 		return false
 	}
-	t.holds.attach = append(t.holds.attach, number)
+	t.holds.attach = append(t.holds.attach, f.hold)
 	return true
 }
 
@@ -78,9 +85,12 @@ func (t *trace) attached(a tracer.Attachment) (holds []uint64) {
 // checkStart notes whether strace was attached before the hold of the process was over,
 // which takes no longer than deadline.
 func (t *trace) checkStart(deadline time.Duration) {
-	if !t.holds.latest.IsZero() && t.state.isOn() && t.attachedAt.Before(t.holds.latest.Add(deadline)) {
-		t.doc.Culprit.FromStart = true
+	inTime := func(hold time.Time) bool { return !hold.IsZero() && t.attachedAt.Before(hold.Add(deadline)) }
+	if !t.state.isOn() {
+		return
 	}
+	t.doc.Culprit.FromStart = t.doc.Culprit.FromStart || inTime(t.holds.latest)
+	t.doc.Culprit.FromPacket = inTime(t.holds.packet) && !t.ran
 }
 
 // becomes notes which program the process runs or is about to run. It reports whether that
@@ -88,7 +98,7 @@ func (t *trace) checkStart(deadline time.Duration) {
 func (t *trace) becomes(f found) bool {
 	byGate := f.How == event.FoundGate
 	// A held process is about to become its program, whenever it was found.
-	news := byGate && f.hold != 0 || (byGate || f.How == event.FoundExec) && f.At.After(t.program.at)
+	news := f.isComing() || (byGate || f.How == event.FoundExec) && f.At.After(t.program.at)
 	if !news || f.Program.Executable == "" {
 		return false
 	}
@@ -100,7 +110,11 @@ func (t *trace) becomes(f found) bool {
 // describe notes what the tracer saw of the process.
 func (t *trace) describe(d tracer.Description) {
 	was := t.doc.Process
-	t.doc.Process, t.doc.Container, t.doc.File = d.Process, d.Container, d.File
+	t.doc.User, t.doc.Process, t.doc.Place, t.doc.File = d.User, d.Process, d.Place, d.File
+	t.ran = d.Ran
+	if u := d.Process.RealUser; u != nil && t.campaign.owner.UID == finder.AnyUser {
+		t.doc.User = *u
+	}
 	// The process has become another program since, or is about to.
 	if t.program.at.After(d.At) || t.program.coming && d.Process.Executable != was.Executable {
 		t.doc.Process.Name, t.doc.Process.Executable, t.doc.Process.CommandLine = was.Name, was.Executable, was.CommandLine
