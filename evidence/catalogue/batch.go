@@ -23,10 +23,12 @@ type details struct {
 	repeats  []repeat
 	programs []event.Program
 	proofs   []event.Proof
+	// snapshots are few, and large: some 40 KB each.
+	snapshots []event.Snapshot
 }
 
 func (d *details) count() int {
-	return len(d.hits) + len(d.repeats) + len(d.programs) + len(d.proofs)
+	return len(d.hits) + len(d.repeats) + len(d.programs) + len(d.proofs) + len(d.snapshots)
 }
 
 // repeat says how often the packet of a hit was seen.
@@ -37,9 +39,10 @@ type repeat struct {
 
 // Bounds of a batch.
 const (
-	maxDetails = 40_000 // more than a burst that fills nflog.queue by default
-	maxStates  = 10_000 // captures and traces
-	maxLosses  = 1000   // kinds of losses, once there are maxDetails of them
+	maxDetails   = 40_000 // more than a burst that fills nflog.queue by default
+	maxSnapshots = 500
+	maxStates    = 10_000 // captures and traces
+	maxLosses    = 1000   // kinds of losses, once there are maxDetails of them
 )
 
 // NewBatch makes an empty batch.
@@ -72,6 +75,15 @@ func (b *Batch) Program(p event.Program) {
 func (b *Batch) Proof(p event.Proof) {
 	if b.room() {
 		b.proofs = append(b.proofs, p)
+	}
+}
+
+// Snapshot adds a snapshot, or what is known of it now.
+func (b *Batch) Snapshot(s event.Snapshot) {
+	if len(b.snapshots) >= maxSnapshots {
+		b.without[event.LossUnrecorded]++
+	} else if b.room() {
+		b.snapshots = append(b.snapshots, s)
 	}
 }
 
@@ -113,7 +125,7 @@ func (b *Batch) Size() int {
 // Without counts what the writer itself had no room for. It is written as a loss.
 func (b *Batch) Without(what event.LossCode, count uint64) { b.without[what] += count }
 
-// Dropped returns how many hits, repeats, programs and proofs had no room, in this batch or in
+// Dropped returns how many hits, repeats, programs, proofs and snapshots had no room, in this batch or in
 // those that it was kept from.
 func (b *Batch) Dropped() uint64 { return b.without[event.LossUnrecorded] }
 

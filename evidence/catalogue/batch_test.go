@@ -75,3 +75,19 @@ func TestBatchIsBounded(t *testing.T) {
 		t.Errorf("the losses are %v", count)
 	}
 }
+
+// Snapshots are large, so few of them may wait. They take no room from hits.
+func TestBatchOfSnapshots(t *testing.T) {
+	t.Parallel()
+	b := NewBatch()
+	for range maxSnapshots + 3 {
+		b.Snapshot(event.Snapshot{})
+	}
+	b.Hit(new(event.Hit))
+	if len(b.snapshots) != maxSnapshots || len(b.hits) != 1 || b.Dropped() != 3 {
+		t.Errorf("%d snapshots and %d hits wait, %d are dropped", len(b.snapshots), len(b.hits), b.Dropped())
+	}
+	if kept := b.Kept(); kept.Size() != 0 || kept.Dropped() != maxSnapshots+1+3 {
+		t.Errorf("kept %d, dropped %d", kept.Size(), kept.Dropped())
+	}
+}

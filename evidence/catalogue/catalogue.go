@@ -1,5 +1,5 @@
 // Package catalogue keeps the catalogue of an evidence directory: hits, captures, traces,
-// programs, proofs and losses, and the events that wait to be sent out. All SQL is here.
+// programs, proofs, snapshots and losses, and the events that wait to be sent out. All SQL is here.
 package catalogue
 
 import (
@@ -26,22 +26,23 @@ const fileName = "catalogue.db"
 var suffixes = []string{"", "-wal", "-shm", "-journal"}
 
 // tables are those whose rows have an id and are removed when they are too old.
-var tables = [...]string{"hits", "captures", "traces", "programs", "proofs", "losses"}
+var tables = [...]string{"hits", "captures", "traces", "programs", "proofs", "losses", "snapshots"}
 
 // Tables returns the tables of the catalogue from which a sweep removes rows.
 func Tables() []string { return slices.Clone(tables[:]) }
 
 // A Catalogue is a catalogue that is open for writing. Safe for concurrent use.
 type Catalogue struct {
-	dir *directory.Directory
-	log *slog.Logger
+	dir    *directory.Directory
+	log    *slog.Logger
+	mirror bool // of a fleet: what runs runs elsewhere
 
 	reading *sql.DB // other connections, so that long reads do not hold up the writer
 
 	mu         sync.Mutex // held for a transaction
 	db         *sql.DB
 	statements map[string]*sql.Stmt
-	outbox     *Outbox     // nil: events are not sent out
+	outboxes   []*Outbox   // of the events that are sent out
 	file       os.FileInfo // of the catalogue that we have open
 	renewed    time.Time   // when we began a new one; zero: never
 }
@@ -54,18 +55,19 @@ type Left struct {
 
 // Open opens or makes the catalogue of a directory, which must be locked. It sets a damaged
 // catalogue aside and begins a new one. It marks as lost what a killed culprit left running. Each
-// change adds an event to the outbox, unless that is nil. The caller closes the catalogue.
-func Open(d *directory.Directory, outbox *Outbox, log *slog.Logger) (c *Catalogue, left Left, err error) {
-	c = &Catalogue{dir: d, outbox: outbox, log: log}
+// change adds an event to the outboxes. The caller closes the catalogue.
+func Open(d *directory.Directory, outboxes []*Outbox, log *slog.Logger) (c *Catalogue, left Left, err error) {
+	c = &Catalogue{dir: d, outboxes: outboxes, log: log}
 	// SQLite opens its files by name, and would follow links.
 	for _, suffix := range suffixes {
 		if err := d.Plain(fileName + suffix); err != nil {
 			return nil, left, err
 		}
 	}
+	opened := c
 	defer func() {
 		if err != nil {
-			c.Close()
+			opened.Close()
 		}
 	}()
 	gap := unclean(d)
@@ -94,28 +96,52 @@ func Open(d *directory.Directory, outbox *Outbox, log *slog.Logger) (c *Catalogu
 	return c, left, nil
 }
 
-// open opens the catalogue, and marks what an earlier culprit left running.
-func (c *Catalogue) open() (left Left, err error) {
+// connect opens the data base.
+func (c *Catalogue) connect() (err error) {
 	if c.db, err = connect(c.dir.Path(), false); err != nil {
-		return left, err
+		return err
 	}
 	if c.statements, err = prepare(c.db); err != nil {
-		return left, fmt.Errorf("open the catalogue: %w", err)
+		return fmt.Errorf("open the catalogue: %w", err)
 	}
 	if c.reading, err = connect(c.dir.Path(), true); err != nil {
-		return left, err
+		return err
 	}
 	c.reading.SetConnMaxLifetime(time.Second) // another catalogue may take its place
+	return nil
+}
+
+// open opens the catalogue, and marks what an earlier culprit left running.
+func (c *Catalogue) open() (left Left, err error) {
+	if err = c.connect(); err != nil {
+		return left, err
+	}
+	if err := c.isOurs(); err != nil {
+		return left, err
+	}
 	if err := c.passLatest(); err != nil {
 		return left, err
 	}
-	if left.Losses, err = c.outbox.open(c); err != nil {
-		return left, fmt.Errorf("look which events wait to be sent out: %w", err)
+	for _, o := range c.outboxes {
+		lost, err := o.open(c)
+		if err != nil {
+			return left, fmt.Errorf("look which events wait to be sent out: %w", err)
+		}
+		left.Losses = append(left.Losses, lost...)
 	}
 	if left.Captures, err = c.markLost(); err != nil {
 		return left, fmt.Errorf("mark what an earlier culprit left running: %w", err)
 	}
 	return left, nil
+}
+
+// isOurs returns an error if the catalogue is the mirror of a fleet: what runs there does not run here.
+func (c *Catalogue) isOurs() error {
+	mirrors, err := c.own().Mirrors()
+	if err == nil && len(mirrors) > 0 {
+		err = fmt.Errorf("%s is the mirror of a fleet (%s), and cannot have the evidence of this machine: name another directory", c.dir.Path(), mirrors[0].Stream)
+	}
+	return err
 }
 
 // passLatest makes new ids come after those in the catalogue, even if the clock was set back.
@@ -131,7 +157,9 @@ func (c *Catalogue) passLatest() error {
 }
 
 // Reader returns a Reader that works beside the writer and is closed with the catalogue.
-func (c *Catalogue) Reader() *Reader { return &Reader{db: c.reading, dir: c.dir.Path()} }
+func (c *Catalogue) Reader() *Reader {
+	return &Reader{db: c.reading, dir: c.dir.Path(), ctx: context.Background()}
+}
 
 // StopReading makes all reading fail from now on.
 func (c *Catalogue) StopReading() { c.reading.Close() }
@@ -160,15 +188,25 @@ func (c *Catalogue) changeLocked(ctx context.Context, f func(*transaction)) erro
 		return err
 	}
 	defer tx.Rollback()
-	t := &transaction{tx: tx, statements: c.statements, events: c.outbox.begin()}
+	t := &transaction{tx: tx, statements: c.statements}
+	for _, o := range c.outboxes {
+		t.events = append(t.events, o.begin())
+	}
 	f(t)
-	c.outbox.end(t)
+	for _, e := range t.events {
+		e.tell(t)
+	}
+	for _, e := range t.events {
+		e.end(t)
+	}
 	if t.err != nil {
 		return t.err
 	}
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	c.outbox.done(t.events)
+	for _, e := range t.events {
+		e.done()
+	}
 	return nil
 }

@@ -16,10 +16,12 @@ import (
 // one and the next.
 const rowsAtOnce = 2000
 
-// A RemovedFile is a file of the evidence that was removed.
+// A RemovedFile is a file of the evidence that was removed: that of a trace, the copy of an
+// executable, or, with neither, the packets of a capture.
 type RemovedFile struct {
-	Trace   string // the id of the trace; "" for the packets of a capture
-	Because event.RemovedCode
+	Trace      string // its id
+	Executable string // its SHA-256
+	Because    event.RemovedCode
 }
 
 // NoteRemoved records why files were removed, and counts them as lost. It returns how many of
@@ -31,9 +33,13 @@ func (c *Catalogue) NoteRemoved(ctx context.Context, files []RemovedFile) (noted
 			count := map[event.LossDetail]uint64{}
 			for _, f := range some {
 				code := event.LossPacketFiles
-				if f.Trace != "" {
+				// In place: whoever else writes the documents does not know of the removal.
+				switch {
+				case f.Executable != "":
+					code = event.LossExecutables
+					t.exec("UPDATE snapshots SET executable = NULL, doc = json_set(doc, '$.culprit.removed', json_object('code', ?)) WHERE executable = ?", string(f.Because), f.Executable)
+				case f.Trace != "":
 					code = event.LossTraceFiles
-					// In place: whoever else writes the document does not know of the removal.
 					t.exec("UPDATE traces SET doc = json_set(doc, '$.culprit.removed', json_object('code', ?)) WHERE id = ?", string(f.Because), f.Trace)
 				}
 				count[event.LossDetail{Code: code, Detail: string(f.Because)}]++
@@ -60,14 +66,19 @@ func (c *Catalogue) sweep(ctx context.Context, f func(*transaction)) error {
 
 // own returns a reader on the writer's own connection, which never shows a catalogue that was
 // set aside.
-func (c *Catalogue) own() *Reader { return &Reader{db: c.db, dir: c.dir.Path()} }
+func (c *Catalogue) own() *Reader {
+	return &Reader{db: c.db, dir: c.dir.Path(), ctx: context.Background()}
+}
 
 // Expire removes the rows from before a time, except those of a running capture. It adds how
 // many to gone, by table.
 func (c *Catalogue) Expire(ctx context.Context, oldest time.Time, gone map[string]int64) error {
-	horizon, err := c.own().horizon(oldest)
-	if err != nil {
-		return err
+	horizon := firstID(oldest)
+	if !c.mirror { // a host that is gone does not say that its captures have ended
+		var err error
+		if horizon, err = c.own().horizon(oldest); err != nil {
+			return err
+		}
 	}
 	for _, table := range tables {
 		for n := int64(rowsAtOnce); n == rowsAtOnce; gone[table] += n {
@@ -127,20 +138,24 @@ func (r *Reader) Size() (size int64, err error) {
 	if err := r.db.QueryRow(query).Scan(&size); err != nil {
 		return 0, fmt.Errorf("ask for the size of the catalogue: %w", err)
 	}
-	var waiting, events int64
-	if err := r.db.QueryRow(waitingSize).Scan(&waiting, &events); err != nil {
-		return 0, fmt.Errorf("ask for the size of the events that wait: %w", err)
+	for _, b := range []box{eventsBox, fleetBox} {
+		var waiting, events int64
+		if err := r.db.QueryRow(b.size).Scan(&waiting, &events); err != nil {
+			return 0, fmt.Errorf("ask for the size of the events that wait: %w", err)
+		}
+		size -= events
 	}
-	return max(0, size-events), nil
+	return max(0, size), nil
 }
 
-// Shrink keeps the catalogue below a size in bytes. It removes the oldest hits and programs,
-// which are what grows in a flood, and traces whose file was removed. Proven hits go last, as a
+// Shrink keeps the catalogue below a size in bytes. It removes the oldest hits, programs and
+// snapshots, which are what grows in a flood, and traces whose file was removed. Proven hits go last, as a
 // traced program can send without end; the first proof of each trace stays. Shrink adds how many
 // rows it removed to gone, by table.
 func (c *Catalogue) Shrink(ctx context.Context, most int64, gone map[string]int64) error {
 	const (
 		unprovenHits = "hits WHERE NOT EXISTS (SELECT 1 FROM proofs WHERE hit = hits.id)"
+		unprovenSnap = "snapshots WHERE NOT EXISTS (SELECT 1 FROM proofs WHERE proofs.hit = snapshots.hit OR proofs.trace = snapshots.trace)"
 		removed      = "traces WHERE json_extract(doc, '$.culprit.removed') IS NOT NULL AND NOT EXISTS (SELECT 1 FROM proofs WHERE trace = traces.id)"
 	)
 	for {
@@ -149,8 +164,15 @@ func (c *Catalogue) Shrink(ctx context.Context, most int64, gone map[string]int6
 			return err
 		}
 		var limit string
-		err = c.db.QueryRow("SELECT id FROM (SELECT id FROM "+unprovenHits+" UNION ALL SELECT id FROM programs) ORDER BY id LIMIT 1 OFFSET ?", rowsAtOnce).Scan(&limit)
+		err = c.db.QueryRow("SELECT id FROM (SELECT id FROM "+unprovenHits+" UNION ALL SELECT id FROM programs UNION ALL SELECT id FROM "+unprovenSnap+") ORDER BY id LIMIT 1 OFFSET ?", rowsAtOnce).Scan(&limit)
 		if errors.Is(err, sql.ErrNoRows) {
+			// Snapshots are large: there need not be many of them.
+			if n, err := c.shrinkSnapshots(ctx, unprovenSnap, gone); err != nil || n > 0 {
+				if err != nil {
+					return err
+				}
+				continue
+			}
 			if n, err := c.shrinkProofs(ctx, gone); err != nil || n == 0 {
 				return err
 			}
@@ -161,7 +183,7 @@ func (c *Catalogue) Shrink(ctx context.Context, most int64, gone map[string]int6
 		}
 		count := map[string]int64{}
 		err = c.sweep(ctx, func(t *transaction) {
-			for table, rows := range map[string]string{"hits": unprovenHits, "programs": "programs WHERE 1", "traces": removed} {
+			for table, rows := range map[string]string{"hits": unprovenHits, "programs": "programs WHERE 1", "traces": removed, "snapshots": unprovenSnap} {
 				if n := t.exec("DELETE FROM "+rows+" AND id < ?", limit); n > 0 {
 					count[table] = n
 					t.putLoss(event.NewLoss(event.LossManyRows, table, uint64(n)))
@@ -177,12 +199,31 @@ func (c *Catalogue) Shrink(ctx context.Context, most int64, gone map[string]int6
 	}
 }
 
+// snapshotsAtOnce is how many snapshots, of some 40 KB each, are removed at a time.
+const snapshotsAtOnce = 50
+
+// shrinkSnapshots removes some of the oldest snapshots that are left of some rows. It returns how
+// many.
+func (c *Catalogue) shrinkSnapshots(ctx context.Context, rows string, gone map[string]int64) (n int64, err error) {
+	err = c.sweep(ctx, func(t *transaction) {
+		n = t.exec("DELETE FROM snapshots WHERE id IN (SELECT id FROM "+rows+" ORDER BY id LIMIT ?)", snapshotsAtOnce)
+		if n > 0 {
+			t.putLoss(event.NewLoss(event.LossManyRows, "snapshots", uint64(n)))
+		}
+	})
+	if err == nil && n > 0 {
+		gone["snapshots"] += n
+	}
+	return n, err
+}
+
 // shrinkProofs removes some of the oldest proofs, with their hits, except the first proof of
 // each trace. It returns how many proofs it removed.
 func (c *Catalogue) shrinkProofs(ctx context.Context, gone map[string]int64) (n int64, err error) {
 	const repeated = "SELECT id FROM proofs AS p WHERE EXISTS (SELECT 1 FROM proofs AS q WHERE q.trace = p.trace AND q.id < p.id) ORDER BY id LIMIT ?"
 	var hits int64
 	err = c.sweep(ctx, func(t *transaction) {
+		t.exec("DELETE FROM snapshots WHERE hit IN (SELECT hit FROM proofs WHERE id IN ("+repeated+"))", rowsAtOnce)
 		hits = t.exec("DELETE FROM hits WHERE id IN (SELECT hit FROM proofs WHERE id IN ("+repeated+"))", rowsAtOnce)
 		if n = t.exec("DELETE FROM proofs WHERE id IN ("+repeated+")", rowsAtOnce); n > 0 {
 			t.putLoss(event.NewLoss(event.LossRepeatProofs, "", uint64(n)))

@@ -15,8 +15,14 @@ type Filter struct {
 	Since   time.Time
 	UID     *uint32
 	Rule    string
+	Host    string // of a fleet
 	Capture string // the capture's id
+	List    string // the name or path of a list: only hits of its entries
+	Name    string // a domain: only hits that ask for it, or for a name below it
 	Last    int    // only that many, the newest; 0: all
+	Before  string // an id: only older documents
+	After   string // an id: only newer documents
+	Place
 
 	// NoProofs leaves out the proofs of traces: a long trace can have many.
 	NoProofs bool
@@ -25,6 +31,30 @@ type Filter struct {
 	until      time.Time // only those before it
 	alone      bool      // only hits without a capture
 	unfinished bool      // only what is running
+	common     bool      // so many ask for the name that its index does not help
+}
+
+// Place selects by the container that a process is in. What is on the host has none.
+type Place struct {
+	Container string // its name, or the begin of its id; also those of the container around it
+	Pod       string // NAME, NAMESPACE/NAME or the pod's id
+	Image     string // a part of its name, in any case
+}
+
+// conditions calls add for each condition.
+func (p Place) conditions(add func(cond string, arg any)) {
+	if p.Container != "" {
+		const id, outer = "doc->>'$.container.id'", "doc->>'$.container.parent.id'"
+		add("EXISTS (SELECT 1 FROM (SELECT ? AS wanted) WHERE wanted IN (doc->>'$.container.name', doc->>'$.container.parent.name', substr("+
+			id+", 1, length(wanted)), substr("+outer+", 1, length(wanted))))", p.Container)
+	}
+	if p.Pod != "" {
+		const name = "doc->>'$.orchestrator.resource.name'"
+		add("? IN ("+name+", (doc->>'$.orchestrator.namespace') || '/' || ("+name+"), doc->>'$.orchestrator.resource.id')", p.Pod)
+	}
+	if p.Image != "" {
+		add("instr(lower(doc->>'$.container.image.name'), lower(?)) > 0", p.Image)
+	}
 }
 
 // query builds the statement. The newest come last, as ids sort by time.
@@ -46,8 +76,27 @@ func (f Filter) query(table, columns string) (string, []any) {
 	if f.UID != nil {
 		add("uid = ?", *f.UID)
 	}
+	if f.Host != "" {
+		add("host = ?", f.Host)
+	}
 	if f.Rule != "" {
 		add("rule = ?", f.Rule)
+	}
+	if f.List != "" {
+		add("? IN (doc ->> '$.threat.feed.name', doc ->> '$.culprit.listed.file')", f.List)
+	}
+	if f.Name != "" {
+		below := "id IN (" + namedBelow + ")"
+		if f.common {
+			below = "(+name = ?1 OR +name >= ?1 || '.' AND +name < ?1 || '/')" // in the order of ids, until there are enough
+		}
+		add(strings.ReplaceAll(below, "?1", fmt.Sprintf("?%d", len(args)+1)), nameKey(f.Name))
+	}
+	if f.Before != "" {
+		add("id < ?", f.Before)
+	}
+	if f.After != "" {
+		add("id > ?", f.After)
 	}
 	if f.Capture != "" {
 		column := "capture"
@@ -56,6 +105,7 @@ func (f Filter) query(table, columns string) (string, []any) {
 		}
 		add(column+" = ?", f.Capture)
 	}
+	f.Place.conditions(add)
 	if f.alone {
 		where = append(where, "capture IS NULL")
 	}
@@ -69,6 +119,25 @@ func (f Filter) query(table, columns string) (string, []any) {
 	return q, args
 }
 
+// namedBelow are the hits that ask for a name, or for one below it.
+const namedBelow = "SELECT id FROM hits WHERE name = ?1 UNION ALL SELECT id FROM hits WHERE name >= ?1 || '.' AND name < ?1 || '/'"
+
+// nameKey is a name as the catalogue has it.
+func nameKey(name string) string { return backwards(strings.ToLower(strings.Trim(name, "."))) }
+
+// manyNamed is how many hits ask for a name that is common.
+const manyNamed = 10_000
+
+// planned returns a filter that knows whether its name is common.
+func (r *Reader) planned(f Filter) Filter {
+	if f.Name != "" {
+		var n int
+		err := r.db.QueryRowContext(r.ctx, fmt.Sprintf("SELECT count(*) FROM (%s LIMIT %d)", namedBelow, manyNamed), nameKey(f.Name)).Scan(&n)
+		f.common = err == nil && n == manyNamed
+	}
+	return f
+}
+
 // unfinishedStates is the condition for captures and traces that are running.
 const unfinishedStates = "state IN ('" + event.StateRunning + "', '" + event.StateDraining + "')"
 
@@ -79,4 +148,19 @@ func firstID(t time.Time) string {
 		return "" // centuries away
 	}
 	return id.String()
+}
+
+// Earlier returns an id that is so much earlier than another; "" of "".
+func Earlier(id string, by time.Duration) string {
+	t, err := idTime(id)
+	if err != nil {
+		return ""
+	}
+	return firstID(t.Add(-by))
+}
+
+// idTime returns the time of an id.
+func idTime(id string) (time.Time, error) {
+	parsed, err := ulid.Parse(id)
+	return parsed.Timestamp(), err
 }

@@ -18,6 +18,8 @@ type Found struct {
 	Hit     *event.Hit
 	Capture *event.Capture
 	Trace   *event.Trace
+	// Snapshot is what a process was when it sent a packet.
+	Snapshot *event.Snapshot
 }
 
 // Document returns what was found, for encoding as JSON; nil if nothing was.
@@ -29,11 +31,13 @@ func (f Found) Document() any {
 		return f.Capture
 	case f.Trace != nil:
 		return f.Trace
+	case f.Snapshot != nil:
+		return f.Snapshot
 	}
 	return nil
 }
 
-// Find returns the one hit, capture or trace whose id is, begins with, or ends with the
+// Find returns the one hit, capture, trace or snapshot whose id is, begins with, or ends with the
 // given text.
 func (r *Reader) Find(id string) (f Found, err error) {
 	id = strings.ToUpper(strings.TrimSpace(id))
@@ -50,7 +54,7 @@ func (r *Reader) Find(id string) (f Found, err error) {
 	}
 	switch len(found) {
 	case 0:
-		return f, fmt.Errorf("no hit, capture or trace has the id %s", id)
+		return f, fmt.Errorf("no hit, capture, trace or snapshot has the id %s", id)
 	case 1:
 	default:
 		return f, fmt.Errorf("more than one id begins or ends with %s: give more of it", id)
@@ -60,13 +64,15 @@ func (r *Reader) Find(id string) (f Found, err error) {
 		f.Hit, err = first(r.Hits(Filter{id: m.id}))
 	case "captures":
 		f.Capture, err = first(r.Captures(Filter{id: m.id}))
+	case "snapshots":
+		f.Snapshot, err = first(r.Snapshots(Filter{id: m.id}))
 	default:
 		f.Trace, err = first(r.Traces(Filter{id: m.id}))
 	}
 	return f, err
 }
 
-// CaptureOf returns the capture with an id, or that of the hit or trace with the id.
+// CaptureOf returns the capture with an id, or that of the hit, trace or snapshot with the id.
 func (r *Reader) CaptureOf(id string) (*event.Capture, error) {
 	f, err := r.Find(id)
 	switch {
@@ -76,6 +82,8 @@ func (r *Reader) CaptureOf(id string) (*event.Capture, error) {
 		return f.Capture, nil
 	case f.Trace != nil:
 		id = f.Trace.Culprit.Capture.ID
+	case f.Snapshot != nil:
+		id = f.Snapshot.Culprit.Capture.ID
 	case f.Hit.Culprit.Capture == nil:
 		return nil, fmt.Errorf("hit %s has no capture: %s", f.Hit.Event.ID, text.Escape(words.NoCapture(f.Hit.Culprit.NoCapture)))
 	default:
@@ -90,11 +98,11 @@ func (r *Reader) CaptureOf(id string) (*event.Capture, error) {
 // known names a document.
 type known struct{ table, id string }
 
-// named finds at most two hits, captures or traces.
+// named finds at most two hits, captures, traces or snapshots.
 func (r *Reader) named(where string, args ...any) (found []known, err error) {
 	const q = `SELECT 'hits', id FROM hits WHERE %[1]s UNION ALL SELECT 'captures', id FROM captures WHERE %[1]s
-		UNION ALL SELECT 'traces', id FROM traces WHERE %[1]s LIMIT 2`
-	for k, err := range rows(r.db, fmt.Sprintf(q, where), args, func(k *known, scan func(...any) error) error {
+		UNION ALL SELECT 'traces', id FROM traces WHERE %[1]s UNION ALL SELECT 'snapshots', id FROM snapshots WHERE %[1]s LIMIT 2`
+	for k, err := range rows(r, fmt.Sprintf(q, where), args, func(k *known, scan func(...any) error) error {
 		return scan(&k.table, &k.id)
 	}) {
 		if err != nil {
@@ -112,10 +120,15 @@ func first[T any](seq iter.Seq2[T, error]) (*T, error) {
 	return nil, errors.New("it was just removed from the catalogue")
 }
 
+// Lists counts the hits of each list of domains, by its path.
+func (r *Reader) Lists() (map[string]int, error) {
+	return r.counts("SELECT doc ->> '$.culprit.listed.file' AS file, count(*) FROM hits WHERE file IS NOT NULL GROUP BY file")
+}
+
 // Rules are the names of the rules that hits, captures or traces in the catalogue are of.
 func (r *Reader) Rules() (names []string, err error) {
 	const q = "SELECT rule FROM hits WHERE rule IS NOT NULL UNION SELECT rule FROM captures WHERE rule IS NOT NULL UNION SELECT rule FROM traces WHERE rule IS NOT NULL ORDER BY rule"
-	for name, err := range rows(r.db, q, nil, func(name *string, scan func(...any) error) error { return scan(name) }) {
+	for name, err := range rows(r, q, nil, func(name *string, scan func(...any) error) error { return scan(name) }) {
 		if err != nil {
 			return nil, err
 		}

@@ -14,8 +14,10 @@ import (
 // written in one transaction: even if we are killed, the catalogue has both or neither. Safe for
 // concurrent use.
 type Outbox struct {
-	taken uint64 // the last event that an earlier culprit is known to have sent
-	limit int64  // of bytes
+	table box         // where the events wait
+	host  *event.Host // of a fleet, to which all is told that shows a document there; nil: the events of this machine
+	taken uint64      // the last event that an earlier culprit is known to have sent
+	limit int64       // of bytes
 	news  chan struct{}
 
 	waiting atomic.Int64  // events in the catalogue
@@ -23,6 +25,7 @@ type Outbox struct {
 
 	// The catalogue's lock guards the rest.
 	catalogue *Catalogue
+	id        string            // of the numbers of a fleet's events, see [Outbox.ID]
 	next      uint64            // the sequence number of the next event
 	bytes     int64             // the size of the events that wait
 	told      map[string]string // the last state that was sent of each running capture and trace
@@ -46,30 +49,27 @@ const maxWaiting = 128 << 20
 // NewOutbox makes an outbox for [Open]. taken is the sequence number up to which events are
 // known to have been sent.
 func NewOutbox(taken uint64) *Outbox {
-	return &Outbox{taken: taken, limit: maxWaiting, news: make(chan struct{}, 1)}
+	return &Outbox{table: eventsBox, taken: taken, limit: maxWaiting, news: make(chan struct{}, 1)}
 }
-
-// waitingSize asks how many events wait, and for their size in bytes.
-const waitingSize = "SELECT count(*), coalesce(sum(length(CAST(doc AS BLOB))), 0) FROM events"
 
 // open begins with a catalogue. If the outlet has seen later events than the catalogue, those
 // came from another catalogue: then nobody can say whether the events that wait here were sent,
 // and they are a loss.
 func (o *Outbox) open(c *Catalogue) (lost []event.Loss, err error) {
-	if o == nil {
-		return nil, nil
-	}
 	var last uint64
 	var waiting, size int64
-	err = c.db.QueryRow("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)").Scan(&last)
+	err = c.db.QueryRow("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?), 0)", o.table.name).Scan(&last)
 	if err == nil {
-		err = c.db.QueryRow(waitingSize).Scan(&waiting, &size)
+		err = c.db.QueryRow(o.table.size).Scan(&waiting, &size)
 	}
 	if err == nil && o.taken > last && waiting > 0 {
-		if _, err = c.db.Exec("DELETE FROM events"); err == nil {
-			lost = append(lost, event.NewLoss(event.LossUnsent, "", uint64(waiting)))
+		if _, err = c.db.Exec("DELETE FROM " + o.table.name); err == nil {
+			lost = append(lost, event.NewLoss(o.table.unsent, "", uint64(waiting)))
 			waiting, size = 0, 0
 		}
+	}
+	if err == nil && o.host != nil {
+		err = o.identify(c, false)
 	}
 	o.catalogue, o.told, o.full = c, map[string]string{}, nil
 	o.next = max(last, o.taken) + 1
@@ -80,27 +80,20 @@ func (o *Outbox) open(c *Catalogue) (lost []event.Loss, err error) {
 
 // begin begins a transaction.
 func (o *Outbox) begin() *eventsToAdd {
-	if o == nil {
-		return nil
-	}
 	return &eventsToAdd{outbox: o, next: o.next, told: map[string]string{}, full: o.full}
 }
 
 // wants reports whether a document makes an event. Captures and traces have a state, and make
 // one only when it is new.
 func (e *eventsToAdd) wants(id, state string) bool {
-	return e != nil && (state == "" || e.outbox.told[id] != state)
+	return state == "" || e.outbox.told[id] != state
 }
 
-// addEvent adds the event of a document, if the outbox wants it.
-func (t *transaction) addEvent(id, action, state, doc string) {
-	e := t.events
-	if !e.wants(id, state) {
-		return
-	}
+// add adds the event of a document.
+func (e *eventsToAdd) add(t *transaction, id, action, state, doc string) {
 	text := line(action, doc, e.next)
 	if size := int64(len(text)); e.outbox.bytes+e.bytes+size <= e.outbox.limit {
-		t.exec(putEvent, e.next, text)
+		t.exec(e.outbox.table.put, e.next, text)
 		e.waiting++
 		e.bytes += size
 	} else {
@@ -112,32 +105,36 @@ func (t *transaction) addEvent(id, action, state, doc string) {
 	}
 }
 
-// end completes a transaction before it is committed: it counts the events without room, and
-// adds an event of that loss once there is room again.
-func (o *Outbox) end(t *transaction) {
-	if o == nil {
+// end completes a transaction before it is committed: it counts the events without room.
+func (e *eventsToAdd) end(t *transaction) {
+	if e.dropped == 0 {
 		return
 	}
-	e := t.events
-	switch {
-	case e.dropped > 0:
-		l := event.NewLoss(event.LossUnsent, "", 0)
-		if o.full != nil {
-			l = *o.full
-		}
-		l.Culprit.Count += e.dropped
-		e.full = &l
-		t.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, document(l))
-		t.exec(skipEvents, e.next-1)
-	case o.full != nil && o.bytes < o.limit/2:
-		t.addEvent(o.full.Event.ID, o.full.Event.Action, "", document(*o.full))
-		e.full = nil
+	l := event.NewLoss(e.outbox.table.unsent, "", 0)
+	if e.outbox.full != nil {
+		l = *e.outbox.full
 	}
+	l.Culprit.Count += e.dropped
+	e.full = &l
+	t.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, document(l), nil)
+	t.exec(skipEvents, e.next-1, e.outbox.table.name)
+}
+
+// tell adds an event of the events that had no room, once there is room again.
+func (e *eventsToAdd) tell(t *transaction) {
+	o := e.outbox
+	if o.full == nil || e.dropped > 0 || o.bytes >= o.limit/2 {
+		return
+	}
+	l := *o.full
+	t.addEvent(l.Event.ID, l.Event.Action, "", document(l), func(of *event.Host) string { l.Host = of; return document(l) })
+	e.full = nil
 }
 
 // done takes over what a committed transaction changed.
-func (o *Outbox) done(e *eventsToAdd) {
-	if o == nil || e.next == o.next {
+func (e *eventsToAdd) done() {
+	o := e.outbox
+	if e.next == o.next {
 		return
 	}
 	o.full = e.full
@@ -157,9 +154,6 @@ func (o *Outbox) done(e *eventsToAdd) {
 
 // givenUp counts the events of a catalogue that was set aside as lost.
 func (o *Outbox) givenUp() uint64 {
-	if o == nil {
-		return 0
-	}
 	o.bytes = 0
 	n := uint64(o.waiting.Swap(0))
 	o.dropped.Add(n)
@@ -178,7 +172,7 @@ func (o *Outbox) Lost() uint64 { return o.dropped.Load() }
 // Events calls take with each event after a sequence number, in order: at most that many, and
 // until take returns false.
 func (o *Outbox) Events(ctx context.Context, after uint64, most int, take func(sequence uint64, line string) bool) error {
-	rows, err := o.catalogue.reading.QueryContext(ctx, "SELECT sequence, doc FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?", after, most)
+	rows, err := o.catalogue.reading.QueryContext(ctx, o.table.after, after, most)
 	if err != nil {
 		return fmt.Errorf("read the events that wait: %w", err)
 	}
@@ -202,9 +196,8 @@ func (o *Outbox) Remove(upTo uint64) error {
 	c := o.catalogue
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	const remove = "DELETE FROM events WHERE sequence <= ? RETURNING length(CAST(doc AS BLOB))"
 	var n, size int64
-	for one, err := range rows(c.db, remove, []any{upTo}, func(size *int64, scan func(...any) error) error { return scan(size) }) {
+	for one, err := range rows(c.own(), o.table.remove, []any{upTo}, func(size *int64, scan func(...any) error) error { return scan(size) }) {
 		if err != nil {
 			return err
 		}

@@ -1,10 +1,14 @@
 package catalogue
 
 import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
+	"culprit/evidence/directory"
 	"culprit/evidence/internal/fixture"
 	"culprit/internal/event"
 )
@@ -66,7 +70,7 @@ func TestSweepsAreTold(t *testing.T) {
 	outbox := NewOutbox(0)
 	c, _, done := open(t, t.TempDir(), outbox)
 	defer done()
-	if n, err := c.NoteRemoved(t.Context(), []RemovedFile{{"T", event.RemovedKeep}, {"", event.RemovedKeep}, {"T2", event.RemovedKeep}}); n != 3 || err != nil {
+	if n, err := c.NoteRemoved(t.Context(), []RemovedFile{{Trace: "T", Because: event.RemovedKeep}, {Because: event.RemovedKeep}, {Trace: "T2", Because: event.RemovedKeep}}); n != 3 || err != nil {
 		t.Fatalf("%d are noted, %v", n, err)
 	}
 	var told string
@@ -76,5 +80,91 @@ func TestSweepsAreTold(t *testing.T) {
 	})
 	if err != nil || strings.Count(told, "\n") != 2 || strings.Count(told, `"detail":"keep"`) != 2 {
 		t.Errorf("%v, told:\n%s", err, told)
+	}
+}
+
+// Each outbox keeps its own events: what waits for the fleet is more, and has a bound of its own.
+func TestFleetOutbox(t *testing.T) {
+	t.Parallel()
+	d, err := directory.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, fleet := NewOutbox(0), NewFleetOutbox("web1")
+	c, _, err := Open(d, []*Outbox{local, fleet}, fixture.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := errors.Join(c.Close(), d.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	told := func(o *Outbox) (all []map[string]any) {
+		t.Helper()
+		err := o.Events(t.Context(), 0, 100, func(number uint64, line string) bool {
+			var e map[string]any
+			if err := json.Unmarshal([]byte(line), &e); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, e)
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	b := NewBatch()
+	h := fixture.Hit("7", "r")
+	b.Hit(h)
+	b.Program(event.Program{Event: event.Meta{ID: "P", Action: event.ActionProgram}, User: event.User{ID: "7"}})
+	capture := fixture.Capture(event.StateRunning)
+	capture.Host = &event.Host{Hostname: "machine"}
+	b.Capture(capture)
+	b.Repeated(h.Event.ID, 3)
+	if err := c.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if got := told(local); len(got) != 3 {
+		t.Errorf("%d events, want the hit twice and the capture: %v", len(got), got)
+	}
+	of := told(fleet)
+	if len(of) != 4 || fleet.Waiting() != 4 {
+		t.Fatalf("%d events, want the program, too: %v", len(of), of)
+	}
+	for _, e := range of {
+		if host, _ := e["host"].(map[string]any); host["name"] != "web1" {
+			t.Errorf("an event of the host %v", e["host"])
+		}
+	}
+	packet := base64.StdEncoding.EncodeToString(h.Packet)
+	if got := of[0]["culprit"].(map[string]any)["packet"]; got != packet {
+		t.Errorf("the packet is %v", got)
+	}
+	if got := fmt.Sprint(told(local)); strings.Contains(got, packet) || strings.Contains(got, "web1") {
+		t.Errorf("the events of this machine are %s", got)
+	}
+	var doc string
+	if err := c.db.QueryRow("SELECT doc FROM hits").Scan(&doc); err != nil || strings.Contains(doc, "web1") {
+		t.Errorf("%v: the hit became %s", err, doc)
+	}
+	// One is full, the other is not.
+	fleet.limit = 1
+	write(t, c, fixture.Hit("7", "r"))
+	if local.Waiting() != 4 || fleet.Waiting() != 4 || fleet.Lost() != 1 || local.Lost() != 0 {
+		t.Errorf("%d and %d wait, %d and %d are lost", local.Waiting(), fleet.Waiting(), local.Lost(), fleet.Lost())
+	}
+	if err := fleet.Remove(fleet.Last()); err != nil {
+		t.Fatal(err)
+	}
+	fleet.limit = maxWaiting
+	write(t, c, fixture.Hit("7", "r"))
+	if got := fmt.Sprint(told(fleet)); !strings.Contains(got, string(event.LossUnsentFleet)) {
+		t.Errorf("the fleet is not told what it lacks: %s", got)
+	}
+	id := fleet.ID()
+	if err := fleet.Renew(); err != nil || fleet.ID() == id || id == "" {
+		t.Errorf("%v: %s became %s", err, id, fleet.ID())
 	}
 }

@@ -1,6 +1,7 @@
 package catalogue
 
 import (
+	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -23,6 +25,9 @@ type Reader struct {
 	// outside says that the reader is not the daemon's own: what the catalogue calls running
 	// may belong to a daemon that was killed.
 	outside bool
+	ctx     context.Context // that of Within
+	// unproven says that traces come without their proofs.
+	unproven bool
 }
 
 // OpenReader opens the catalogue in dir for reading. The caller closes it.
@@ -41,24 +46,41 @@ func OpenReader(dir string) (*Reader, error) {
 		db.Close()
 		return nil, err
 	}
-	return &Reader{db: db, dir: dir, outside: true}, nil
+	return &Reader{db: db, dir: dir, outside: true, ctx: context.Background()}, nil
 }
 
 // Close closes the reader.
 func (r *Reader) Close() error { return r.db.Close() }
 
+// Within returns a reader of the same catalogue whose reading fails when the context ends: a search
+// can take long. Only the first reader is closed.
+func (r *Reader) Within(ctx context.Context) *Reader {
+	within := *r
+	within.ctx = ctx
+	return &within
+}
+
+// WithoutProofs returns a reader of the same catalogue whose traces come without their proofs: a long one can have many.
+// Only the first reader is closed.
+func (r *Reader) WithoutProofs() *Reader {
+	without := *r
+	without.unproven = true
+	return &without
+}
+
 // Hits yields hits, oldest first, until there are no more or one error.
 func (r *Reader) Hits(f Filter) iter.Seq2[event.Hit, error] {
-	q, args := f.query("hits", "id, doc, count, packet, (SELECT doc FROM proofs WHERE hit = hits.id ORDER BY id LIMIT 1) AS proof")
-	return rows(r.db, q, args, func(h *event.Hit, scan func(...any) error) error {
+	q, args := r.planned(f).query("hits", "id, doc, count, packet, (SELECT doc FROM proofs WHERE hit = hits.id ORDER BY id LIMIT 1) AS proof, (SELECT id FROM snapshots WHERE hit = hits.id ORDER BY id LIMIT 1) AS snapshot")
+	return rows(r, q, args, func(h *event.Hit, scan func(...any) error) error {
 		var doc, id string
-		var proof sql.NullString
+		var proof, snapshot sql.NullString
 		var count int
-		if err := scan(&id, &doc, &count, &h.Packet, &proof); err != nil {
+		if err := scan(&id, &doc, &count, &h.Packet, &proof, &snapshot); err != nil {
 			return err
 		}
 		err := json.Unmarshal([]byte(doc), h)
 		h.Culprit.Count = count
+		h.Culprit.Snapshot = reference(snapshot)
 		if proof.Valid && err == nil {
 			err = addProof(h, proof.String)
 		}
@@ -70,7 +92,7 @@ func (r *Reader) Hits(f Filter) iter.Seq2[event.Hit, error] {
 func (r *Reader) Captures(f Filter) iter.Seq2[event.Capture, error] {
 	q, args := f.query("captures", "id, doc")
 	killed := r.killed()
-	return rows(r.db, q, args, func(c *event.Capture, scan func(...any) error) error {
+	return rows(r, q, args, func(c *event.Capture, scan func(...any) error) error {
 		err := fromDocument(c, scan)
 		if d := &c.Culprit; (d.State == event.StateRunning || d.State == event.StateDraining) && killed() {
 			d.State, d.EndedBecause = event.StateLost, endedKilled()
@@ -98,16 +120,18 @@ func (r *Reader) DaemonRuns() bool {
 func (r *Reader) Traces(f Filter) iter.Seq2[event.Trace, error] {
 	killed := r.killed()
 	proofs := "(SELECT json_group_array(json_extract(doc, '$.culprit')) FROM proofs WHERE trace = traces.id)"
-	if f.NoProofs {
+	if f.NoProofs || r.unproven {
 		proofs = "'[]'"
 	}
-	q, args := f.query("traces", "id, doc, "+proofs+" AS proofs")
-	return rows(r.db, q, args, func(t *event.Trace, scan func(...any) error) error {
+	q, args := f.query("traces", "id, doc, "+proofs+" AS proofs, (SELECT id FROM snapshots WHERE trace = traces.id ORDER BY id LIMIT 1) AS snapshot")
+	return rows(r, q, args, func(t *event.Trace, scan func(...any) error) error {
 		var id, doc, proofs string
-		if err := scan(&id, &doc, &proofs); err != nil {
+		var snapshot sql.NullString
+		if err := scan(&id, &doc, &proofs, &snapshot); err != nil {
 			return err
 		}
 		err := json.Unmarshal([]byte(doc), t)
+		t.Culprit.Snapshot = reference(snapshot)
 		t.File.Path = r.path(t.Culprit.Capture.ID, t.File.Path)
 		if d := &t.Culprit; d.State == event.StateRunning && killed() {
 			d.State, d.EndedBecause = event.StateLost, endedKilled()
@@ -123,7 +147,7 @@ func (r *Reader) Traces(f Filter) iter.Seq2[event.Trace, error] {
 // error.
 func (r *Reader) Proofs(f Filter) iter.Seq2[event.Proof, error] {
 	q, args := f.query("proofs", "id, doc")
-	return rows(r.db, q, args, func(p *event.Proof, scan func(...any) error) error {
+	return rows(r, q, args, func(p *event.Proof, scan func(...any) error) error {
 		err := fromDocument(p, scan)
 		p.File.Path = r.path(p.Culprit.Capture.ID, p.File.Path)
 		return err
@@ -135,26 +159,31 @@ func (r *Reader) path(capture, path string) string {
 	return filepath.Join(r.dir, directory.Traces, capture, filepath.Base(path))
 }
 
-// ForwardedBy yields the hits of packets in which local resolvers forwarded a hit's question.
+// ForwardedBy yields the hits of packets in which forwarders sent on what a hit asked, or may have.
 func (r *Reader) ForwardedBy(h *event.Hit) iter.Seq2[event.Hit, error] {
 	return func(yield func(event.Hit, error) bool) {
-		if h.DNS == nil || h.Culprit.ForwardedFrom != nil {
+		if h.Culprit.ForwardedFrom != nil {
 			return
 		}
-		for by, err := range r.Forwards(h.Timestamp.Add(-time.Second), h.Timestamp.Add(time.Minute)) {
-			if (err != nil || by.Culprit.ForwardedFrom.ID == h.Event.ID) && !yield(by, err) {
+		host := ""
+		if h.Host != nil {
+			host = h.Host.Name
+		}
+		for by, err := range r.Forwards(h.Timestamp.Add(-time.Second), h.Timestamp.Add(time.Minute), host) {
+			isFor := slices.ContainsFunc(by.Culprit.For(), func(f *event.Forwarded) bool { return f.ID == h.Event.ID })
+			if (err != nil || isFor) && !yield(by, err) {
 				return
 			}
 		}
 	}
 }
 
-// Forwards yields the hits of packets in which local resolvers forwarded questions, from since
-// until until, or to the end if until is zero.
-func (r *Reader) Forwards(since, until time.Time) iter.Seq2[event.Hit, error] {
+// Forwards yields the hits of packets in which forwarders sent on what others asked, from since
+// until until, or to the end if until is zero; of a fleet only those of one host.
+func (r *Reader) Forwards(since, until time.Time, host string) iter.Seq2[event.Hit, error] {
 	return func(yield func(event.Hit, error) bool) {
-		for h, err := range r.Hits(Filter{alone: true, Since: since, until: until}) {
-			if (err != nil || h.Culprit.ForwardedFrom != nil) && !yield(h, err) {
+		for h, err := range r.Hits(Filter{alone: true, Since: since, until: until, Host: host}) {
+			if (err != nil || len(h.Culprit.For()) > 0) && !yield(h, err) {
 				return
 			}
 		}
@@ -162,7 +191,7 @@ func (r *Reader) Forwards(since, until time.Time) iter.Seq2[event.Hit, error] {
 }
 
 // addProof adds a proof to its hit. The process of the proof wins over one that held the socket,
-// which then comes first among the others.
+// which then comes first among the others; one that the kernel saw stays.
 func addProof(h *event.Hit, doc string) error {
 	var p event.Proof
 	if err := json.Unmarshal([]byte(doc), &p); err != nil {
@@ -178,10 +207,17 @@ func addProof(h *event.Hit, doc string) error {
 	case holder == nil: // the origin has only guesses
 		*o = event.Origin{}
 		h.Process = &p.Process
+	case h.Culprit.Sent != nil: // the kernel saw this process send it
+		if holder.Executable == "" && holder.EntityID != "" && holder.EntityID == p.Process.EntityID { // it had ended by then
+			h.Process = &p.Process
+		}
 	case holder.PID != p.Process.PID:
 		o.Processes = append([]event.Process{*holder}, o.Processes...)
 		o.Reason = &event.Unattributed{Code: event.UnattributedHolder, Detail: strconv.Itoa(holder.PID)}
-		h.Process, h.Container = &p.Process, nil
+		h.Process, h.Place = &p.Process, event.Place{}
+		if h.User != nil {
+			h.User.Inside = event.Inside{} // as the holder's container knows him
+		}
 	}
 	o.Grade = event.GradeProof
 	return nil
@@ -191,14 +227,67 @@ func addProof(h *event.Hit, doc string) error {
 // more or one error.
 func (r *Reader) Programs(f Filter) iter.Seq2[event.Program, error] {
 	q, args := f.query("programs", "id, doc")
-	return rows(r.db, q, args, fromDocument[event.Program])
+	return rows(r, q, args, fromDocument[event.Program])
 }
 
-// Losses yields losses, oldest first, until there are no more or one error. Only Since and Last
+// Snapshots yields snapshots, oldest first, until there are no more or one error.
+func (r *Reader) Snapshots(f Filter) iter.Seq2[event.Snapshot, error] {
+	q, args := f.query("snapshots", "id, doc")
+	return rows(r, q, args, func(s *event.Snapshot, scan func(...any) error) error {
+		err := fromDocument(s, scan)
+		if kept := s.Culprit.KeptExecutable; kept != nil {
+			kept.Path = filepath.Join(r.dir, directory.Executables, filepath.Base(kept.Path))
+		}
+		return err
+	})
+}
+
+// Snapshot returns the snapshot with an id, or nil if it is not there any more.
+func (r *Reader) Snapshot(id string) (*event.Snapshot, error) {
+	for s, err := range r.Snapshots(Filter{id: id}) {
+		return &s, err
+	}
+	return nil, nil
+}
+
+// Executables returns the kept executables that snapshots name, by their SHA-256.
+func (r *Reader) Executables() (map[string]Executable, error) {
+	const q = `SELECT executable, max(id), max(EXISTS (SELECT 1 FROM proofs WHERE proofs.hit = snapshots.hit OR proofs.trace = snapshots.trace))
+		FROM snapshots WHERE executable IS NOT NULL GROUP BY executable`
+	all := map[string]Executable{}
+	type row struct {
+		sha256 string
+		Executable
+	}
+	for one, err := range rows(r, q, nil, func(o *row, scan func(...any) error) error {
+		return scan(&o.sha256, &o.Snapshot, &o.Proven)
+	}) {
+		if err != nil {
+			return nil, err
+		}
+		all[one.sha256] = one.Executable
+	}
+	return all, nil
+}
+
+// An Executable is one of which there is a copy.
+type Executable struct {
+	Snapshot string // the id of the latest that names it
+	Proven   bool   // the hit or the trace of one of its snapshots has a proof
+}
+
+func reference(id sql.NullString) *event.Reference {
+	if !id.Valid {
+		return nil
+	}
+	return &event.Reference{ID: id.String}
+}
+
+// Losses yields losses, oldest first, until there are no more or one error. Only Since, Last and Host
 // of the filter count.
 func (r *Reader) Losses(f Filter) iter.Seq2[event.Loss, error] {
-	q, args := Filter{Since: f.Since, Last: f.Last}.query("losses", "id, doc")
-	return rows(r.db, q, args, fromDocument[event.Loss])
+	q, args := Filter{Since: f.Since, Last: f.Last, Host: f.Host}.query("losses", "id, doc")
+	return rows(r, q, args, fromDocument[event.Loss])
 }
 
 // RunningCaptures returns the ids of the captures that run.
@@ -219,7 +308,7 @@ func (r *Reader) Proven() (map[string]bool, error) {
 // ids runs a query that yields ids.
 func (r *Reader) ids(query string, args ...any) (map[string]bool, error) {
 	ids := map[string]bool{}
-	for id, err := range rows(r.db, query, args, func(id *string, scan func(...any) error) error { return scan(id) }) {
+	for id, err := range rows(r, query, args, func(id *string, scan func(...any) error) error { return scan(id) }) {
 		if err != nil {
 			return nil, err
 		}
@@ -247,13 +336,13 @@ func fromDocument[T any](v *T, scan func(...any) error) error {
 	return json.Unmarshal([]byte(doc), v)
 }
 
-func rows[T any](db *sql.DB, query string, args []any, read func(*T, func(...any) error) error) iter.Seq2[T, error] {
+func rows[T any](r *Reader, query string, args []any, read func(*T, func(...any) error) error) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		fail := func(err error) {
 			var zero T
 			yield(zero, fmt.Errorf("read the catalogue: %w", err))
 		}
-		rs, err := db.Query(query, args...)
+		rs, err := r.db.QueryContext(r.ctx, query, args...)
 		if err != nil {
 			fail(err)
 			return

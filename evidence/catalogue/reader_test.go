@@ -3,6 +3,7 @@ package catalogue
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +28,7 @@ func open(t testing.TB, dir string, outbox *Outbox) (c *Catalogue, left Left, do
 	if err := d.Lock(); err != nil {
 		t.Fatal(err)
 	}
-	if c, left, err = Open(d, outbox, fixture.Log); err != nil {
+	if c, left, err = Open(d, boxes(outbox), fixture.Log); err != nil {
 		t.Fatal(err)
 	}
 	done = func() {
@@ -70,7 +71,14 @@ func TestFilters(t *testing.T) {
 		h := fixture.Hit([]string{"7", "8"}[i%2], []string{"a", "b", "c"}[i%3])
 		if i == 5 {
 			h.User, h.Culprit.Capture = nil, nil
+			h.Culprit.Listed = &event.Listed{File: "/lists/feed.txt", Line: 7}
+			h.Threat = event.NewThreat(*h.Culprit.Listed, "badzone.test", "C2")
 		}
+		if i == 3 || i == 4 {
+			h.Container = &event.Container{ID: []string{"0a1b2c", "ff"}[i-3], Name: "cart", Image: &event.Image{Name: "quay.io/cart:3"}}
+			h.Orchestrator = &event.Orchestrator{Namespace: []string{"web", "test"}[i-3], Resource: event.Resource{Name: "shop", ID: fmt.Sprint("p", i)}}
+		}
+		h.DNS.Question.Name = []string{"", "y.evil.example", "evil.example", "notevil.example", "evil.example.test", "sch\u00f6n.z.evil.example"}[i]
 		ids = append(ids, h.Event.ID)
 		write(t, c, h)
 	}
@@ -89,11 +97,34 @@ func TestFilters(t *testing.T) {
 		"last":         {Filter{Last: 2}, []int{4, 5}},
 		"since":        {Filter{Since: time.Now().Add(-time.Minute)}, []int{0, 1, 2, 3, 4, 5}},
 		"since future": {Filter{Since: time.Now().Add(time.Minute)}, nil},
+		"list":         {Filter{List: "feed.txt"}, []int{5}},
+		"path of list": {Filter{List: "/lists/feed.txt", Rule: "c"}, []int{5}},
+		"another list": {Filter{List: "feed"}, nil},
 		"injection":    {Filter{Rule: "a' OR '1'='1"}, nil},
+		"container":    {Filter{Place: Place{Container: "cart"}}, []int{3, 4}},
+		"its id":       {Filter{Place: Place{Container: "0a1b"}}, []int{3}},
+		"no container": {Filter{Place: Place{Container: "%"}}, nil},
+		"pod":          {Filter{Place: Place{Pod: "shop"}}, []int{3, 4}},
+		"one pod":      {Filter{Place: Place{Pod: "web/shop"}}, []int{3}},
+		"pod's id":     {Filter{Place: Place{Pod: "p4"}}, []int{4}},
+		"name":         {Filter{Name: "Evil.example."}, []int{1, 2, 5}},
+		"name + user":  {Filter{Name: "evil.example", UID: &seven, Last: 1}, []int{2}},
+		"a whole name": {Filter{Name: "sch\u00f6n.z.evil.example"}, []int{5}},
+		"half a name":  {Filter{Name: "vil.example"}, nil},
+		"no name":      {Filter{Name: "%"}, nil},
+		"image":        {Filter{Place: Place{Image: "Quay.io/cart"}, Rule: "a"}, []int{3}},
 	} {
 		var got, want []string
 		for _, h := range fixture.All(t, r.Hits(tt.f)) {
 			got = append(got, h.Event.ID)
+		}
+		if tt.f.Name != "" { // as if many asked for it
+			tt.f.common = true
+			q, args := tt.f.query("hits", "id")
+			ids := fixture.All(t, rows(r, q, args, func(id *string, scan func(...any) error) error { return scan(id) }))
+			if d := cmp.Diff(ids, got); d != "" {
+				t.Errorf("%s, common: %s", name, d)
+			}
 		}
 		for _, i := range tt.want {
 			want = append(want, ids[i])
@@ -132,6 +163,10 @@ func TestDisagreement(t *testing.T) {
 	if err := addProof(h, `{"process": {"pid": 60}, "culprit": {"line": 3, "probable": true}}`); err != nil || h.Process.PID != 50 || h.Culprit.Origin.Grade != event.GradeSocket {
 		t.Errorf("a probable proof changes the origin: %+v, %v", h.Culprit.Origin, err)
 	}
+	h.Culprit.Origin, h.Culprit.Sent = event.Origin{Grade: event.GradeKernel}, &event.Sent{TID: 50}
+	if err := addProof(h, `{"process": {"pid": 60}, "culprit": {"line": 3, "kernel": true}}`); err != nil || h.Process.PID != 50 || h.Culprit.Origin.Grade != event.GradeProof || h.Culprit.Origin.Reason != nil {
+		t.Errorf("a proof names another process than the kernel: %+v, %+v, %v", h.Process, h.Culprit.Origin, err)
+	}
 }
 
 // A catalogue of the first version is brought up to date, and nothing is lost.
@@ -163,8 +198,10 @@ func TestUpgrade(t *testing.T) {
 		_, _, done := open(t, dir, nil)
 		done()
 	}
-	if hits := fixture.All(t, reader(t, dir).Hits(Filter{})); len(hits) != 1 || hits[0].Event.ID != h.Event.ID {
-		t.Errorf("the hits are %+v", hits)
+	for _, f := range []Filter{{}, {Name: "x.badzone.test"}, {Name: "test"}} {
+		if hits := fixture.All(t, reader(t, dir).Hits(f)); len(hits) != 1 || hits[0].Event.ID != h.Event.ID {
+			t.Errorf("the hits of %+v are %+v", f, hits)
+		}
 	}
 	r := reader(t, dir)
 	if ls := fixture.All(t, r.Losses(Filter{})); len(ls) != 1 || ls[0].Culprit != (event.LossDetail{Code: event.LossRate, Count: 3}) {
@@ -174,4 +211,12 @@ func TestUpgrade(t *testing.T) {
 	if len(cs) != 1 || *cs[0].Culprit.EndedBecause != (event.Ended{Code: event.EndedTime}) || cs[0].Culprit.Missed[event.UntracedNoFile] != 2 {
 		t.Errorf("the captures are %+v", cs)
 	}
+}
+
+// boxes are the outboxes of a catalogue: one, or none.
+func boxes(o *Outbox) []*Outbox {
+	if o == nil {
+		return nil
+	}
+	return []*Outbox{o}
 }

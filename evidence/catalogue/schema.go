@@ -2,8 +2,10 @@ package catalogue
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -11,7 +13,8 @@ import (
 )
 
 // schema is version 1, to which migrations add. Documents are kept whole, as JSON; the columns
-// beside them are for searching. Ids are ULIDs, so they sort by time. uid is NULL where the
+// beside them are for searching. The executable of a snapshot is the SHA-256 of its copy, NULL if
+// there is none. Ids are ULIDs, so they sort by time. uid is NULL where the
 // kernel gave none.
 const schema = `
 CREATE TABLE hits (
@@ -50,7 +53,53 @@ CREATE INDEX proofs_hit ON proofs (hit);
 CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, doc TEXT NOT NULL);
 `, `
 ALTER TABLE losses RENAME COLUMN what TO code;
+`, `
+CREATE TABLE snapshots (
+	id TEXT PRIMARY KEY, rule TEXT, uid INTEGER, capture TEXT NOT NULL, hit TEXT, trace TEXT,
+	executable TEXT, doc TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX snapshots_capture ON snapshots (capture);
+CREATE INDEX snapshots_hit ON snapshots (hit);
+CREATE INDEX snapshots_trace ON snapshots (trace);
+CREATE INDEX snapshots_executable ON snapshots (executable);
+`, hosts + names, `
+CREATE TABLE events_fleet (sequence INTEGER PRIMARY KEY AUTOINCREMENT, doc TEXT NOT NULL);
+CREATE TABLE outboxes (name TEXT PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID;
+`, `
+DROP INDEX proofs_trace;
+CREATE INDEX proofs_line ON proofs (trace, doc ->> '$.culprit.line');
 `}
+
+// hosts says of which host of a fleet each row is; NULL: of our own. mirrors says how far a mirror has
+// read, and members what the hosts last said of themselves.
+const hosts = `
+ALTER TABLE hits ADD COLUMN host TEXT;
+ALTER TABLE captures ADD COLUMN host TEXT;
+ALTER TABLE traces ADD COLUMN host TEXT;
+ALTER TABLE programs ADD COLUMN host TEXT;
+ALTER TABLE proofs ADD COLUMN host TEXT;
+ALTER TABLE snapshots ADD COLUMN host TEXT;
+ALTER TABLE losses ADD COLUMN host TEXT;
+CREATE INDEX hits_host ON hits (host) WHERE host IS NOT NULL;
+CREATE INDEX captures_host ON captures (host) WHERE host IS NOT NULL;
+CREATE INDEX traces_host ON traces (host) WHERE host IS NOT NULL;
+CREATE INDEX losses_host ON losses (host) WHERE host IS NOT NULL;
+CREATE TABLE mirrors (stream TEXT PRIMARY KEY, created TEXT NOT NULL, sequence INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE members (host TEXT PRIMARY KEY, revision INTEGER NOT NULL, doc TEXT NOT NULL) WITHOUT ROWID;
+`
+
+// names keeps the name that a hit asks for backwards, letter by letter: so an index finds all names below a
+// domain.
+const names = `
+ALTER TABLE hits ADD COLUMN name TEXT;
+UPDATE hits SET name = (
+	WITH RECURSIVE turn (rest, turned) AS (
+		SELECT substr(doc->>'$.dns.question.name', 1, 1024), ''
+		UNION ALL SELECT substr(rest, 2), substr(rest, 1, 1) || turned FROM turn WHERE rest != ''
+	) SELECT turned FROM turn WHERE rest = ''
+) WHERE doc->>'$.dns.question.name' != '';
+CREATE INDEX hits_name ON hits (name) WHERE name IS NOT NULL;
+`
 
 // schemaVersion is the one version that this culprit writes and reads.
 var schemaVersion = 1 + len(migrations)
@@ -72,8 +121,33 @@ func upgrade(db *sql.DB, version int) error {
 	return err
 }
 
-// connect opens the catalogue in dir. Readers can work beside the one writer (write-ahead log).
-func connect(dir string, readOnly bool) (*sql.DB, error) {
+// create makes an empty catalogue in dir, if there is none. It gets its name when it is whole:
+// whoever only reads could not undo what a kill left in the middle.
+func create(dir string) error {
+	path := filepath.Join(dir, fileName)
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, suffix := range suffixes {
+		if err := os.Remove(path + unfinished + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("make the catalogue: %w", err)
+		}
+	}
+	db, err := database(path+unfinished, false)
+	if err == nil {
+		err = errors.Join(upgrade(db, 0), db.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("make the catalogue: %w", err)
+	}
+	return os.Rename(path+unfinished, path)
+}
+
+// unfinished ends the name of a catalogue that is being made.
+const unfinished = ".new"
+
+// database opens one. Readers can work beside the one writer (write-ahead log).
+func database(path string, readOnly bool) (*sql.DB, error) {
 	// Only _pragma parameters count with this driver; others are ignored silently.
 	q := url.Values{"_pragma": {"busy_timeout(5000)"}}
 	if readOnly {
@@ -82,13 +156,24 @@ func connect(dir string, readOnly bool) (*sql.DB, error) {
 		q.Add("_pragma", "journal_mode(WAL)")
 		q.Add("_pragma", "synchronous(NORMAL)")
 	}
-	path := filepath.Join(dir, fileName)
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String())
+	if err == nil && !readOnly {
+		db.SetMaxOpenConns(1) // SQLite has one writer
+	}
+	return db, err
+}
+
+// connect opens the catalogue in dir.
+func connect(dir string, readOnly bool) (*sql.DB, error) {
+	path := filepath.Join(dir, fileName)
+	if !readOnly {
+		if err := create(dir); err != nil {
+			return nil, err
+		}
+	}
+	db, err := database(path, readOnly)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	if !readOnly {
-		db.SetMaxOpenConns(1) // SQLite has one writer
 	}
 	var version int
 	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"culprit/internal/event"
 )
@@ -30,8 +32,15 @@ func (c *Catalogue) Write(b *Batch) error {
 		return failed
 	}
 	b.Loss(damaged(aside, err))
-	if n := c.outbox.givenUp(); n > 0 {
-		b.Loss(event.NewLoss(event.LossUnsent, "", n))
+	for _, o := range c.outboxes {
+		if n := o.givenUp(); n > 0 {
+			b.Loss(event.NewLoss(o.table.unsent, "", n))
+		}
+		if o.host != nil {
+			if err := o.identify(c, true); err != nil {
+				return err
+			}
+		}
 	}
 	return c.write(b)
 }
@@ -51,10 +60,13 @@ func (c *Catalogue) write(b *Batch) error {
 			t.putTrace(trace)
 		}
 		for _, p := range b.programs {
-			t.exec(putProgram, p.Event.ID, p.User.UID(), p.Culprit.Capture.ID, document(p))
+			t.putProgram(p)
 		}
 		for _, p := range b.proofs {
 			t.putProof(p)
+		}
+		for _, s := range b.snapshots {
+			t.putSnapshot(s)
 		}
 		for _, l := range b.losses {
 			t.putLoss(l)
@@ -66,22 +78,42 @@ func (c *Catalogue) write(b *Batch) error {
 }
 
 // The statements that are used often: they are prepared.
-const (
-	insertHit  = "INSERT INTO hits VALUES (?,?,?,?,?,?,?)"
+var (
+	putHit     = put("hits", "id, rule, uid, capture, count, doc, packet, host, name")
 	countHit   = "UPDATE hits SET count = ? WHERE id = ?"
-	putCapture = "INSERT OR REPLACE INTO captures VALUES (?,?,?,?,?)"
-	putTrace   = "INSERT OR REPLACE INTO traces VALUES (?,?,?,?,?,?,?)"
-	putProgram = "INSERT OR REPLACE INTO programs VALUES (?,?,?,?)"
-	putProof   = "INSERT OR REPLACE INTO proofs VALUES (?,?,?,?,?,?,?)"
-	putLoss    = "INSERT OR REPLACE INTO losses VALUES (?,?,?,?)"
-	putEvent   = "INSERT INTO events VALUES (?,?)"
-	skipEvents = "UPDATE sqlite_sequence SET seq = ? WHERE name = 'events'"
+	putCapture = put("captures", "id, rule, uid, state, doc, host")
+	putTrace   = put("traces", "id, rule, uid, capture, hit, state, doc, host")
+	putProgram = put("programs", "id, uid, capture, doc, host")
+	putProof   = put("proofs", "id, rule, uid, capture, trace, hit, doc, host")
+	putLoss    = put("losses", "id, code, count, doc, host")
+	putSnap    = put("snapshots", "id, rule, uid, capture, hit, trace, executable, doc, host")
+	skipEvents = "UPDATE sqlite_sequence SET seq = ? WHERE name = ?"
 	getHit     = "SELECT doc FROM hits WHERE id = ?"
 )
 
+// put makes the statement that writes a row, or what it is now. It changes no row of another host.
+func put(table, columns string) string {
+	names := strings.Split(columns, ", ")
+	set := make([]string, 0, len(names))
+	for _, name := range names[1:] {
+		value := "excluded." + name
+		switch name {
+		case "host":
+			continue
+		case "packet": // a repeat need not have it
+			value = "coalesce(excluded.packet, packet)"
+		case "count":
+			value = "max(excluded.count, count)"
+		}
+		set = append(set, name+" = "+value)
+	}
+	return fmt.Sprintf("INSERT INTO %s (%s) VALUES (?%s) ON CONFLICT (id) DO UPDATE SET %s WHERE host IS excluded.host",
+		table, columns, strings.Repeat(",?", len(names)-1), strings.Join(set, ", "))
+}
+
 func prepare(db *sql.DB) (map[string]*sql.Stmt, error) {
 	statements := map[string]*sql.Stmt{}
-	for _, query := range []string{insertHit, countHit, putCapture, putTrace, putProgram, putProof, putLoss, putEvent, skipEvents, getHit} {
+	for _, query := range []string{putHit, countHit, putCapture, putTrace, putProgram, putProof, putSnap, putLoss, eventsBox.put, fleetBox.put, skipEvents, getHit, foreign} {
 		st, err := db.Prepare(query)
 		if err != nil {
 			return nil, err
@@ -95,7 +127,8 @@ func prepare(db *sql.DB) (map[string]*sql.Stmt, error) {
 type transaction struct {
 	tx         *sql.Tx
 	statements map[string]*sql.Stmt
-	events     *eventsToAdd // nil: events are not sent out
+	events     []*eventsToAdd
+	host       any // whose documents they are, in a mirror; nil: our own
 	err        error
 }
 
@@ -116,27 +149,47 @@ func (t *transaction) exec(query string, args ...any) (changed int64) {
 	return changed
 }
 
-func (t *transaction) putHit(h *event.Hit) {
-	var uid, capture any
+// The put functions write a document, and return whether they did: not if another host has one with its id.
+
+func (t *transaction) putHit(h *event.Hit) bool {
+	var uid, capture, name any
 	if h.User != nil {
 		uid = h.User.UID()
+	}
+	if h.DNS != nil && h.DNS.Question.Name != "" {
+		name = backwards(h.DNS.Question.Name)
 	}
 	if h.Culprit.Capture != nil {
 		capture = h.Culprit.Capture.ID
 	}
 	doc := document(h)
-	t.exec(insertHit, h.Event.ID, h.Rule.Name, uid, capture, h.Culprit.Count, doc, h.Packet)
-	t.addEvent(h.Event.ID, h.Event.Action, "", doc)
+	put := t.exec(putHit, h.Event.ID, h.Rule.Name, uid, capture, h.Culprit.Count, doc, h.Packet, t.host, name)
+	t.addEvent(h.Event.ID, h.Event.Action, "", doc, func(of *event.Host) string { return hitOf(h, h.Packet, of) })
+	return put > 0
+}
+
+// hitOf is the document of a hit in a fleet, with its packet.
+func hitOf(h *event.Hit, packet []byte, of *event.Host) string {
+	whole := *h
+	whole.Host, whole.Culprit.Raw = of, packet
+	return document(whole)
+}
+
+// backwards turns a text around, letter by letter.
+func backwards(s string) string {
+	letters := []rune(s)
+	slices.Reverse(letters)
+	return string(letters)
 }
 
 func (t *transaction) countHit(r repeat) {
 	t.exec(countHit, r.count, r.hit)
-	if !t.events.wants(r.hit, "") {
+	if !t.wants(r.hit, "") {
 		return
 	}
 	if h, ok := t.hit(r.hit); ok {
 		h.Culprit.Count = r.count
-		t.addEvent(r.hit, h.Event.Action, "", document(h))
+		t.addEvent(r.hit, h.Event.Action, "", document(h), func(of *event.Host) string { return hitOf(&h, nil, of) })
 	}
 }
 
@@ -156,35 +209,78 @@ func (t *transaction) hit(id string) (h event.Hit, ok bool) {
 	return h, err == nil
 }
 
-func (t *transaction) putCapture(c event.Capture) {
-	t.exec(putCapture, c.Event.ID, ruleName(c.Rule), c.User.UID(), c.Culprit.State, document(c))
-	if state := fmt.Sprint(c.Culprit.State, c.Culprit.Level); t.events.wants(c.Event.ID, state) {
+func (t *transaction) putCapture(c event.Capture) bool {
+	put := t.exec(putCapture, c.Event.ID, ruleName(c.Rule), c.User.UID(), c.Culprit.State, document(c), t.host)
+	if state := fmt.Sprint(c.Culprit.State, c.Culprit.Level); t.wants(c.Event.ID, state) {
 		c.Culprit.Config = "" // the catalogue has it
-		t.addEvent(c.Event.ID, c.Event.Action, state, document(c))
+		t.addEvent(c.Event.ID, c.Event.Action, state, document(c), func(of *event.Host) string {
+			if c.Host != nil {
+				whole := *c.Host
+				whole.Name = of.Name
+				of = &whole
+			}
+			c.Host = of
+			return document(c)
+		})
 	}
+	return put > 0
 }
 
-func (t *transaction) putTrace(tr event.Trace) {
+func (t *transaction) putProgram(p event.Program) bool {
+	put := t.exec(putProgram, p.Event.ID, p.User.UID(), p.Culprit.Capture.ID, document(p), t.host)
+	for _, e := range t.events {
+		if e.outbox.host != nil {
+			p.Host = e.outbox.host
+			e.add(t, p.Event.ID, p.Event.Action, "", document(p))
+		}
+	}
+	return put > 0
+}
+
+func (t *transaction) putTrace(tr event.Trace) bool {
 	var hit any
 	if tr.Culprit.Hit != nil {
 		hit = tr.Culprit.Hit.ID
 	}
 	doc := document(tr)
-	t.exec(putTrace, tr.Event.ID, ruleName(tr.Rule), tr.User.UID(), tr.Culprit.Capture.ID, hit, tr.Culprit.State, doc)
-	t.addEvent(tr.Event.ID, tr.Event.Action, tr.Culprit.State, doc)
+	put := t.exec(putTrace, tr.Event.ID, ruleName(tr.Rule), tr.User.UID(), tr.Culprit.Capture.ID, hit, tr.Culprit.State, doc, t.host)
+	t.addEvent(tr.Event.ID, tr.Event.Action, tr.Culprit.State, doc, func(of *event.Host) string { tr.Host = of; return document(tr) })
+	return put > 0
 }
 
-func (t *transaction) putProof(p event.Proof) {
+func (t *transaction) putProof(p event.Proof) bool {
 	d := &p.Culprit
 	doc := document(p)
-	t.exec(putProof, p.Event.ID, p.Rule.Name, p.User.UID(), d.Capture.ID, d.Trace.ID, d.Hit.ID, doc)
-	t.addEvent(p.Event.ID, p.Event.Action, "", doc)
+	put := t.exec(putProof, p.Event.ID, p.Rule.Name, p.User.UID(), d.Capture.ID, d.Trace.ID, d.Hit.ID, doc, t.host)
+	t.addEvent(p.Event.ID, p.Event.Action, "", doc, func(of *event.Host) string { p.Host = of; return document(p) })
+	return put > 0
 }
 
-func (t *transaction) putLoss(l event.Loss) {
+func (t *transaction) putSnapshot(s event.Snapshot) bool {
+	id := func(r *event.Reference) any {
+		if r == nil {
+			return nil
+		}
+		return r.ID
+	}
+	var kept any
+	d := &s.Culprit
+	if d.KeptExecutable != nil && s.Process.Hash != nil {
+		kept = s.Process.Hash.SHA256
+	}
+	doc := document(s)
+	put := t.exec(putSnap, s.Event.ID, ruleName(s.Rule), s.User.UID(), d.Capture.ID, id(d.Hit), id(d.Trace), kept, doc, t.host)
+	if s.Final() {
+		t.addEvent(s.Event.ID, s.Event.Action, "", doc, func(of *event.Host) string { s.Host = of; return document(s) })
+	}
+	return put > 0
+}
+
+func (t *transaction) putLoss(l event.Loss) bool {
 	doc := document(l)
-	t.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, doc)
-	t.addEvent(l.Event.ID, l.Event.Action, "", doc)
+	put := t.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, doc, t.host)
+	t.addEvent(l.Event.ID, l.Event.Action, "", doc, func(of *event.Host) string { l.Host = of; return document(l) })
+	return put > 0
 }
 
 // document encodes a document of package event, which cannot fail.

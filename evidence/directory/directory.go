@@ -169,12 +169,35 @@ func (d *Directory) InPlace() error {
 }
 
 // Free returns how many bytes are free on the file system of the directory.
-func (d *Directory) Free() (int64, error) {
+func (d *Directory) Free() (int64, error) { return Free(d.Path()) }
+
+// Free returns how many bytes are free on the file system of a path.
+func Free(path string) (int64, error) {
 	var st unix.Statfs_t
-	if err := unix.Statfs(d.Path(), &st); err != nil {
-		return 0, fmt.Errorf("ask for the free disk of %s: %w", d.Path(), err)
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, fmt.Errorf("ask for the free disk of %s: %w", path, err)
 	}
 	return int64(st.Bavail) * st.Bsize, nil
+}
+
+// Put writes a file as a whole, or not at all, in the place of the one that is there. While it is written its name ends with
+// unfinished, by which the sweep knows what a culprit that was killed has left.
+func (d *Directory) Put(name, unfinished string, write func(io.Writer) error) error {
+	making := name + unfinished
+	if err := d.root.Remove(making); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := d.root.OpenFile(making, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(write(f), f.Close()); err == nil {
+		err = d.root.Rename(making, name)
+	}
+	if err != nil {
+		d.root.Remove(making)
+	}
+	return err
 }
 
 // Redact sets what is masked in traces that begin from now on.

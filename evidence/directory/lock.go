@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,8 +18,18 @@ import (
 // stays behind when culprit is killed.
 const lockName = "lock"
 
-// Lock locks the directory until it is closed or we end, however we end. It fails if another
-// culprit holds the lock.
+// LockedError says that another culprit holds the lock of a directory.
+type LockedError struct {
+	Dir string
+	PID int
+}
+
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("lock the evidence directory %s: another culprit is using it (PID %d): stop that one, or give this one another evidence.dir", e.Dir, e.PID)
+}
+
+// Lock locks the directory until it is closed or we end, however we end. It fails with a [LockedError] if
+// another culprit holds the lock.
 func (d *Directory) Lock() error {
 	f, err := d.root.OpenFile(lockName, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -30,7 +39,7 @@ func (d *Directory) Lock() error {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			pid, _ := Holder(d.Path())
-			return fmt.Errorf("lock the evidence directory %s: another culprit is using it (PID %d): stop that one, or give this one another evidence.dir", d.Path(), pid)
+			return &LockedError{d.Path(), pid}
 		}
 		return fmt.Errorf("lock the evidence directory: %w", err)
 	}
@@ -79,7 +88,16 @@ func Holder(dir string) (int, error) {
 		if len(fields) < 6 || fields[1] != "FLOCK" || fields[3] != "WRITE" || !strings.HasSuffix(fields[5], ":"+inode) {
 			continue
 		}
-		if pid, err := strconv.Atoi(fields[4]); err == nil && hasOpen(pid, info) {
+		pid, err := strconv.Atoi(fields[4])
+		if err != nil {
+			continue
+		}
+		open, err := hasOpen(pid, info)
+		if err != nil { // we may not look: believe what the holder wrote into the file
+			text, err := os.ReadFile(filepath.Join(dir, lockName))
+			open = err == nil && strings.TrimSpace(string(text)) == fields[4]
+		}
+		if open {
 			return pid, nil
 		}
 	}
@@ -87,13 +105,28 @@ func Holder(dir string) (int, error) {
 }
 
 // hasOpen reports whether a process has a file open. The inode number alone is not enough, as
-// another file system may have the same, and the device in /proc/locks can differ from stat's.
-func hasOpen(pid int, file os.FileInfo) bool {
-	open, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
-	return slices.ContainsFunc(open, func(fd string) bool {
-		info, err := os.Stat(fd)
-		return err == nil && os.SameFile(info, file)
-	})
+// another file system may have the same, and the device in /proc/locks can differ from stat's. It fails
+// for who has fewer capabilities than the process (PTRACE_MODE_READ in man 2 ptrace).
+func hasOpen(pid int, file os.FileInfo) (bool, error) {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	open, err := os.ReadDir(dir)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return false, nil
+		}
+		return false, err
+	}
+	var refused error
+	for _, fd := range open {
+		info, err := os.Stat(filepath.Join(dir, fd.Name()))
+		if errors.Is(err, os.ErrPermission) {
+			refused = err
+		}
+		if err == nil && os.SameFile(info, file) {
+			return true, nil
+		}
+	}
+	return false, refused
 }
 
 // WasKilled reports whether the last culprit that ran with the evidence in dir was killed:

@@ -29,4 +29,11 @@ func TestHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	holder(os.Getpid())
+	open := func(pid int) error {
+		_, err := hasOpen(pid, nil)
+		return err
+	}
+	if err := open(1 << 30); err != nil {
+		t.Errorf("a process that is gone: %v", err)
+	}
 }

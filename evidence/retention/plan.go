@@ -22,10 +22,11 @@ type Bounds struct {
 	Compress bool          // compress closed traces
 }
 
-// A Removal is a file to remove: a trace, or the packets of a capture. Its rows, which hold the
+// A Removal is a file to remove: a trace, the packets of a capture, or the copy of an executable.
+// Its rows, which hold the
 // packets too, stay in the catalogue until they are older than evidence.keep.
 type Removal struct {
-	ID     string // of the trace or capture
+	ID     string // of the trace, of the capture, or of the latest snapshot
 	Name   string // of the file, below the evidence directory; a trace's uncompressed one
 	Size   int64  // bytes on the disk
 	Proven bool   // the trace, or the capture, has a proof
@@ -35,9 +36,9 @@ type Removal struct {
 // packets reports whether the file holds the packets of a capture.
 func (r Removal) packets() bool { return path.Base(r.Name) == directory.Packets }
 
-// stored is a trace, or the packets of a capture, on the disk.
+// stored is a trace, the packets of a capture, or the copy of an executable, on the disk.
 type stored struct {
-	id      ulid.ULID // of the trace or capture; holds the time it began
+	id      ulid.ULID // of the trace, capture or snapshot; holds the time it began
 	capture string
 	name    string // of the uncompressed file, below the evidence directory
 	size    int64  // bytes on the disk, compressed and not
@@ -47,6 +48,7 @@ type stored struct {
 	proven     bool
 	plain      bool // there is an uncompressed file
 	unfinished bool // somebody was killed compressing it
+	left       bool // somebody was killed copying it
 }
 
 // usage is the disk space beside the traces.
@@ -129,14 +131,18 @@ func (r Report) Left() (evidence, free int64) {
 
 // The kinds of files that are removed.
 const (
-	RemovedTrace   = "trace"
-	RemovedPackets = "packets"
+	RemovedTrace      = "trace"
+	RemovedPackets    = "packets"
+	RemovedExecutable = "executable"
 )
 
 // What returns the kind of the file.
 func (r Removal) What() string {
-	if r.packets() {
+	switch {
+	case r.packets():
 		return RemovedPackets
+	case r.executable() != "":
+		return RemovedExecutable
 	}
 	return RemovedTrace
 }

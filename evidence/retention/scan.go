@@ -22,7 +22,7 @@ type evidence struct {
 	catalogue *catalogue.Reader
 }
 
-// scan lists the traces and packets on the disk. The disk decides what exists; only the catalogue
+// scan lists the traces, packets and executables on the disk. The disk decides what exists; only the catalogue
 // knows what is still written.
 func (e evidence) scan() ([]stored, error) {
 	running, err := e.catalogue.RunningCaptures()
@@ -52,7 +52,8 @@ func (e evidence) scan() ([]stored, error) {
 			all = append(all, t)
 		}
 	}
-	return all, nil
+	executables, err := e.scanExecutables(time.Now())
+	return append(all, executables...), err
 }
 
 // scanCapture lists the traces of one capture, and its packets.

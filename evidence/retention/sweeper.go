@@ -158,6 +158,9 @@ func (s *Sweeper) compress(ctx context.Context, traces []stored) (n int, firstEr
 		if t.unfinished {
 			s.dir.Root().Remove(t.name + tracefile.Unfinished)
 		}
+		if t.left {
+			s.dir.Root().Remove(t.name)
+		}
 		if !s.bounds.Load().Compress || !t.plain || t.open || t.running || ctx.Err() != nil || s.room() != nil {
 			continue
 		}
@@ -192,12 +195,14 @@ func (s *Sweeper) remove(planned []Removal) (removed []Removal, firstErr error) 
 			continue
 		}
 		removed = append(removed, r)
-		file := catalogue.RemovedFile{Because: r.Why}
-		if !r.packets() {
-			file.Trace = r.ID
+		file := catalogue.RemovedFile{Because: r.Why, Executable: r.executable()}
+		if file.Executable == "" {
+			dirs[path.Dir(r.Name)] = true
+			if !r.packets() {
+				file.Trace = r.ID
+			}
 		}
 		s.unnoted = append(s.unnoted, file)
-		dirs[path.Dir(r.Name)] = true
 	}
 	for dir := range dirs {
 		s.dir.Root().Remove(dir) // fails unless it is empty

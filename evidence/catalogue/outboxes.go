@@ -1,0 +1,98 @@
+package catalogue
+
+import (
+	"fmt"
+
+	"culprit/internal/event"
+)
+
+// A box is the table in which the events of an outbox wait, with the statements for it.
+type box struct {
+	name                     string
+	put, after, remove, size string
+	unsent                   event.LossCode // what had no room
+}
+
+func newBox(name string, unsent event.LossCode) box {
+	return box{
+		name: name, unsent: unsent,
+		put:    "INSERT INTO " + name + " VALUES (?,?)",
+		after:  "SELECT sequence, doc FROM " + name + " WHERE sequence > ? ORDER BY sequence LIMIT ?",
+		remove: "DELETE FROM " + name + " WHERE sequence <= ? RETURNING length(CAST(doc AS BLOB))",
+		size:   "SELECT count(*), coalesce(sum(length(CAST(doc AS BLOB))), 0) FROM " + name,
+	}
+}
+
+var (
+	eventsBox = newBox("events", event.LossUnsent)
+	fleetBox  = newBox("events_fleet", event.LossUnsentFleet)
+)
+
+// NewFleetOutbox makes an outbox for [Open] whose events go to a fleet, where this machine is called host. They have all
+// that shows a document there: the packets of hits and the programs, too. The events of this machine and those of the fleet
+// wait for nobody but their own receiver.
+func NewFleetOutbox(host string) *Outbox {
+	return &Outbox{table: fleetBox, host: &event.Host{Name: host}, limit: maxWaiting, news: make(chan struct{}, 1)}
+}
+
+// addEvent adds the event of a document to all outboxes that want it. ofFleet makes the document for a fleet.
+func (t *transaction) addEvent(id, action, state, doc string, ofFleet func(*event.Host) string) {
+	for _, e := range t.events {
+		switch {
+		case !e.wants(id, state):
+		case e.outbox.host == nil:
+			e.add(t, id, action, state, doc)
+		default:
+			e.add(t, id, action, state, ofFleet(e.outbox.host))
+		}
+	}
+}
+
+// wants reports whether any outbox wants the event of a document.
+func (t *transaction) wants(id, state string) bool {
+	for _, e := range t.events {
+		if e.wants(id, state) {
+			return true
+		}
+	}
+	return false
+}
+
+// ID names the numbers of a fleet's events: with another catalogue they begin anew, under another id.
+func (o *Outbox) ID() string {
+	o.catalogue.mu.Lock()
+	defer o.catalogue.mu.Unlock()
+	return o.id
+}
+
+// Last is the number of the last event.
+func (o *Outbox) Last() uint64 {
+	o.catalogue.mu.Lock()
+	defer o.catalogue.mu.Unlock()
+	return o.next - 1
+}
+
+// Renew gives the numbers a new id: those that come have been given before, as the catalogue is an older copy of itself.
+func (o *Outbox) Renew() error {
+	o.catalogue.mu.Lock()
+	defer o.catalogue.mu.Unlock()
+	return o.identify(o.catalogue, true)
+}
+
+// identify reads the id from the catalogue, or gives it a new one. The caller holds the catalogue's lock.
+func (o *Outbox) identify(c *Catalogue, renew bool) error {
+	put := "INSERT INTO outboxes (name, id) VALUES (?, ?) ON CONFLICT (name) DO "
+	if renew {
+		put += "UPDATE SET id = excluded.id"
+	} else {
+		put += "NOTHING"
+	}
+	_, err := c.db.Exec(put, o.table.name, event.NewID())
+	if err == nil {
+		err = c.db.QueryRow("SELECT id FROM outboxes WHERE name = ?", o.table.name).Scan(&o.id)
+	}
+	if err != nil {
+		return fmt.Errorf("name the numbers of the fleet's events: %w", err)
+	}
+	return nil
+}
