@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"culprit/internal/strace"
 )
@@ -32,15 +33,25 @@ type parser struct {
 	holed    bool           // Data of the current message lacks bytes at its end
 	name     netip.AddrPort // the address that is being read
 	inName   bool
+	more     bool // the flags have MSG_MORE
 	complete bool // the call's closing bracket came
 }
 
 // parse returns what was sent. !ok means that nothing was.
 func (p *parser) parse(call string) (s Send, ok bool) {
-	p.socket(&s)
+	_, form, _ := formOf(call)
+	if s.FD = -1; form != showsNothing {
+		p.socket(&s)
+	}
 	p.depth = 1
+	switch {
+	case form == showsCork && s.Transport != "tcp":
+		return s, p.cork(&s)
+	case form != showsBytes || s.Hidden:
+		return s, p.hidden(call, &s)
+	}
 	switch call {
-	case "writev", "sendmsg":
+	case "writev", "pwritev2", "sendmsg":
 		p.begin()
 	case "sendmmsg": // each message begins with msg_hdr
 	default:
@@ -55,17 +66,50 @@ func (p *parser) parse(call string) (s Send, ok bool) {
 	if !sent {
 		return s, false
 	}
+	s.Took = p.took()
 	if n >= 0 && call == "sendmmsg" {
 		p.messages = p.messages[:min(n, len(p.messages))]
 	} else if n >= 0 {
 		p.last().shorten(n)
 	}
 	for _, m := range p.messages {
-		if m.Size != 0 {
+		if m.More = p.more; m.Size != 0 {
 			s.Messages = append(s.Messages, m)
 		}
 	}
 	return s, len(s.Messages) > 0
+}
+
+// cork reads what setsockopt(UDP_CORK) did. !ok means that it failed.
+func (p *parser) cork(s *Send) (ok bool) {
+	value, ok := bytes.CutPrefix(p.text[p.at:], []byte(corked))
+	if !ok || len(value) == 0 {
+		return false
+	}
+	if s.Cork = CorkOn; value[0] == '0' {
+		s.Cork = CorkOff
+	}
+	p.walk()
+	s.Took = p.took()
+	return !p.complete || strace.Result(p.text[p.at:]) != strace.Failed
+}
+
+// hidden reads how a call ended whose line does not show the bytes. !ok means that it sent nothing.
+func (p *parser) hidden(call string, s *Send) (ok bool) {
+	s.Hidden = true
+	p.walk()
+	s.Took = p.took()
+	// io_uring may send while the thread only waits, or is interrupted.
+	_, sent := p.result()
+	return sent || call == "io_uring_enter" || call == "setsockopt" && strace.Result(p.text[p.at:]) == 0
+}
+
+// took returns how long the call took, -1 if unknown.
+func (p *parser) took() time.Duration {
+	if took, ok := strace.Took(p.text[p.at:]); ok && p.complete {
+		return took
+	}
+	return -1
 }
 
 // shorten notes that only n bytes were sent.
@@ -78,6 +122,9 @@ func (m *Message) shorten(n int) {
 func (p *parser) socket(s *Send) {
 	for p.at < len(p.text) && isDigit(p.text[p.at]) {
 		p.at++
+	}
+	if n, err := strconv.ParseUint(string(p.text[:min(p.at, 10)]), 10, 31); err == nil {
+		s.FD = int(n)
 	}
 	s.Socket = string(p.text[:min(p.at, maxSocket)])
 	if p.at == len(p.text) || p.text[p.at] != '<' {
@@ -96,6 +143,9 @@ func (p *parser) socket(s *Send) {
 		s.Transport = "udp"
 	case "TCP", "TCPv6":
 		s.Transport = "tcp"
+	case "RAW", "RAWv6": // the program may have written the headers, too
+		s.Hidden = true
+		return
 	}
 	local, remote, _ := strings.Cut(addresses, "->")
 	s.Local, s.Remote = addrPort(local), addrPort(remote)
@@ -193,6 +243,8 @@ func (p *parser) word(w []byte) {
 			p.inName, p.name = true, netip.AddrPort{}
 		case "iov_base", "iov_len", "msg_len", "htons":
 			p.key = string(w)
+		case "MSG_MORE":
+			p.more = p.more || p.depth == 1
 		}
 		return
 	}

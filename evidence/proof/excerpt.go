@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"culprit/internal/event"
 	"culprit/internal/strace"
 )
 
@@ -21,14 +22,14 @@ const (
 	lateForks  = 1000    // lines after the proof in which its thread's fork may still return
 )
 
-// Story is a proven line, among those that explain it.
+// Story is a proof's lines, among those that explain them.
 type Story struct {
 	// Forks says how the thread began, the latest fork first: who forked it, who forked that, and
 	// so on, as far as the trace shows it.
 	Forks []Fork
 	// Lines are in the order of the trace: the execve lines of the thread and of its
-	// ancestors, files it opened, connections and forks it made, and its lines right
-	// before and after the proof.
+	// ancestors, files it opened, connections and forks it made, its lines right before and
+	// after the proof, and the earlier parts of the packet.
 	Lines []Line
 }
 
@@ -44,20 +45,23 @@ type Line struct {
 	TID    int    // whose line it is
 	Text   string // without the newline, and only the first 4 KiB
 	Cut    int64  // how many bytes Text lacks
-	Proof  bool
-	Gap    bool // lines of the proof's thread are left out before it
+	Proof  bool   // it sent the packet, or a part of it
+	Gap    bool   // lines of the proof's thread are left out before it
 
 	nth int64 // of its thread's lines, from 1; ancestors' are not counted
 }
 
-// Excerpt reads a trace up to a proven line of a thread. It returns that line, others that explain
-// it, and the nearest lines of the same thread, that many before and after it (at most 1000). The
-// traced program chose the text: escape it.
-func Excerpt(r io.Reader, tid int, line int64, before, after int) (Story, error) {
-	e := excerpt{tid: tid, forks: make(map[int]Fork), execs: make(map[int]Line)}
+// Excerpt reads a trace up to the line of a proof. It returns that line and the earlier parts of the
+// packet, others that explain them, and the nearest lines of the same thread, that many before and
+// after it (at most 1000). The traced program chose the text: escape it.
+func Excerpt(r io.Reader, p event.ProofDetail, before, after int) (Story, error) {
+	e := excerpt{tid: p.TID, forks: make(map[int]Fork), execs: make(map[int]Line)}
 	e.before, e.after = int64(min(max(before, 0), maxNear)), int64(min(max(after, 0), maxNear))
-	if err := e.read(r, line); err != nil {
-		return Story{}, fmt.Errorf("read line %d of a trace: %w", line, err)
+	for _, part := range p.Parts[:min(len(p.Parts), maxJoin)] {
+		e.of = append(e.of, part.Line)
+	}
+	if err := e.read(r, p.Line); err != nil {
+		return Story{}, fmt.Errorf("read line %d of a trace: %w", p.Line, err)
 	}
 	return e.story(), nil
 }
@@ -65,6 +69,8 @@ func Excerpt(r io.Reader, tid int, line int64, before, after int) (Story, error)
 type excerpt struct {
 	tid           int
 	before, after int64
+	of            []int64      // the numbers of the earlier parts
+	parts         []Line       // these lines
 	forks         map[int]Fork // by the new TID
 	execs         map[int]Line // the last of each TID
 	earlier       []Line
@@ -82,7 +88,7 @@ func (e *excerpt) read(r io.Reader, proof int64) error {
 		}
 		count++
 		text = text[:min(len(text), maxText)]
-		e.line(text, Line{Number: count, Cut: lines.Length() - int64(len(text)), Proof: count == proof})
+		e.line(text, Line{Number: count, Cut: lines.Length() - int64(len(text)), Proof: count == proof || slices.Contains(e.of, count)}, count == proof)
 		if count == proof && e.proof == 0 {
 			return fmt.Errorf("it is not one of thread %d", e.tid)
 		}
@@ -97,8 +103,8 @@ func (e *excerpt) read(r io.Reader, proof int64) error {
 	return nil
 }
 
-// line reads a line.
-func (e *excerpt) line(line []byte, l Line) {
+// line reads a line; own says that it is the proof's own.
+func (e *excerpt) line(line []byte, l Line, own bool) {
 	tid, _, text := strace.ParseLine(line)
 	if text == nil {
 		return
@@ -107,9 +113,12 @@ func (e *excerpt) line(line []byte, l Line) {
 	if l.TID == e.tid {
 		e.nth++
 		l.nth = e.nth
-		if l.Proof {
+		if own {
 			e.proof = e.nth
 		}
+	}
+	if l.Proof && !own {
+		e.parts = append(e.parts, l.with(line))
 	}
 	switch string(text.Name()) {
 	case "clone", "clone3", "fork", "vfork":
@@ -183,11 +192,18 @@ var dull = []string{".so", "O_DIRECTORY", `"/usr/share/`, `"/usr/lib/`, `"/lib/`
 func (e *excerpt) story() Story {
 	var s Story
 	lines := append(e.earlier, e.near...)
-	add := func(tid int) {
-		l, ok := e.execs[tid]
-		if ok && !slices.ContainsFunc(lines, func(o Line) bool { return o.Number == l.Number }) {
+	insert := func(l Line) {
+		if !slices.ContainsFunc(lines, func(o Line) bool { return o.Number == l.Number }) {
 			lines = append(lines, l)
 		}
+	}
+	add := func(tid int) {
+		if l, ok := e.execs[tid]; ok {
+			insert(l)
+		}
+	}
+	for _, l := range e.parts {
+		insert(l)
 	}
 	add(e.tid)
 	for at := e.tid; len(s.Forks) < maxDepth; {

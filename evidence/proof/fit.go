@@ -3,6 +3,7 @@ package proof
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 )
 
 const (
@@ -53,49 +54,62 @@ func contradict(a, b netip.AddrPort) bool {
 	return a.Port() != 0 && b.Port() != 0 && a.Port() != b.Port()
 }
 
-// fit returns the send of a socket that the matched part of the packet comes from, if its last byte
-// comes from run[last]. probable means that some bytes could not be compared.
-func (p *packet) fit(run []*sent, last int, scratch *[]byte) (s *sent, probable, ok bool) {
-	var first, skip int // the packet begins skip bytes into run[first]
-	var complete bool
+// fit returns the sends of a socket that the packet comes from, up to the one that sent what the rule
+// matched, if its last byte comes from run[last]. probable means that some bytes could not be
+// compared; of a datagram, least must.
+func (p *packet) fit(run []*sent, last, least int, scratch *[]byte) (pieces []*sent, probable, ok bool) {
 	if p.transport == "udp" {
-		first, complete, ok = p.datagram(run, last)
-		skip = p.offset
-	} else {
-		first, skip, ok = p.contained(run, last, scratch)
-		if complete = ok; !ok {
-			first, ok = p.aligned(run, last)
+		first, complete, ok := p.datagram(run, last, least)
+		if !ok {
+			return nil, false, false
 		}
+		return run[first : last+1], !complete || p.truncated, true
+	}
+	first, skip, ok := p.contained(run, last, scratch) // the segment begins skip bytes into run[first]
+	complete := ok
+	if !ok {
+		first, ok = p.aligned(run, last)
 	}
 	if !ok {
 		return nil, false, false
 	}
-	s, sure := p.carrier(run[first:last+1], skip)
-	return s, !complete || !sure || p.truncated, true
+	pieces, sure := p.carriers(run[first:last+1], skip)
+	return pieces, !complete || !sure || p.truncated, true
 }
 
 // datagram compares the packet with a message of the same length: one send, or several that the
-// kernel joined (MSG_MORE, UDP_CORK).
-func (p *packet) datagram(run []*sent, last int) (first int, complete, ok bool) {
+// kernel joined (MSG_MORE, UDP_CORK). complete means that all bytes agree, and that the trace shows
+// that just these sends were joined.
+func (p *packet) datagram(run []*sent, last, least int) (first int, complete, ok bool) {
 	total := 0
+	pushed := run[last].Cork == CorkOff
+	joined := pushed || !run[last].more()
 	for first = last; first >= 0 && last-first < maxJoin; first-- {
-		total += run[first].size
+		s := run[first]
+		if first < last {
+			if s.Cork != CorkNone {
+				break // what is before it is another packet
+			}
+			joined = joined && (pushed || s.more())
+		}
+		total += s.size
 		switch {
-		case p.total >= 0 && total < p.total:
+		case p.total >= 0 && total < p.total, total == 0:
 			continue
 		case p.total >= 0 && total > p.total:
 			return 0, false, false
 		}
 		// The total of a later fragment is not known: it is compared with one send.
-		complete, ok = p.compare(run[first:last+1], p.offset)
-		return first, complete, ok
+		complete, ok = p.compare(run[first:last+1], p.offset, least)
+		longer := first > 0 && run[first-1].Cork == CorkNone && run[first-1].more()
+		return first, complete && joined && !longer, ok
 	}
 	return 0, false, false
 }
 
 // compare compares the payload with the known bytes of sends, from the given byte on. The payload
-// must end where they end, or before.
-func (p *packet) compare(pieces []*sent, begin int) (complete, ok bool) {
+// must end where they end, or before, and least of its bytes must be known.
+func (p *packet) compare(pieces []*sent, begin, least int) (complete, ok bool) {
 	at, known, end := 0, 0, begin+len(p.payload)
 	for _, s := range pieces {
 		from, to := max(at, begin), min(at+len(s.message.Data), end)
@@ -107,7 +121,7 @@ func (p *packet) compare(pieces []*sent, begin int) (complete, ok bool) {
 		}
 		at += s.size
 	}
-	return known == len(p.payload), end <= at && known >= min(minKnown, len(p.payload))
+	return known == len(p.payload), end <= at && known >= min(least, len(p.payload))
 }
 
 // contained looks for the segment in the bytes of a connection. It must end in the last send: in
@@ -143,7 +157,7 @@ func (p *packet) aligned(run []*sent, last int) (first int, ok bool) {
 		}
 		total += run[first].size
 		if total >= len(p.payload) {
-			if _, ok := p.compare(run[first:last+1], 0); ok {
+			if _, ok := p.compare(run[first:last+1], 0, minKnown); ok {
 				return first, true
 			}
 		}
@@ -151,21 +165,18 @@ func (p *packet) aligned(run []*sent, last int) (first int, ok bool) {
 	return 0, false
 }
 
-// carrier returns the send with the last byte of what the rule matched. It is sure if there is only
-// one send, or if we know what matched.
-func (p *packet) carrier(pieces []*sent, begin int) (s *sent, sure bool) {
+// carriers returns the sends of a segment up to the one with the last byte of what the rule matched.
+// It is not sure if we do not know what matched, and several threads sent the segment.
+func (p *packet) carriers(pieces []*sent, begin int) (until []*sent, sure bool) {
 	at := 0
 	pieces, begin = trim(pieces, begin)
-	if len(pieces) == 1 {
-		return pieces[0], true
-	}
 	end, known := p.matched()
-	for _, s := range pieces {
+	for i, s := range pieces {
 		if at += s.size; at >= begin+end {
-			return s, known
+			return pieces[:i+1], known || !slices.ContainsFunc(pieces, func(o *sent) bool { return o.TID != s.TID })
 		}
 	}
-	return pieces[len(pieces)-1], false
+	return pieces, len(pieces) == 1
 }
 
 // trim drops sends that end before the packet begins.

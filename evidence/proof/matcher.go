@@ -39,21 +39,11 @@ type Matcher struct {
 
 	sends   []*sent // oldest first
 	sendLen int
-	runs    map[socket][]*sent // the same sends, by socket
+	runs    map[socket][]*sent   // the same sends, by socket
+	open    map[descriptor]*sent // the latest piece of a packet that goes on, by descriptor
+	calls   []*sent              // that do not show their bytes, oldest first
 
 	scratch []byte
-}
-
-// socket names one socket of one trace.
-type socket struct{ trace, name string }
-
-// sent is one message of a send.
-type sent struct {
-	*Send
-	trace   string
-	message Message
-	size    int      // of the message; very large if unknown
-	proves  []string // the rules of the hits that it proved
 }
 
 // waiting is a hit without a proof.
@@ -75,13 +65,22 @@ type MatcherLost struct {
 type Match struct {
 	Hit   *event.Hit
 	Trace string // as it was given to [Matcher.Send]
-	Send  Send
+	Send  Send   // the last one, if several made the packet
+	// Parts are the lines of the others, in order.
+	Parts []event.Line
 	// Probable says that one side lacks bytes or addresses, see [event.Proof].
 	Probable bool
+	// Kernel says that the bytes do not show, but that the kernel saw the send, see [event.Proof].
+	Kernel bool
+
+	saw bool          // the kernel saw the send
+	age time.Duration // of the send when the packet was sent
 }
 
 // NewMatcher returns a Matcher for one capture.
-func NewMatcher() *Matcher { return &Matcher{runs: make(map[socket][]*sent)} }
+func NewMatcher() *Matcher {
+	return &Matcher{runs: make(map[socket][]*sent), open: make(map[descriptor]*sent)}
+}
 
 // Lost returns what was dropped so far.
 func (m *Matcher) Lost() MatcherLost { return m.lost }
@@ -90,9 +89,12 @@ func (m *Matcher) Lost() MatcherLost { return m.lost }
 // waited long enough.
 func (m *Matcher) Hit(h *event.Hit) []Match {
 	p, ok := readPacket(h)
-	if !ok {
+	if !ok && h.Culprit.Sent == nil {
 		m.lost.Unproven++
 		return m.Tick(h.Timestamp)
+	}
+	if !ok {
+		p = packet{} // only the kernel can tell
 	}
 	w := &waiting{Hit: h, packet: p}
 	m.hits = append(m.hits, w)
@@ -103,6 +105,11 @@ func (m *Matcher) Hit(h *event.Hit) []Match {
 		}
 		for i := range run {
 			m.compare(w, run, i)
+		}
+	}
+	if h.Culprit.Sent != nil {
+		for _, s := range m.calls {
+			m.compareHidden(w, s)
 		}
 	}
 	matches := m.Tick(h.Timestamp)
@@ -122,21 +129,23 @@ func (m *Matcher) Hit(h *event.Hit) []Match {
 // Send adds a send that the Scanner of a trace found, and returns the proofs of hits that have
 // waited long enough. The sends of a trace must come in their order.
 func (m *Matcher) Send(trace string, s Send) []Match {
-	key := socket{trace, s.Socket}
 	found := false // a send for a hit that has waited long enough
-	for _, message := range s.Messages {
+	if s.Hidden {
+		found = m.hidden(trace, &s)
+	}
+	messages := s.Messages
+	if s.Cork != CorkNone {
+		messages = []Message{{}}
+	}
+	for _, message := range messages {
 		size := message.Size
 		if size < 0 {
 			size = 1 << 30
 		}
-		if size == 0 {
+		if size == 0 && s.Cork == CorkNone {
 			continue
 		}
-		one := &sent{Send: &s, trace: trace, message: message, size: size}
-		m.sends = append(m.sends, one)
-		m.sendLen += len(message.Data) + overhead
-		m.runs[key] = append(m.runs[key], one)
-		run := m.runs[key]
+		run := m.add(&sent{Send: &s, trace: trace, socket: socket{trace, s.Socket}, message: message, size: size})
 		for _, w := range m.hits {
 			m.compare(w, run, len(run)-1)
 			found = found || w.best != nil && m.age(w) >= settle
@@ -159,6 +168,9 @@ func (m *Matcher) Tick(now time.Time) []Match {
 	for len(m.sends) > 0 && now.Sub(m.sends[0].Time).Abs() > keep { // the clock may have been set back
 		m.forget()
 	}
+	for len(m.calls) > 0 && now.Sub(m.calls[0].Time).Abs()-max(0, m.calls[0].Took) > keep {
+		m.calls = m.calls[1:]
+	}
 	return m.settled()
 }
 
@@ -167,52 +179,62 @@ func (m *Matcher) Close() []Match {
 	return m.settle(func(*waiting) (bool, bool) { return true, true })
 }
 
-// forget drops the oldest send.
-func (m *Matcher) forget() {
-	s := m.sends[0]
-	m.sends[0] = nil
-	m.sends = m.sends[1:]
-	m.sendLen -= len(s.message.Data) + overhead
-	key := socket{s.trace, s.Socket}
-	if run := m.runs[key]; len(run) > 1 {
-		run[0] = nil
-		m.runs[key] = run[1:]
-	} else {
-		delete(m.runs, key)
-	}
-}
-
 // compare makes the send that the packet comes from the best one for the hit, if it is better. The
 // packet has to end in run[last].
 func (m *Matcher) compare(w *waiting, run []*sent, last int) {
 	s := run[last]
-	if age := w.Timestamp.Sub(s.Time); age > before || age < -after {
+	if w.transport == "" || !w.inTime(s.Send) || !w.allowed(s.Send) {
 		return
 	}
 	agree, sure := w.agree(s)
 	if !agree {
 		return
 	}
-	s, probable, ok := w.fit(run, last, &m.scratch)
+	least := minKnown
+	if w.saw(s.Send) {
+		least = 0
+	}
+	pieces, missing, ok := w.fit(run, last, least, &m.scratch)
+	probable, kernel := missing || !sure, false
+	if !ok || probable {
+		if seen, saw := w.byKernel(pieces, run, last); saw {
+			kernel, probable = missing || !ok, false
+			pieces, ok = seen, true
+		}
+	}
 	if !ok {
 		return
 	}
-	match := &Match{Hit: w.Hit, Trace: s.trace, Send: *s.Send, Probable: probable || !sure}
-	if w.best == nil || match.better(w.best) {
-		w.best, w.sent = match, s
+	s = pieces[len(pieces)-1]
+	m.offer(w, s, &Match{
+		Hit: w.Hit, Trace: s.trace, Send: *s.Send, Parts: parts(pieces), Kernel: kernel, Probable: probable || w.doubtful(s.Send),
+	})
+}
+
+// parts returns the lines of the pieces before the last one's.
+func parts(pieces []*sent) (lines []event.Line) {
+	last := pieces[len(pieces)-1].Line
+	for _, s := range pieces {
+		if s.Line != last && (len(lines) == 0 || lines[len(lines)-1].Line != s.Line) {
+			lines = append(lines, event.Line{Syscall: s.Syscall, Line: s.Line, Offset: s.Offset})
+		}
 	}
+	return lines
 }
 
 // better reports whether a is a better send for the same hit than b.
 func (a *Match) better(b *Match) bool {
-	if a.Probable != b.Probable {
+	switch {
+	case a.Probable != b.Probable:
 		return b.Probable
+	case a.Kernel != b.Kernel:
+		return b.Kernel
+	case a.saw != b.saw:
+		return a.saw
+	case (a.age < 0) != (b.age < 0):
+		return b.age < 0
 	}
-	da, db := a.Hit.Timestamp.Sub(a.Send.Time), b.Hit.Timestamp.Sub(b.Send.Time)
-	if (da < 0) != (db < 0) {
-		return db < 0
-	}
-	return da.Abs() < db.Abs()
+	return a.age.Abs() < b.age.Abs()
 }
 
 // settled returns the proofs of hits that have waited long enough.
@@ -250,11 +272,14 @@ func (m *Matcher) settle(decide func(*waiting) (prove, drop bool)) (matches []Ma
 }
 
 // prove makes the best send the proof. If the same rule has already seen a packet of that send, this
-// may be a second one (TCP sends lost segments again), but more likely we missed a second send.
+// may be a second one (TCP sends lost segments again), but more likely we missed a second send, unless
+// the kernel saw this one.
 func (w *waiting) prove() Match {
-	if slices.Contains(w.sent.proves, w.Rule.Name) {
+	switch {
+	case w.best.saw:
+	case slices.Contains(w.sent.proves, w.Rule.Name):
 		w.best.Probable = true
-	} else {
+	default:
 		w.sent.proves = append(w.sent.proves, w.Rule.Name)
 	}
 	return *w.best

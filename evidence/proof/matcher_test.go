@@ -74,7 +74,7 @@ func hit(ms int, packet []byte) *event.Hit {
 func send(line int64, ms int, socket string, data string, edit ...func(*Send)) Send {
 	f := strings.Fields(socket)
 	s := Send{
-		TID: 812, Time: at(ms), Syscall: "sendto", Line: line, Socket: socket, Transport: f[0],
+		TID: 812, Time: at(ms), Syscall: "sendto", Line: line, Socket: socket, Transport: strings.Trim(f[0], "-"),
 		Messages: []Message{{Data: []byte(data), Size: len(data)}},
 	}
 	if f[1] != "-" {
@@ -92,6 +92,16 @@ func send(line int64, ms int, socket string, data string, edit ...func(*Send)) S
 func cutTo(n int) func(*Send) {
 	return func(s *Send) { s.Messages[0].Data = s.Messages[0].Data[:n] }
 }
+
+func more(s *Send) { s.Messages[0].More = true }
+
+// cork is a setsockopt(UDP_CORK).
+func cork(line int64, ms int, socket string, to Cork) Send {
+	return send(line, ms, socket, "", func(s *Send) { s.Syscall, s.Messages, s.Cork = "setsockopt", nil, to })
+}
+
+// other makes a send that of another thread.
+func other(s *Send) { s.TID++ }
 
 func named(addr string) func(*Send) {
 	return func(s *Send) { s.Messages[0].Remote = netip.MustParseAddrPort(addr) }
@@ -135,7 +145,6 @@ func TestMatch(t *testing.T) {
 		{"strace cut, other length", makePacket(udp, q), sends{send(1, 0, udp, q+"z", cutTo(8))}, 0, false},
 		{"packet cut", makePacket(udp, q)[:50], sends{send(1, 0, udp, q)}, 1, true},
 		{"packet cut, other length", makePacket(udp, q)[:50], sends{send(1, 0, udp, q+"z")}, 0, false},
-		{"joined datagram", makePacket(udp, q), sends{send(1, 0, udp, q[:10]), send(2, 1, udp, q[10:28]), send(3, 2, udp, q[28:])}, 2, false},
 		{"too early", makePacket(udp, q), sends{send(1, -5500, udp, q)}, 0, false},
 		{"a little late", makePacket(udp, q), sends{send(1, 140, udp, q)}, 1, false},
 		{"too late", makePacket(udp, q), sends{send(1, 160, udp, q)}, 0, false},
@@ -173,6 +182,89 @@ func TestMatch(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Packets that several system calls made are proven by all of them, in order.
+func TestParts(t *testing.T) {
+	const udp = "udp " + local + " " + remote
+	const tcp = "tcp " + local + " " + remote
+	const six = "udp [2001:db8::1]:4000 [2001:db8::53]:53"
+	const fresh, bound = "udp - -", "udp 0.0.0.0:4000 -" // as strace shows a socket before its first send, and after it
+	q := query(1)
+	a, b, c := q[:10], q[10:20], q[20:]
+	framed := "\x00" + string(rune(len(q))) + q
+	type sends = []Send
+	type lines = []int64
+	for _, test := range []struct {
+		name     string
+		packet   []byte
+		sends    []Send
+		lines    []int64 // the proof's own line is the last
+		probable bool
+	}{
+		{"MSG_MORE", makePacket(udp, q), sends{send(1, 0, udp, a, more), send(2, 1, udp, b, more), send(3, 2, udp, c)}, lines{1, 2, 3}, false},
+		{"MSG_MORE, IPv6", makePacket(six, q), sends{send(1, 0, six, a, more), send(2, 1, six, q[10:])}, lines{1, 2}, false},
+		{"MSG_MORE, between others", makePacket(udp, q), sends{send(1, 0, udp, q), send(2, 0, udp, a, more), send(3, 1, udp, q[10:]), send(4, 2, udp, "z")}, lines{2, 3}, false},
+		{"MSG_MORE, two threads", makePacket(udp, q), sends{send(1, 0, udp, a, more), send(2, 1, udp, q[10:], other)}, lines{1, 2}, false},
+		{"MSG_MORE, cut", makePacket(udp, q), sends{send(1, 0, udp, a, more), send(2, 1, udp, q[10:], cutTo(4))}, lines{1, 2}, true},
+		{"MSG_MORE, other bytes", makePacket(udp, q), sends{send(1, 0, udp, a, more), send(2, 1, udp, b, more), send(3, 2, udp, strings.ToUpper(c))}, nil, false},
+		{"MSG_MORE, one byte more", makePacket(udp, q), sends{send(1, 0, udp, a, more), send(2, 1, udp, q[10:]+"z")}, nil, false},
+		{"MSG_MORE, only the last piece", makePacket(udp, q), sends{send(1, 0, udp, "z", more), send(2, 1, udp, q)}, lines{2}, true},
+		{"MSG_MORE, never sent", makePacket(udp, q), sends{send(1, 0, udp, q, more)}, lines{1}, true},
+		{"MSG_MORE, the first send", makePacket(udp, q), sends{send(1, 0, fresh, a, more, named(remote)), send(2, 1, bound, q[10:], named(remote))}, lines{1, 2}, false},
+		{"MSG_MORE, another socket's first send", makePacket(udp, q), sends{send(1, 0, fresh, a, more, named(remote)), send(2, 1, bound, q[10:], named(remote), other)}, nil, false},
+		{"MSG_MORE, never sent, then another socket", makePacket(udp, q), sends{send(1, 0, "udp 192.0.2.1:4001 "+remote, a, more), send(2, 1, udp, q)}, lines{2}, false},
+		{"one call of two", makePacket(udp, q), sends{send(1, 0, udp, a, more, func(s *Send) {
+			s.Messages = append(s.Messages, Message{Data: []byte(b), Size: len(b), More: true})
+		}), send(2, 1, udp, c)}, lines{1, 2}, false},
+		{"joined, but nothing says so", makePacket(udp, q), sends{send(1, 0, udp, a), send(2, 1, udp, q[10:])}, lines{1, 2}, true},
+		{"UDP_CORK", makePacket(udp, q), sends{cork(1, 0, udp, CorkOn), send(2, 0, udp, a), send(3, 1, udp, q[10:]), cork(4, 2, udp, CorkOff)}, lines{2, 3, 4}, false},
+		{"UDP_CORK, one send", makePacket(udp, q), sends{cork(1, 0, udp, CorkOn), send(2, 0, udp, q), cork(3, 2, udp, CorkOff)}, lines{2, 3}, false},
+		{"UDP_CORK, before the address", makePacket(udp, q), sends{cork(1, 0, fresh, CorkOn), send(2, 0, udp, a), send(3, 1, udp, q[10:]), cork(4, 2, udp, CorkOff)}, lines{2, 3, 4}, false},
+		{"UDP_CORK, the second packet", makePacket(udp, q), sends{cork(1, 0, udp, CorkOn), send(2, 0, udp, "z"), cork(3, 0, udp, CorkOff), cork(4, 1, udp, CorkOn), send(5, 1, udp, q), cork(6, 2, udp, CorkOff)}, lines{5, 6}, false},
+		{"UDP_CORK, late", makePacket(udp, q), sends{cork(1, -6000, udp, CorkOn), send(2, -6000, udp, q), cork(3, 2, udp, CorkOff)}, lines{2, 3}, false},
+		{"UDP_CORK, after it", makePacket(udp, q), sends{cork(1, 0, udp, CorkOn), cork(2, 0, udp, CorkOff), send(3, 0, udp, q)}, lines{3}, false},
+		{"TCP, length apart", makePacket(tcp, framed), sends{send(1, 0, tcp, framed[:2]), send(2, 1, tcp, q)}, lines{1, 2}, false},
+		{"TCP, length in a segment apart", makePacket(tcp, q), sends{send(1, 0, tcp, framed[:2]), send(2, 1, tcp, q)}, lines{2}, false},
+		{"TCP, split in the name", makePacket(tcp, framed), sends{send(1, 0, tcp, framed[:20], more), send(2, 1, tcp, framed[20:])}, lines{1, 2}, false},
+		{"TCP, followed by another", makePacket(tcp, framed+"zz"), sends{send(1, 0, tcp, framed[:20]), send(2, 1, tcp, framed[20:]), send(3, 2, tcp, "zz")}, lines{1, 2}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for order, match := range orders {
+				matches := match(NewMatcher(), []*event.Hit{hit(100, test.packet)}, test.sends)
+				if len(matches) != 1 {
+					if len(matches) > 0 || test.lines != nil {
+						t.Errorf("%s: %d proofs", order, len(matches))
+					}
+					continue
+				}
+				var got lines
+				for _, part := range matches[0].Parts {
+					got = append(got, part.Line)
+				}
+				if got = append(got, matches[0].Send.Line); !slices.Equal(got, test.lines) || matches[0].Probable != test.probable {
+					t.Errorf("%s: lines %d, probable %t; want %d, %t", order, got, matches[0].Probable, test.lines, test.probable)
+				}
+			}
+		})
+	}
+}
+
+// The pieces of a packet whose socket gets another name are forgotten like all others.
+func TestRenamed(t *testing.T) {
+	m := NewMatcher()
+	for i := range 100 {
+		m.Send("a", send(int64(3*i), 0, "udp - -", "a", more))
+		m.Send("a", send(int64(3*i+1), 0, "udp 0.0.0.0:4000 -", "b", more, other))
+		m.Send("a", send(int64(3*i+2), 0, "udp 0.0.0.0:4000 -", "b"))
+	}
+	if len(m.runs) != 1 || len(m.sends) != 300 || len(m.open) != 1 {
+		t.Errorf("%d sockets, %d sends, %d open; want 1, 300, 1", len(m.runs), len(m.sends), len(m.open))
+	}
+	m.Tick(at(20_000))
+	if len(m.runs)+len(m.sends)+len(m.open)+m.sendLen != 0 {
+		t.Errorf("%d sockets, %d sends, %d open are kept", len(m.runs), len(m.sends), len(m.open))
 	}
 }
 

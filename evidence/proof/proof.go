@@ -14,17 +14,22 @@ import (
 	"time"
 )
 
-// Send is a system call that sent bytes to the network, as one line of a trace shows it (or two, if
-// another thread's line came in between).
+// Send is a system call that sent bytes to the network or had a corked socket send them, as one line
+// of a trace shows it (or two, if another thread's line came in between).
 type Send struct {
-	TID     int       // the thread, with which the line begins
-	Time    time.Time // when the call began, to the microsecond
-	Syscall string    // send, sendto, sendmsg, sendmmsg, write or writev
+	TID  int       // the thread, with which the line begins
+	Time time.Time // when the call began, to the microsecond
+	// Returned says that Time is when the call returned: a look-back does not know when it began.
+	Returned bool
+	Syscall  string // sendto, write, setsockopt, …
+	// Took is how long the call took, -1 if it never returned or the line does not say it.
+	Took time.Duration
 
 	// Line is the number, from 1, of the line that holds what was sent, and Offset the position
 	// of its first byte.
 	Line, Offset int64
 
+	FD int // of the socket, -1 if the line shows none
 	// Socket names the socket as strace -yy does: "UDP:[127.0.0.1:4->127.0.0.1:53]",
 	// "UDP:[4711]" (an inode), or the descriptor's number where strace says no more.
 	Socket string
@@ -34,8 +39,24 @@ type Send struct {
 	// them up once a socket, so a later connect does not change them.
 	Local, Remote netip.AddrPort
 
-	Messages []Message // never empty; more than one only for sendmmsg
+	// Messages is empty for setsockopt and if Hidden is set; more than one only for sendmmsg.
+	Messages []Message
+	// Hidden says that the line does not show the bytes, or not in a way that we can compare
+	// (sendfile, splice, io_uring, raw sockets).
+	Hidden bool
+	// Cork is what setsockopt(UDP_CORK) did.
+	Cork Cork
 }
+
+// Cork is a change of UDP_CORK (man 7 udp).
+type Cork int
+
+// What setsockopt(UDP_CORK) does.
+const (
+	CorkNone Cork = iota // it is another call
+	CorkOn               // from now on, what is sent is joined to one packet
+	CorkOff              // that packet is sent
+)
 
 // Message is what one datagram, or one write to a TCP connection, holds.
 type Message struct {
@@ -44,6 +65,8 @@ type Message struct {
 	// and -1 if the line ends before it says how many.
 	Size   int
 	Remote netip.AddrPort // if the call itself names one
+	// More says that the packet goes on with the next send (MSG_MORE).
+	More bool
 }
 
 // Cut reports whether Data is not all that was sent.

@@ -13,7 +13,7 @@ const (
 	maxLine       = 512 << 10 // bytes that are read of a line
 	maxPending    = 1024      // calls that have begun and not ended
 	maxPendingLen = 4 << 20   // bytes of their lines
-	judgeAt       = 128       // bytes after which it is clear whether a line matters
+	judgeAt       = 256       // bytes after which it is clear whether a line matters
 )
 
 // A Scanner finds the sends in a trace. It is an [io.Writer] for the whole trace file, including
@@ -195,41 +195,3 @@ func (s *Scanner) matters(line []byte) bool {
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
-
-// sender returns the name of a call that may send to a network, and its arguments:
-// "sendto(3<UDP:[…", "write(4<TCP:[…". name is empty for other calls.
-func sender(rest []byte) (name string, args []byte) {
-	if rest[0] != 's' && rest[0] != 'w' {
-		return "", nil
-	}
-	i := bytes.IndexByte(rest[:min(len(rest), len("sendmmsg("))], '(')
-	if i < 0 {
-		return "", nil
-	}
-	for _, sends := range [...]string{"send", "sendto", "sendmsg", "sendmmsg", "write", "writev"} {
-		if string(rest[:i]) == sends {
-			name = sends
-		}
-	}
-	if name == "" {
-		return "", nil
-	}
-	args = rest[i+1:]
-	fd := 0
-	for fd < len(args) && isDigit(args[fd]) {
-		fd++
-	}
-	if fd == 0 || fd == len(args) {
-		return "", nil
-	}
-	if args[fd] != '<' {
-		return name, args // strace could not say what it is
-	}
-	what := args[fd+1:]
-	for _, socket := range [...]string{"UDP:[", "TCP:[", "UDPv6:[", "TCPv6:[", "socket:["} {
-		if len(what) >= len(socket) && string(what[:len(socket)]) == socket {
-			return name, args
-		}
-	}
-	return "", nil // a file, a pipe, a UNIX socket, …
-}

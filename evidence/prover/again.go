@@ -86,7 +86,7 @@ func compareTrace(t event.Trace, hits []*event.Hit, out Output) (proven map[stri
 			hits = hits[1:]
 		}
 	}
-	scanner := proof.NewScanner(func(send proof.Send) {
+	scanner := newScanner(&t, func(send proof.Send) {
 		until(send.Time.Add(time.Second))
 		record(matcher.Send(t.Event.ID, send))
 	})

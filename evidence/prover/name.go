@@ -31,23 +31,44 @@ func setProgram(pr *event.Proof, program event.Program) bool {
 	}
 	of := pr.Process
 	pr.Process = program.Process
-	if parent := pr.Process.Parent; parent == nil || parent.PID == of.PID {
+	if parent := pr.Process.Parent; of.PID != pr.Process.PID && (parent == nil || parent.PID == of.PID) {
 		pr.Process.Parent = &of // with its parents
 	}
 	return true
 }
 
-// newProof makes the document of a proof. Its process is that of the trace.
+// newProof makes the document of a proof. Its process is the one that the kernel saw
+// send the packet, or else that of the trace.
 func newProof(t event.Trace, m proof.Match) event.Proof {
+	its := t.Process
+	// The kernel knows which process it is, and the trace may show what it became since.
+	if seen(m) && (m.Hit.Process.PID != its.PID || m.Hit.Process.Executable != "" || m.Hit.Culprit.Sent.Replaced) {
+		its = *m.Hit.Process
+	}
 	return event.Proof{
 		Timestamp: m.Send.Time,
 		Event:     event.Meta{ID: event.NewID(), Kind: "event", Action: event.ActionProof},
-		Rule:      m.Hit.Rule, User: t.User, Process: t.Process, File: t.File,
+		Rule:      m.Hit.Rule, User: t.User, Process: its, File: t.File,
 		Culprit: event.ProofDetail{
 			Capture: t.Culprit.Capture, Hit: event.Reference{ID: m.Hit.Event.ID}, Trace: event.Reference{ID: t.Event.ID},
-			Probable: m.Probable, TID: m.Send.TID, Syscall: m.Send.Syscall, Line: m.Send.Line, Offset: m.Send.Offset,
+			Probable: m.Probable, Kernel: m.Kernel, Parts: m.Parts, TID: m.Send.TID, Syscall: m.Send.Syscall, Line: m.Send.Line, Offset: m.Send.Offset,
 		},
 	}
+}
+
+// seen reports whether the kernel saw the thread of a proof, and so which process it belongs to.
+func seen(m proof.Match) bool {
+	sent := m.Hit.Culprit.Sent
+	return sent != nil && sent.TID == m.Send.TID && m.Hit.Process != nil
+}
+
+// named reports whether a proof has its process. Of one that the kernel saw, and that had ended by
+// then, the hit has only the name.
+func named(pr *event.Proof, m proof.Match) bool {
+	if seen(m) {
+		return m.Hit.Culprit.Sent.Replaced || pr.Process.Executable != "" || pr.Process.CommandLine != "" || pr.Process.PID != pr.Culprit.TID
+	}
+	return pr.Process.PID == pr.Culprit.TID
 }
 
 // name remembers a program, and makes it the process of the proofs that it is the process of.

@@ -12,7 +12,12 @@ import (
 type news interface{ handle(*Prover) }
 
 type (
-	hitNews     struct{ hit *event.Hit }
+	hitNews struct{ hit *event.Hit }
+	// backNews is a hit whose look-back is about to be written.
+	backNews struct {
+		hit   *event.Hit
+		trace string
+	}
 	traceNews   struct{ trace event.Trace }
 	programNews struct{ program event.Program }
 	endedNews   struct{ capture event.Capture }
@@ -28,10 +33,29 @@ func (n hitNews) handle(p *Prover) {
 	p.found(c, c.matcher.Hit(n.hit))
 }
 
+func (n backNews) handle(p *Prover) {
+	if c := n.hit.Culprit.Capture; c != nil && p.captures[c.ID] != nil {
+		return // it waits for lines already
+	}
+	c := p.comparison(n.trace)
+	c.late = true
+	p.found(c, c.matcher.Hit(n.hit))
+}
+
 func (n traceNews) handle(p *Prover) {
-	c, id := p.comparison(n.trace.Culprit.Capture.ID), n.trace.Event.ID
+	id, ended := n.trace.Event.ID, n.trace.Culprit.State == event.StateEnded
+	key := p.key(&n.trace)
+	if key == id && ended && p.captures[id] == nil {
+		return // its capture has ended since it began
+	}
+	c := p.comparison(key)
 	c.traces[id] = n.trace
-	if n.trace.Culprit.State == event.StateEnded {
+	switch {
+	case !ended:
+	case key == id: // nothing more comes
+		p.finish(c)
+		delete(p.captures, id)
+	default:
 		c.ended = append(c.ended, endedTrace{id, time.Now()})
 	}
 }
@@ -52,7 +76,11 @@ func (n endedNews) handle(p *Prover) {
 }
 
 func (n sendNews) handle(p *Prover) {
-	c, id := p.comparison(n.of.Culprit.Capture.ID), n.of.Event.ID
+	key, id := p.key(n.of), n.of.Event.ID
+	if key == id && p.captures[id] == nil {
+		return // its capture has ended since it began
+	}
+	c := p.comparison(key)
 	if _, known := c.traces[id]; !known {
 		c.traces[id] = *n.of
 	}

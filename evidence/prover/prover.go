@@ -25,10 +25,10 @@ type Prover struct {
 	limit     *rate.Limiter // of log lines about proofs
 	done      chan struct{}
 
-	captures map[string]*comparison // that run, by id
+	captures map[string]*comparison // that run, by id; of look-backs without one, by that of the trace
 	lost     uint64                 // what was not compared and not recorded as a loss yet
 
-	proofs, probable, uncompared atomic.Uint64
+	proofs, kernel, probable, uncompared atomic.Uint64
 }
 
 // An Output takes what a Prover finds. Its methods must not wait.
@@ -48,6 +48,7 @@ type Processes interface {
 
 // comparison is what the prover knows of a capture.
 type comparison struct {
+	late    bool // of one look-back: it ends with that
 	matcher *proof.Matcher
 	traces  map[string]event.Trace
 	ended   []endedTrace // the traces that have ended, oldest first
@@ -93,6 +94,10 @@ func (p *Prover) Hit(h *event.Hit) {
 	}
 }
 
+// Back takes a hit whose look-back is about to be written: the hit may have no capture, or its
+// capture may have ended while it waited.
+func (p *Prover) Back(h *event.Hit, trace string) { p.mail.compare(backNews{h, trace}) }
+
 // Capture takes a new or changed capture.
 func (p *Prover) Capture(c event.Capture) {
 	if c.Culprit.State == event.StateEnded {
@@ -106,10 +111,17 @@ func (p *Prover) Trace(t event.Trace) { p.mail.fact(traceNews{t}) }
 // Program takes a program.
 func (p *Prover) Program(program event.Program) { p.mail.fact(programNews{program}) }
 
-// Counts returns how many certain and how many probable proofs were found, and how many hits and
-// system calls were not compared. Safe for concurrent use.
-func (p *Prover) Counts() (proofs, probable, uncompared uint64) {
-	return p.proofs.Load(), p.probable.Load(), p.uncompared.Load()
+// Counts says what a Prover found.
+type Counts struct {
+	Proofs     uint64 // certain, by bytes
+	Kernel     uint64 // certain, by the kernel's word
+	Probable   uint64
+	Uncompared uint64 // hits and system calls
+}
+
+// Counts returns what was found until now. Safe for concurrent use.
+func (p *Prover) Counts() Counts {
+	return Counts{p.proofs.Load(), p.kernel.Load(), p.probable.Load(), p.uncompared.Load()}
 }
 
 // Close waits until everything is compared. The other methods must not be called after it.
@@ -156,6 +168,9 @@ func (p *Prover) run() {
 // settle proves hits that have waited long enough, and forgets traces that ended.
 func (p *Prover) settle(now time.Time) {
 	for _, c := range p.captures {
+		if c.late { // its hit may be older than any that waits
+			continue
+		}
 		p.found(c, c.matcher.Tick(now))
 		for len(c.ended) > 0 && now.Sub(c.ended[0].at) > forgetAfter {
 			delete(c.traces, c.ended[0].id)
@@ -164,7 +179,16 @@ func (p *Prover) settle(now time.Time) {
 	}
 }
 
-// comparison returns that of a capture, which is made when it is first needed.
+// key returns the key of the comparison to which the lines of a trace go: that of its capture, or its own
+// if it is a look-back whose capture has ended, or never was.
+func (p *Prover) key(t *event.Trace) string {
+	if capture := t.Culprit.Capture.ID; t.Culprit.LookBack == nil || p.captures[capture] != nil {
+		return capture
+	}
+	return t.Event.ID
+}
+
+// comparison returns the one with that key, which is made when it is first needed.
 func (p *Prover) comparison(id string) *comparison {
 	c := p.captures[id]
 	if c == nil {
@@ -178,12 +202,15 @@ func (p *Prover) comparison(id string) *comparison {
 func (p *Prover) found(c *comparison, matches []proof.Match) {
 	for _, m := range matches {
 		pr := newProof(c.traces[m.Trace], m)
-		if m.Probable {
+		switch {
+		case m.Probable:
 			p.probable.Add(1)
-		} else {
+		case m.Kernel:
+			p.kernel.Add(1)
+		default:
 			p.proofs.Add(1)
 		}
-		if tid := pr.Culprit.TID; tid != pr.Process.PID && !setProgram(&pr, c.programs[tid]) && !p.describe(&pr) && len(c.unnamed) < maxNamed && len(c.unnamed[tid]) < maxOfThread {
+		if tid := pr.Culprit.TID; !named(&pr, m) && !setProgram(&pr, c.programs[tid]) && !p.describe(&pr) && len(c.unnamed) < maxNamed && len(c.unnamed[tid]) < maxOfThread {
 			c.unnamed[tid] = append(c.unnamed[tid], pr)
 		}
 		p.out.Proof(pr)
@@ -192,7 +219,7 @@ func (p *Prover) found(c *comparison, matches []proof.Match) {
 		}
 		d := &pr.Culprit
 		p.log.Info("proven", slog.Group("culprit", "capture", d.Capture.ID, "hit", d.Hit.ID, "trace", d.Trace.ID,
-			"tid", d.TID, "syscall", d.Syscall, "line", d.Line, "probable", d.Probable),
+			"tid", d.TID, "syscall", d.Syscall, "line", d.Line, "parts", len(d.Parts), "probable", d.Probable, "kernel", d.Kernel),
 			slog.Group("process", "pid", pr.Process.PID, "command_line", pr.Process.CommandLine),
 			slog.Group("file", "path", pr.File.Path))
 	}
@@ -225,7 +252,16 @@ type comparedFile struct {
 // Compare returns a file for a trace that passes everything on to the given file, which masks.
 func (p *Prover) Compare(t *event.Trace, file io.WriteCloser) io.WriteCloser {
 	of := *t
-	return &comparedFile{file, proof.NewScanner(func(s proof.Send) { p.mail.compare(sendNews{&of, s}) }), p.mail.lose}
+	return &comparedFile{file, newScanner(t, func(s proof.Send) { p.mail.compare(sendNews{&of, s}) }), p.mail.lose}
+}
+
+// newScanner returns a scanner of a trace's lines.
+func newScanner(t *event.Trace, send func(proof.Send)) *proof.Scanner {
+	lookBack := t.Culprit.LookBack != nil
+	return proof.NewScanner(func(s proof.Send) {
+		s.Returned = lookBack
+		send(s)
+	})
 }
 
 func (f *comparedFile) Write(b []byte) (int, error) {

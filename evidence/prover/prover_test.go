@@ -9,6 +9,7 @@ import (
 
 	"culprit/evidence/internal/fixture"
 	"culprit/internal/event"
+	"culprit/internal/testkit"
 )
 
 // findings is an Output for tests. A Prover that is closed has put all into it.
@@ -80,8 +81,85 @@ func TestSettled(t *testing.T) {
 			t.Errorf("the process is %+v, want %s", pr.Process, want)
 		}
 	}
-	if proofs, probable, uncompared := p.Counts(); proofs != hits || probable != 0 || uncompared != 0 {
-		t.Errorf("%d proofs, %d probable, %d not compared", proofs, probable, uncompared)
+	if n := p.Counts(); n != (Counts{Proofs: hits}) {
+		t.Errorf("counted are %+v", n)
+	}
+}
+
+// Where bytes do not show, the kernel's word proves the line; the process is the one that it saw,
+// and the hit can come before the line and after it.
+func TestKernel(t *testing.T) {
+	t.Parallel()
+	for _, first := range []string{"hit", "line"} {
+		out := new(findings)
+		p := New(out, threads{}, fixture.Log)
+		tr := fixture.Trace("C", "H", event.StateRunning)
+		f := p.Compare(&tr, nowhere{io.Discard})
+		p.Trace(tr)
+		hit := fixture.SentHit("C", fixture.Query(1))
+		hit.Process = &event.Process{PID: 901, CommandLine: "its process"}
+		hit.Culprit.Sent = &event.Sent{Timestamp: fixture.SentAt.Add(50 * time.Microsecond), TID: 902, Syscall: "sendfile"}
+		if first == "hit" {
+			p.Hit(hit)
+		}
+		fmt.Fprintf(f, "902 %d.000000 sendfile(3<UDP:[127.0.0.1:4000->127.0.0.1:53]>, 4</tmp/x>, NULL, 33) = 33 <0.000100>\n", fixture.SentAt.Unix())
+		fmt.Fprint(f, sendLine(903, fixture.Query(1))) // the same bytes, of another thread
+		if first == "line" {
+			p.Hit(hit)
+		}
+		f.Close()
+		p.Close()
+		if len(out.proofs) != 1 {
+			t.Fatalf("%s first: %d proofs", first, len(out.proofs))
+		}
+		pr := out.proofs[0]
+		if d := pr.Culprit; !d.Kernel || d.Probable || d.TID != 902 || d.Line != 1 || pr.Process.CommandLine != "its process" {
+			t.Errorf("%s first: the proof is %+v, of %+v", first, d, pr.Process)
+		}
+		if n := p.Counts(); n != (Counts{Kernel: 1}) {
+			t.Errorf("%s first: counted are %+v", first, n)
+		}
+	}
+}
+
+// The process of a proof is the one that the kernel saw. If it had ended before the hit was looked at,
+// the trace or the capture's list knows more of it.
+func TestProcessThatTheKernelSaw(t *testing.T) {
+	t.Parallel()
+	tr := fixture.Trace("C", "H", event.StateRunning)
+	tr.Process = event.Process{PID: 900, EntityID: "900-1", CommandLine: "of the trace"}
+	bare := event.Process{PID: 901, EntityID: "901-1", Name: "x", Start: fixture.SentAt}
+	for name, tt := range map[string]struct {
+		its     event.Process
+		tid     int
+		program string
+		want    string
+	}{
+		"its own trace":        {event.Process{PID: 900, EntityID: "900-1", Name: "x"}, 900, "", "of the trace"},
+		"a thread":             {event.Process{PID: 900, EntityID: "900-1", Name: "x"}, 907, "", "of the trace"},
+		"a child":              {event.Process{PID: 901, EntityID: "901-1", CommandLine: "child"}, 901, "", "child"},
+		"a child's thread":     {event.Process{PID: 901, EntityID: "901-1", CommandLine: "child"}, 907, "", "child"},
+		"a child that is gone": {bare, 901, "in the list", "in the list"},
+	} {
+		out := new(findings)
+		p := New(out, threads{}, fixture.Log)
+		f := p.Compare(&tr, nowhere{io.Discard})
+		p.Trace(tr)
+		hit := fixture.SentHit("C", fixture.Query(1))
+		hit.Process = &tt.its
+		hit.Culprit.Sent = &event.Sent{Timestamp: fixture.SentAt, TID: tt.tid, Syscall: "sendto"}
+		p.Hit(hit)
+		if tt.program != "" {
+			ended := fixture.SentAt.Add(time.Second)
+			of := event.Process{PID: tt.its.PID, EntityID: tt.its.EntityID, CommandLine: tt.program, Start: fixture.SentAt}
+			p.Program(event.Program{Event: event.Meta{End: &ended}, Process: of, Culprit: event.ProgramDetail{Capture: event.Reference{ID: "C"}}})
+		}
+		fmt.Fprint(f, sendLine(tt.tid, fixture.Query(1)))
+		f.Close()
+		p.Close()
+		if len(out.proofs) != 1 || out.proofs[0].Process.CommandLine != tt.want || out.proofs[0].Process.Parent != nil {
+			t.Errorf("%s: the proofs are %+v, want one of %s", name, out.proofs, tt.want)
+		}
 	}
 }
 
@@ -92,7 +170,7 @@ func TestNobodyWaits(t *testing.T) {
 	out := &findings{held: make(chan struct{})}
 	p := New(out, threads{}, fixture.Log)
 	p.Capture(capture(event.StateEnded)) // here it hangs
-	fixture.Eventually(t, "the prover hangs", func() error {
+	testkit.Eventually(t, "the prover hangs", func() error {
 		p.mail.mu.Lock()
 		defer p.mail.mu.Unlock()
 		if n := len(p.mail.waiting); n > 0 {
@@ -126,8 +204,8 @@ func TestLostIsRecorded(t *testing.T) {
 	p := New(out, threads{}, fixture.Log)
 	const few, hits = 3, 2000 // more hits than wait for their sends
 	p.mail.lose(few)
-	fixture.Eventually(t, "it is recorded", func() error {
-		if _, _, n := p.Counts(); n != few {
+	testkit.Eventually(t, "it is recorded", func() error {
+		if n := p.Counts().Uncompared; n != few {
 			return fmt.Errorf("%d are", n)
 		}
 		return nil
@@ -136,7 +214,7 @@ func TestLostIsRecorded(t *testing.T) {
 		p.Hit(fixture.SentHit("C", fixture.Query(uint16(i))))
 	}
 	p.Close()
-	if _, _, n := p.Counts(); n != out.lost || n < few+hits/4 {
+	if n := p.Counts().Uncompared; n != out.lost || n < few+hits/4 {
 		t.Errorf("%d are counted and %d recorded", n, out.lost)
 	}
 }
