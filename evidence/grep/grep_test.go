@@ -24,7 +24,7 @@ import (
 // scanAll returns the lines that are found, as "number:line".
 func scanAll(t testing.TB, p *Pattern, r io.Reader) (found []string) {
 	t.Helper()
-	err := newScanner(p).scan(r, func(n int64, line []byte) bool {
+	err := NewScanner(p).Scan(r, func(n int64, line []byte) bool {
 		found = append(found, fmt.Sprintf("%d:%s", n, line))
 		return true
 	})
@@ -70,7 +70,8 @@ func TestScan(t *testing.T) {
 		{[]string{"\\7BAD"}, Options{Fixed: true}, []int64{3}},
 		{[]string{"\\7BAD", "("}, Options{Fixed: true}, []int64{2, 3}},
 		{[]string{"^$"}, Options{}, []int64{4}},
-		{[]string{""}, Options{}, []int64{1, 2, 3, 4, 5, 6}},
+		{[]string{""}, Options{}, []int64{2, 3, 4, 5, 6}},
+		{[]string{""}, Options{Comments: true}, []int64{1, 2, 3, 4, 5, 6}},
 		{[]string{"\n2"}, Options{}, nil},
 		{[]string{"(?s)e.*\n"}, Options{}, nil},
 		{[]string{"last$"}, Options{}, []int64{6}},
@@ -92,6 +93,24 @@ func TestScan(t *testing.T) {
 	}
 	if _, err := Compile([]string{"ok", "sendto("}, Options{}); err == nil || !strings.Contains(err.Error(), `"sendto("`) || !strings.Contains(err.Error(), "-F") {
 		t.Errorf("a wrong pattern: %v", err)
+	}
+}
+
+// What came before an error was searched, but for the line in which it came.
+func TestScanFails(t *testing.T) {
+	t.Parallel()
+	p, err := Compile([]string{"needle"}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken")
+	var got []int64
+	err = NewScanner(p).Scan(io.MultiReader(strings.NewReader("needle\n\na needle\nneedle"), iotest.ErrReader(broken)), func(n int64, _ []byte) bool {
+		got = append(got, n)
+		return true
+	})
+	if !errors.Is(err, broken) || !slices.Equal(got, []int64{1, 3}) {
+		t.Errorf("%v, lines %v", err, got)
 	}
 }
 
@@ -127,9 +146,9 @@ func TestScanBlocks(t *testing.T) {
 	}
 	// One without an end neither takes all memory nor ends the search.
 	endless := io.MultiReader(io.LimitReader(zeros{}, 2*longestLine), strings.NewReader("needle\nneedle\n"))
-	s := newScanner(p)
+	s := NewScanner(p)
 	var count int
-	if err := s.scan(endless, func(int64, []byte) bool { count++; return true }); err != nil || count != 2 || len(s.buf) > longestLine {
+	if err := s.Scan(endless, func(int64, []byte) bool { count++; return true }); err != nil || count != 2 || len(s.buf) > longestLine {
 		t.Errorf("%d lines, buffer of %d, %v", count, len(s.buf), err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"culprit/evidence/tracefile"
+	"culprit/internal/strace"
 )
 
 // A Pattern matches lines. Safe for concurrent use.
@@ -63,6 +64,9 @@ func Compile(expressions []string, o Options) (*Pattern, error) {
 	return p, nil
 }
 
+// Find returns where in a line the pattern matches, from where to where in bytes, at most the first of these.
+func (p *Pattern) Find(line []byte, most int) [][]int { return p.re.FindAllIndex(line, most) }
+
 // The buffer grows for long lines, up to longestLine bytes: the longest string that capture.levels
 // allows takes some 4 MiB in a trace. A longer line is searched in pieces.
 const (
@@ -70,8 +74,8 @@ const (
 	longestLine = 16 << 20
 )
 
-// A scanner searches one trace after the other with the same buffers.
-type scanner struct {
+// A Scanner searches one trace after the other with the same buffers. Not safe for concurrent use.
+type Scanner struct {
 	*Pattern
 	opener tracefile.Opener
 	buf    []byte
@@ -79,25 +83,25 @@ type scanner struct {
 	next   []int  // the next position of each text in the block; the block's length: none
 }
 
-func newScanner(p *Pattern) *scanner {
-	return &scanner{Pattern: p, buf: make([]byte, bufferSize), next: make([]int, len(p.texts))}
+// NewScanner makes a scanner for a pattern.
+func NewScanner(p *Pattern) *Scanner {
+	return &Scanner{Pattern: p, buf: make([]byte, bufferSize), next: make([]int, len(p.texts))}
 }
 
-// scan calls found with each line that matches, without its newline, and the line's number, from
-// 1, until found returns false. The line is valid only during the call.
-func (s *scanner) scan(r io.Reader, found func(number int64, line []byte) bool) error {
+// Scan calls found with each line that matches, without its newline, and the line's number, from
+// 1, until found returns false. The line is valid only during the call. If r fails, all lines before
+// the one in which it does were searched.
+func (s *Scanner) Scan(r io.Reader, found func(number int64, line []byte) bool) error {
 	number := int64(1) // of the first line in the buffer
 	filled := 0
 	for {
 		n, err := r.Read(s.buf[filled:])
 		filled += n
-		if err != nil && err != io.EOF {
-			return err
-		}
 		end := bytes.LastIndexByte(s.buf[:filled], '\n') + 1
 		switch {
 		case err == io.EOF:
 			end = filled
+		case err != nil:
 		case filled < len(s.buf):
 			continue // few large blocks are faster than many small ones
 		case end == 0 && len(s.buf) < longestLine:
@@ -110,17 +114,21 @@ func (s *scanner) scan(r io.Reader, found func(number int64, line []byte) bool) 
 		if !more || err == io.EOF {
 			return nil
 		}
+		if err != nil {
+			return err
+		}
 		filled = copy(s.buf, s.buf[end:filled])
 	}
 }
 
 // block searches a block of whole lines, and adds how many they are to number.
-func (s *scanner) block(block []byte, number *int64, found func(int64, []byte) bool) bool {
+func (s *Scanner) block(block []byte, number *int64, found func(int64, []byte) bool) bool {
 	counted := 0
 	for line := range s.lines(block) {
 		*number += int64(bytes.Count(block[counted:line.start], []byte{'\n'}))
 		counted = line.start
-		if !found(*number, block[line.start:line.end]) {
+		text := block[line.start:line.end]
+		if (s.comments || !strace.IsComment(text)) && !found(*number, text) {
 			return false
 		}
 	}
@@ -132,7 +140,7 @@ func (s *scanner) block(block []byte, number *int64, found func(int64, []byte) b
 type span struct{ start, end int }
 
 // lines yields the lines of a block that match.
-func (s *scanner) lines(block []byte) func(func(span) bool) {
+func (s *Scanner) lines(block []byte) func(func(span) bool) {
 	return func(yield func(span) bool) {
 		s.begin(block)
 		for at := 0; at < len(block); {
@@ -153,7 +161,7 @@ func (s *scanner) lines(block []byte) func(func(span) bool) {
 }
 
 // begin prepares a block for candidate.
-func (s *scanner) begin(block []byte) {
+func (s *Scanner) begin(block []byte) {
 	for i := range s.next {
 		s.next[i] = -1
 	}
@@ -186,7 +194,7 @@ func toLower(b []byte) {
 
 // candidate returns a position in the first line from at on that may match, or the block's length
 // if there is none.
-func (s *scanner) candidate(block []byte, at int) int {
+func (s *Scanner) candidate(block []byte, at int) int {
 	if len(s.texts) == 0 {
 		return at
 	}

@@ -6,8 +6,6 @@ import (
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
-
-	"culprit/internal/strace"
 )
 
 // A Line is a line of a trace.
@@ -70,7 +68,7 @@ func Search(ctx context.Context, names []string, p *Pattern, wanted Wanted, foun
 	})
 	for range workers {
 		g.Go(func() error {
-			s := newScanner(p)
+			s := NewScanner(p)
 			defer s.opener.Close()
 			for j := range jobs {
 				if err := j.run(ctx, s); err != nil {
@@ -110,7 +108,7 @@ type job struct {
 }
 
 // run searches the trace and closes its channel. It returns no error but the context's.
-func (j job) run(ctx context.Context, s *scanner) error {
+func (j job) run(ctx context.Context, s *Scanner) error {
 	defer close(j.out)
 	send := func(f Found) error {
 		select {
@@ -128,10 +126,7 @@ func (j job) run(ctx context.Context, s *scanner) error {
 	empty := Found{Trace: j.trace, Path: t.Path()}
 	piece, size := empty, 0
 	var ended error // of the context
-	piece.Err = s.scan(t, func(number int64, line []byte) bool {
-		if !s.comments && strace.IsComment(line) {
-			return true
-		}
+	piece.Err = s.Scan(t, func(number int64, line []byte) bool {
 		piece.Count++
 		if j.wanted != Lines {
 			return j.wanted == Counts

@@ -5,13 +5,11 @@
 package tracefile
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
@@ -94,6 +92,16 @@ func (o *Opener) Open(name string) (*Trace, error) {
 	return &Trace{f, o.decoder, true}, nil
 }
 
+// Exists reports whether there is a trace of that name, compressed or not.
+func Exists(name string) bool {
+	for _, suffix := range []string{"", Suffix} {
+		if info, err := os.Lstat(name + suffix); err == nil && info.Mode().IsRegular() {
+			return true
+		}
+	}
+	return false
+}
+
 // open opens a regular file. O_NONBLOCK is for a FIFO in its place.
 func open(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
@@ -113,6 +121,9 @@ func open(path string) (*os.File, error) {
 
 // Path returns the path of the open file.
 func (t *Trace) Path() string { return t.file.Name() }
+
+// Stat describes the file.
+func (t *Trace) Stat() (fs.FileInfo, error) { return t.file.Stat() }
 
 // Read reads the uncompressed text. If a compressed trace is damaged or cut short, the error is
 // not [io.EOF].
@@ -137,109 +148,6 @@ func (t *Trace) Close() error {
 		t.decoder.Close()
 	}
 	return t.file.Close()
-}
-
-// Compress replaces the closed trace of that name with a compressed file of the same modification
-// time, mode 0600. If it is interrupted, at least one whole file remains, and the next Compress or
-// [Remove] removes the unfinished one. Only one Compress of a trace may run. It stops with an
-// error when the context ends.
-func Compress(ctx context.Context, name string) error {
-	c := compressing{ctx: ctx, name: name}
-	for _, step := range c.steps() {
-		if err := step(); err != nil {
-			c.abandon()
-			return fmt.Errorf("compress the trace %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// compressing is a trace that is being compressed.
-type compressing struct {
-	ctx  context.Context
-	name string
-	from *os.File
-	to   *os.File
-}
-
-// steps returns what to do, in order. The power may fail after any step.
-func (c *compressing) steps() []func() error {
-	return []func() error{c.open, c.write, c.rename, c.remove}
-}
-
-func (c *compressing) open() (err error) {
-	if c.from, err = open(c.name); err != nil {
-		return err
-	}
-	// Somebody who was killed may have left one.
-	if err := os.Remove(c.name + Unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	c.to, err = os.OpenFile(c.name+Unfinished, os.O_CREATE|os.O_EXCL|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
-	return err
-}
-
-func (c *compressing) write() error {
-	info, err := c.from.Stat()
-	if err != nil {
-		return err
-	}
-	z, err := zstd.NewWriter(c.to, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window), zstd.WithLowerEncoderMem(true), zstd.WithZeroFrames(true))
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(z, untilDone{c.ctx, c.from}); err != nil {
-		z.Close()
-		return err
-	}
-	if err := z.Close(); err != nil {
-		return err
-	}
-	if err := os.Chtimes(c.to.Name(), info.ModTime(), info.ModTime()); err != nil {
-		return err
-	}
-	return c.to.Sync()
-}
-
-// rename gives the compressed trace its name, and makes sure that it survives a power failure.
-func (c *compressing) rename() error {
-	if err := os.Rename(c.to.Name(), c.name+Suffix); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(c.name))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
-}
-
-func (c *compressing) remove() error {
-	return errors.Join(os.Remove(c.name), c.from.Close(), c.to.Close())
-}
-
-// abandon closes open files and removes the unfinished one.
-func (c *compressing) abandon() {
-	if c.from != nil {
-		c.from.Close()
-	}
-	if c.to != nil {
-		c.to.Close()
-		os.Remove(c.name + Unfinished)
-	}
-}
-
-// untilDone is a reader that fails once its context has ended.
-type untilDone struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (u untilDone) Read(p []byte) (int, error) {
-	if err := u.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return u.r.Read(p)
 }
 
 // Remove removes all files of the trace of that name below root. It is no error if there are none.
