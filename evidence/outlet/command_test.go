@@ -50,8 +50,8 @@ func TestCommand(t *testing.T) {
 	if err := closed(t, o, 30*time.Second); err != nil || o.Taken() != 5000 {
 		t.Errorf("%d were taken, %v", o.Taken(), err)
 	}
-	if got := read(t, out); got != text(all) {
-		t.Errorf("%d bytes arrived, want %d", len(got), len(text(all)))
+	if got := read(t, out); got != joined(all) {
+		t.Errorf("%d bytes arrived, want %d", len(got), len(joined(all)))
 	}
 }
 
@@ -65,7 +65,7 @@ func TestCommandThatEnds(t *testing.T) {
 	if err := closed(t, o, 30*time.Second); err != nil {
 		t.Error(err)
 	}
-	if got := read(t, out); got != text(all) {
+	if got := read(t, out); got != joined(all) {
 		t.Errorf("arrived:\n%s", got)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"culprit/evidence/outlet/ocsf"
 )
 
 // A File appends events to a file. Others may rename it at any time: the next event then begins a
@@ -87,7 +89,7 @@ func repair(f *os.File) (uint64, error) {
 	whole := tail[:bytes.LastIndexByte(tail, '\n')+1]
 	last, ok := lastIn(whole)
 	if len(whole) == 0 {
-		ok = bytes.HasPrefix(tail, []byte(`{"ecs":`)) // the beginning of the first
+		ok = bytes.HasPrefix(tail, []byte(`{"ecs":`)) || bytes.HasPrefix(tail, []byte(ocsf.Prefix)) // the beginning of the first
 	}
 	if !ok {
 		return 0, errors.New("it does not end with an event of culprit: name another file, or move this one away")
@@ -108,15 +110,22 @@ func lastIn(lines []byte) (last uint64, ok bool) {
 	return last, ok
 }
 
-// sequence reads the number of an event from its line.
+// sequence reads the number of an event from its line, in either format.
 func sequence(line []byte) (uint64, bool) {
 	var e struct {
 		Event struct {
 			Sequence uint64 `json:"sequence"`
 			Module   string `json:"module"`
 		} `json:"event"`
+		Metadata struct {
+			Sequence uint64 `json:"sequence"`
+			Product  struct {
+				Name string `json:"name"`
+			} `json:"product"`
+		} `json:"metadata"`
 	}
-	return e.Event.Sequence, json.Unmarshal(line, &e) == nil && e.Event.Module == "culprit"
+	err := json.Unmarshal(line, &e)
+	return max(e.Event.Sequence, e.Metadata.Sequence), err == nil && (e.Event.Module == "culprit" || e.Metadata.Product.Name == "culprit")
 }
 
 // renamed matches what logrotate and the like append to a file's name.

@@ -21,7 +21,7 @@ func events(from, to uint64) (all []Event) {
 	return all
 }
 
-func text(all []Event) string {
+func joined(all []Event) string {
 	var b strings.Builder
 	for _, e := range all {
 		b.WriteString(e.Line)
@@ -95,7 +95,7 @@ func TestFileRotates(t *testing.T) {
 	if o = mustOpen(t, path); o.Taken() != 7 {
 		t.Errorf("%d are known to be out, want 7", o.Taken())
 	}
-	for name, want := range map[string]string{path + ".1": text(events(1, 3)), path + ".2": text(events(4, 5)), path: text(events(7, 7))} {
+	for name, want := range map[string]string{path + ".1": joined(events(1, 3)), path + ".2": joined(events(4, 5)), path: joined(events(7, 7))} {
 		if got := read(t, name); got != want {
 			t.Errorf("%s holds %q", name, got)
 		}
@@ -105,7 +105,7 @@ func TestFileRotates(t *testing.T) {
 // What was written of a line when culprit was killed is cut off.
 func TestFileRepairs(t *testing.T) {
 	t.Parallel()
-	whole := text(events(1, 2))
+	whole := joined(events(1, 2))
 	third := events(3, 3)[0].Line
 	for cut := range len(third) {
 		path := filepath.Join(t.TempDir(), "events.json")
@@ -125,7 +125,7 @@ func TestFileRepairs(t *testing.T) {
 func TestFileOfOthers(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "events")
-	if err := os.WriteFile(path, []byte(text(events(1, 2))+"{}\nnote\n\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(joined(events(1, 2))+"{}\nnote\n\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	o := mustOpen(t, path)
@@ -201,7 +201,7 @@ func TestFileDiskFull(t *testing.T) {
 			t.Errorf("it all went onto the disk")
 		}
 		first := o.Taken()
-		if got, _ := os.ReadFile(path); first == 0 || first == 100 || string(got) != text(all[:first]) {
+		if got, _ := os.ReadFile(path); first == 0 || first == 100 || string(got) != joined(all[:first]) {
 			t.Errorf("%d events got out, the file is %q", first, got)
 		}
 		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "size=1m"); err != nil {
@@ -210,7 +210,7 @@ func TestFileDiskFull(t *testing.T) {
 		if err := o.Send(context.Background(), all[first:]); err != nil || o.Taken() != 100 {
 			t.Errorf("with room again: %d, %v", o.Taken(), err)
 		}
-		if got, _ := os.ReadFile(path); string(got) != text(all) {
+		if got, _ := os.ReadFile(path); string(got) != joined(all) {
 			t.Errorf("the file is %q", got)
 		}
 	})
@@ -219,7 +219,7 @@ func TestFileDiskFull(t *testing.T) {
 // Whatever a file holds, opening it does not fail but in good order, and what stays is
 // whole lines.
 func FuzzRepair(f *testing.F) {
-	f.Add([]byte(text(events(1, 2))))
+	f.Add([]byte(joined(events(1, 2))))
 	f.Add([]byte("{\"ecs\":"))
 	f.Add([]byte("\n\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -1,5 +1,5 @@
-// Package outlet sends events, each a line of JSON, to a file, to journald or to the standard
-// input of a command.
+// Package outlet sends events, each a line of JSON, to a file, to journald, to the standard input
+// of a command, or to a collector of OpenTelemetry.
 package outlet
 
 import "context"
@@ -20,4 +20,17 @@ type Outlet interface {
 	Taken() uint64
 	// Close waits until what was sent is taken, or the context ends. Taken is final then.
 	Close(ctx context.Context) error
+}
+
+// A Refuser is an Outlet whose destination can refuse events for good. Those count as taken.
+type Refuser interface {
+	// OnRefused is called before the first Send. f is told how many events were refused, and why;
+	// it must not wait.
+	OnRefused(f func(events int64, why string))
+}
+
+// A Waiter is an Outlet that knows when trying again is worth it.
+type Waiter interface {
+	// Ready receives when the destination can be reached again.
+	Ready() <-chan struct{}
 }

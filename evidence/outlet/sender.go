@@ -85,6 +85,7 @@ func (s *Sender) run(ctx context.Context) {
 			s.sent = max(s.removed, s.outlet.Taken())
 			select {
 			case <-time.After(pause):
+			case <-s.ready():
 			case <-s.closing:
 			}
 			pause = min(2*pause, retryMost)
@@ -103,6 +104,14 @@ func (s *Sender) run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// ready receives when trying again is worth it, if the outlet can tell.
+func (s *Sender) ready() <-chan struct{} {
+	if w, ok := s.outlet.(Waiter); ok {
+		return w.Ready()
+	}
+	return nil
 }
 
 func isClosed(c <-chan struct{}) bool {
