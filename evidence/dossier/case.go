@@ -21,19 +21,24 @@ const (
 	caseUnproven = 500
 	caseForwards = 1000
 	caseLosses   = 5000 // the rest is added up
+
+	caseSnapshots = 100
+
+	caseStories  = 3  // programs whose steps are shown
+	caseFollowed = 12 // programs whose packets are followed
 )
 
 // Case reads all that the report of a capture shows.
 func Case(r *catalogue.Reader, c event.Capture) (*report.Case, error) {
 	rc := &report.Case{
-		Capture: c, Excerpts: map[string]report.Excerpt{}, Unproven: map[string]string{},
+		Capture: c, Excerpts: map[string]report.Excerpt{}, Unproven: map[string]string{}, Unanswered: map[string]string{},
 		Made: time.Now(), Strace: c.Culprit.Strace, Config: c.Culprit.Config,
 	}
 	if c.Observer != nil {
 		rc.Culprit = c.Observer.Version
 	}
 	if c.Host != nil {
-		rc.Host, rc.Kernel = c.Host.Hostname, c.Host.OS.Kernel
+		rc.Host, rc.Kernel = c.Host.String(), c.Host.OS.Kernel
 	}
 	of := catalogue.Filter{Capture: c.Event.ID}
 	var err error
@@ -52,6 +57,9 @@ func Case(r *catalogue.Reader, c event.Capture) (*report.Case, error) {
 	if rc.Proofs, rc.ProofsLeftOut, err = some(r.Proofs(of), caseProofs); err != nil {
 		return nil, err
 	}
+	if rc.Snapshots, rc.SnapshotsLeftOut, err = some(r.Snapshots(of), caseSnapshots); err != nil {
+		return nil, err
+	}
 	if rc.Losses, err = lossesOf(r, &c); err != nil {
 		return nil, err
 	}
@@ -62,6 +70,7 @@ func Case(r *catalogue.Reader, c event.Capture) (*report.Case, error) {
 			rc.Unproven[h.Event.ID] = why
 		}
 	}
+	stories(rc)
 	removed := map[string]*event.Removed{}
 	for _, t := range rc.Traces {
 		removed[t.Event.ID] = t.Culprit.Removed
@@ -80,7 +89,7 @@ func Case(r *catalogue.Reader, c event.Capture) (*report.Case, error) {
 // makes one a second.
 func lossesOf(r *catalogue.Reader, c *event.Capture) (all []event.Loss, err error) {
 	var more []event.Loss
-	for l, err := range r.Losses(catalogue.Filter{Since: c.Timestamp}) {
+	for l, err := range r.Losses(catalogue.Filter{Since: c.Timestamp, Host: hostOf(c)}) {
 		switch {
 		case err != nil:
 			return nil, err
@@ -103,7 +112,7 @@ func forwards(r *catalogue.Reader, c *event.Capture) (all []event.Hit, err error
 	if c.Event.End != nil {
 		until = c.Event.End.Add(time.Minute)
 	}
-	for h, err := range r.Forwards(c.Timestamp.Add(-time.Second), until) {
+	for h, err := range r.Forwards(c.Timestamp.Add(-time.Second), until, hostOf(c)) {
 		if err != nil {
 			return nil, err
 		}
@@ -112,6 +121,14 @@ func forwards(r *catalogue.Reader, c *event.Capture) (all []event.Hit, err error
 		}
 	}
 	return all, nil
+}
+
+// hostOf is the host of a capture in the mirror of a fleet, and "" in the evidence of one machine.
+func hostOf(c *event.Capture) string {
+	if c.Host == nil {
+		return ""
+	}
+	return c.Host.Name
 }
 
 // some collects the first of a sequence, at most that many, and counts the rest.

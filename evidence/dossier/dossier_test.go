@@ -26,6 +26,13 @@ func TestUnproven(t *testing.T) {
 		}
 	}
 	known := func(h *event.Hit) { h.Process = &event.Process{PID: 812, EntityID: "812-1"} }
+	seen := func(h *event.Hit) {
+		h.Culprit.Sent = &event.Sent{Timestamp: fixture.SentAt, TID: 813, Syscall: "close"}
+	}
+	fromPacket := func(t event.Trace) event.Trace {
+		t.Culprit.FromPacket, t.Culprit.Hit = true, &event.Reference{ID: "H"}
+		return t
+	}
 	program := func(reason *event.Untraced, traced bool) []event.Program {
 		return []event.Program{{Process: event.Process{EntityID: "812-1"}, Culprit: event.ProgramDetail{Reason: reason, Traced: traced}}}
 	}
@@ -47,6 +54,11 @@ func TestUnproven(t *testing.T) {
 		{"ended", known, []event.Trace{trace("812-1", -time.Minute, -time.Second, 0)}, nil, "had ended by then: it did", time.Minute},
 		{"lost", known, []event.Trace{trace("812-1", -time.Minute, time.Minute, 9)}, nil, "lost 9 bytes", time.Minute},
 		{"io_uring", known, []event.Trace{trace("812-1", -time.Minute, time.Minute, 0)}, nil, "io_uring", time.Minute},
+		{"seen by the kernel, traced later", func(h *event.Hit) { known(h); seen(h) }, []event.Trace{trace("812-1", 500*time.Microsecond, time.Minute, 0)}, nil, "strace attached to process 812 1ms after it sent the packet", time.Minute},
+		{"stopped at the packet", func(h *event.Hit) { known(h); seen(h); h.Event.ID = "H" }, []event.Trace{fromPacket(trace("812-1", 500*time.Microsecond, time.Minute, 0))}, nil, "the kernel saw thread 813 in close send the packet, and stopped process 812 there", time.Minute},
+		{"stopped at another packet", func(h *event.Hit) { known(h); seen(h) }, []event.Trace{fromPacket(trace("812-1", 500*time.Microsecond, time.Minute, 0))}, nil, "strace attached to process 812", time.Minute},
+		{"seen by the kernel, not in the trace", func(h *event.Hit) { known(h); seen(h) }, []event.Trace{trace("812-1", -time.Minute, time.Minute, 0)}, nil, "the kernel saw thread 813 in close of it, but its trace has no such call", time.Minute},
+		{"proven by the kernel", func(h *event.Hit) { h.Culprit.Proof = &event.ProofDetail{Kernel: true} }, nil, nil, "", time.Minute},
 		{"not traced", known, nil, nil, "process 812 was not traced", time.Minute},
 		{"not traced, known why", known, nil, program(&event.Untraced{Code: event.UntracedLevel, Detail: "1 allows 5"}, false), "process 812 was not traced: level 1 allows 5 processes", time.Minute},
 		{"descendant", known, nil, program(nil, true), "traced with its parent", time.Minute},

@@ -1,7 +1,9 @@
 package dossier
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"culprit/evidence/dossier/report"
@@ -9,6 +11,7 @@ import (
 	"culprit/evidence/tracefile"
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // linesAround is how many lines of the thread an excerpt shows before and after the proven one.
@@ -21,13 +24,21 @@ func Excerpt(path string, p event.ProofDetail) (proof.Story, error) {
 		return proof.Story{}, err
 	}
 	defer f.Close()
-	return proof.Excerpt(f, p.TID, p.Line, linesAround, linesAround)
+	return proof.Excerpt(f, p, linesAround, linesAround)
+}
+
+// Gone says why a trace cannot be read: in the mirror of a fleet it may still be on its host.
+func Gone(err error, host *event.Host, capture string) string {
+	if host != nil && errors.Is(err, fs.ErrNotExist) {
+		return words.Elsewhere(host, capture)
+	}
+	return err.Error()
 }
 
 func excerpt(p event.Proof) report.Excerpt {
 	story, err := Excerpt(p.File.Path, p.Culprit)
 	if err != nil {
-		return report.Excerpt{Missing: err.Error()}
+		return report.Excerpt{Missing: Gone(err, p.Host, p.Culprit.Capture.ID)}
 	}
 	e := report.Excerpt{Note: ForkedBy(story)}
 	for _, l := range story.Lines {

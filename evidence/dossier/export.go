@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -19,9 +20,9 @@ import (
 	"culprit/internal/event"
 )
 
-// Export writes a capture as one bundle: its traces as they are on the disk, its packets, its
+// Export writes a capture as one bundle: its traces and the kept executables as they are on the disk, its packets, its
 // report, and all its documents as JSON Lines. It returns the SHA-256 of the bundle's manifest,
-// and the paths of trace files that are gone. The same evidence makes the same bytes, unless a
+// and the paths of files that are gone. The same evidence makes the same bytes, unless a
 // running daemon can still prove hits.
 func Export(r *catalogue.Reader, w io.Writer, c *event.Capture) (digest string, gone []string, err error) {
 	var files []bundle.File
@@ -39,6 +40,22 @@ func Export(r *catalogue.Reader, w io.Writer, c *event.Capture) (digest string, 
 		}
 		files = append(files, bundle.Path(path.Join("traces", filepath.Base(f.Path())), f.Path()))
 		f.Close()
+	}
+	kept := map[string]bool{}
+	for s, err := range r.Snapshots(catalogue.Filter{Capture: c.Event.ID}) {
+		if err != nil {
+			return "", nil, err
+		}
+		copy := s.Culprit.KeptExecutable
+		if copy == nil || kept[copy.Path] {
+			continue
+		}
+		kept[copy.Path] = true
+		if _, err := os.Lstat(copy.Path); err != nil {
+			gone = append(gone, copy.Path)
+			continue
+		}
+		files = append(files, bundle.Path(path.Join(directory.Executables, filepath.Base(copy.Path)), copy.Path))
 	}
 	made := func(name string, write func(io.Writer) error) error {
 		var b bytes.Buffer
@@ -63,10 +80,11 @@ func Export(r *catalogue.Reader, w io.Writer, c *event.Capture) (digest string, 
 		}),
 		made("report.html", func(w io.Writer) error { return report.HTML(w, rc) }),
 		made("report.txt", func(w io.Writer) error { return report.Text(w, rc) }),
-		made("hits.jsonl", func(w io.Writer) error { return jsonLines(w, r.Hits(of)) }),
+		made("hits.jsonl", func(w io.Writer) error { return jsonLines(w, withAnswers(r.Hits(of), rc)) }),
 		made("traces.jsonl", func(w io.Writer) error { return jsonLines(w, r.Traces(of)) }),
 		made("programs.jsonl", func(w io.Writer) error { return jsonLines(w, r.Programs(of)) }),
 		made("proofs.jsonl", func(w io.Writer) error { return jsonLines(w, r.Proofs(of)) }),
+		made("snapshots.jsonl", func(w io.Writer) error { return jsonLines(w, r.Snapshots(of)) }),
 	)
 	if err != nil {
 		return "", nil, err
@@ -80,6 +98,26 @@ func Export(r *catalogue.Reader, w io.Writer, c *event.Capture) (digest string, 
 	}
 	digest, err = bundle.Write(w, m, files)
 	return digest, gone, err
+}
+
+// withAnswers adds to hits what followed their packets, as far as the case has it.
+func withAnswers(hits iter.Seq2[event.Hit, error], rc *report.Case) iter.Seq2[event.Hit, error] {
+	followed := map[string]*event.Hit{}
+	for i := range rc.Hits {
+		if h := &rc.Hits[i]; h.Culprit.Answer != nil {
+			followed[h.Event.ID] = h
+		}
+	}
+	return func(yield func(event.Hit, error) bool) {
+		for h, err := range hits {
+			if f := followed[h.Event.ID]; f != nil {
+				h.DNS, h.Culprit.Answer = f.DNS, f.Culprit.Answer
+			}
+			if !yield(h, err) {
+				return
+			}
+		}
+	}
 }
 
 // jsonLines writes documents, one a line.

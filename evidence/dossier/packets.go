@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 
 	"culprit/evidence/catalogue"
@@ -38,6 +37,18 @@ func Packets(r *catalogue.Reader, w io.Writer, c *event.Capture) (pcapng.Summary
 		}
 		return pcapng.Comment(h, &event.Proof{Culprit: *h.Culprit.Proof}, files[h.Culprit.Proof.Trace.ID])
 	}, info)
+}
+
+// Packet writes the packet of one hit as pcapng.
+func Packet(w io.Writer, h *event.Hit) error {
+	one := func(yield func(event.Hit, error) bool) { yield(*h, nil) }
+	_, err := pcapng.Write(w, one, func(h *event.Hit) string {
+		if h.Culprit.Proof == nil {
+			return pcapng.Comment(h, nil, "")
+		}
+		return pcapng.Comment(h, &event.Proof{Culprit: *h.Culprit.Proof}, "")
+	}, pcapng.Info{Comment: "culprit hit " + h.Event.ID})
+	return err
 }
 
 // A Packer writes the packets files of captures in the background: a file with many hits takes a
@@ -89,23 +100,15 @@ func (p *Packer) Close() {
 
 // write writes the packets file of a capture, or replaces it.
 func (p *Packer) write(c *event.Capture) error {
-	root, dir := p.dir.Root(), filepath.Join(directory.Traces, c.Event.ID)
-	if err := root.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("write the packets of a capture: %w", err)
-	}
-	name := filepath.Join(dir, directory.Packets)
-	unfinished := name + ".tmp"
-	root.Remove(unfinished) // of a culprit that was killed
-	f, err := root.OpenFile(unfinished, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	dir := filepath.Join(directory.Traces, c.Event.ID)
+	err := p.dir.Root().MkdirAll(dir, 0o700)
 	if err == nil {
-		_, err = Packets(p.reader, f, c)
-		err = errors.Join(err, f.Close())
-	}
-	if err == nil {
-		err = root.Rename(unfinished, name)
+		err = p.dir.Put(filepath.Join(dir, directory.Packets), ".tmp", func(w io.Writer) error {
+			_, err := Packets(p.reader, w, c)
+			return err
+		})
 	}
 	if err != nil {
-		root.Remove(unfinished)
 		return fmt.Errorf("write the packets of a capture: %w", err)
 	}
 	return nil

@@ -53,9 +53,9 @@ func unproven(h *event.Hit, traces []event.Trace, programs []event.Program, unti
 	for i := range traces {
 		t := &traces[i]
 		if h.Process != nil && t.Process.EntityID == h.Process.EntityID {
-			return whyNot(t, h.Timestamp)
+			return whyNot(t, h)
 		}
-		if attachedAt(t).Before(h.Timestamp) && (t.Event.End == nil || t.Event.End.After(h.Timestamp)) {
+		if attachedAt(t).Before(sentAt(h)) && (t.Event.End == nil || t.Event.End.After(sentAt(h))) {
 			running++
 		}
 	}
@@ -83,15 +83,25 @@ func notTraced(its *event.Process, programs []event.Program) string {
 	return fmt.Sprintf("process %d was not traced", its.PID)
 }
 
+// sentAt returns when the packet was sent, as well as we know.
+func sentAt(h *event.Hit) time.Time {
+	if s := h.Culprit.Sent; s != nil {
+		return s.Timestamp
+	}
+	return h.Timestamp
+}
+
 // attachedAt returns when strace was on the process.
 func attachedAt(t *event.Trace) time.Time {
 	return t.Timestamp.Add(time.Duration(t.Culprit.AttachMS * float64(time.Millisecond)))
 }
 
-// whyNot says why the trace of the process that held the socket proves nothing.
-func whyNot(t *event.Trace, sent time.Time) string {
-	at := attachedAt(t)
+// whyNot says why the trace of the process that the hit names proves nothing.
+func whyNot(t *event.Trace, h *event.Hit) string {
+	at, sent := attachedAt(t), sentAt(h)
 	switch {
+	case t.Culprit.FromPacket && h.Culprit.Sent != nil && t.Culprit.Hit != nil && t.Culprit.Hit.ID == h.Event.ID:
+		return fmt.Sprintf("the kernel saw %s send the packet, and stopped process %d there until strace was on it: its trace begins right after the packet", words.Sent(h), t.Process.PID)
 	case !at.Before(sent):
 		if t.User.ID == "0" {
 			return fmt.Sprintf("strace attached to process %d %s after it sent the packet: root is captured by process, each from its first hit on", t.Process.PID, at.Sub(sent).Round(time.Millisecond))
@@ -101,6 +111,8 @@ func whyNot(t *event.Trace, sent time.Time) string {
 		return fmt.Sprintf("the trace of process %d had ended by then: %s", t.Process.PID, words.TraceEnded(t.Culprit.EndedBecause))
 	case t.Culprit.Lost > 0:
 		return fmt.Sprintf("the trace of process %d has lost %d bytes", t.Process.PID, t.Culprit.Lost)
+	case h.Culprit.Sent != nil:
+		return fmt.Sprintf("process %d was traced, and the kernel saw %s of it, but its trace has no such call for that time, or one that shows other bytes: see capture.levels syscalls", t.Process.PID, words.Sent(h))
 	}
 	return fmt.Sprintf("process %d was traced, but no line of its trace has these bytes: some calls do not show them (io_uring), or another process has the socket as well", t.Process.PID)
 }

@@ -12,8 +12,8 @@ import (
 // maxValue bounds a line of a comment, in bytes: a long command line must leave room for the rest.
 const maxValue = 4096
 
-// Comment says who sent the packet of a hit: rule, user, process, trace file and the line that
-// proves it. Each has its own line, which begins with its name. Newlines in what others wrote are
+// Comment says who sent the packet of a hit: rule, user, process, trace file and the lines that
+// prove it. Each has its own line, which begins with its name. Newlines in what others wrote are
 // escaped, so nobody can add a line.
 //
 // proof is nil if there is none. traceFile is the path of the trace as the reader of the packets
@@ -28,14 +28,26 @@ func Comment(h *event.Hit, proof *event.Proof, traceFile string) string {
 		lines = append(lines, key+": "+value)
 	}
 	line("hit", "%s", h.Event.ID)
-	line("rule", "%s", h.Rule.Name)
+	line("rule", "%s", h.Rule)
+	if entry := h.Entry(); entry != "" {
+		line("listed", "%s", entry)
+	}
 	line("user", "%s", h.User.String())
+	if h.Container != nil {
+		line("container", "%s", words.Container(&h.Place))
+	}
+	if h.Culprit.Netns != nil {
+		line("namespace", "%s", h.Culprit.Netns)
+	}
 	o := &h.Culprit.Origin
 	for i, p := range h.Senders() {
 		line("process", "%s (%s)", &p, words.Role(o, i))
 		for _, parent := range p.Ancestry() {
 			line("started by", "%s", parent)
 		}
+	}
+	if h.Culprit.Sent != nil {
+		line("sent", "the kernel saw %s", words.Sent(h))
 	}
 	if h.Process != nil && o.More > 0 {
 		line("process", "and %d more that held the packet's socket", o.More)
@@ -58,11 +70,14 @@ func Comment(h *event.Hit, proof *event.Proof, traceFile string) string {
 		line("trace", "%s", traceFile)
 	}
 	if proof != nil {
-		how := "sent this packet"
-		if proof.Culprit.Probable {
+		p, how := &proof.Culprit, "sent this packet"
+		switch {
+		case p.Probable:
 			how = "probably sent this packet: what both show agrees"
+		case p.Kernel:
+			how += ": " + words.KernelProof
 		}
-		line("proof", "line %d: %s of thread %d %s", proof.Culprit.Line, proof.Culprit.Syscall, proof.Culprit.TID, how)
+		line("proof", "%s: %s of thread %d %s", words.Lines(p), p.Syscall, p.TID, how)
 	}
 	if h.Culprit.Count > 1 {
 		line("repeated", "%d such packets came within a second", h.Culprit.Count)

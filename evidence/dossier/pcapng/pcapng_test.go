@@ -260,6 +260,13 @@ func TestComment(t *testing.T) {
 			}, nil, "",
 			[]string{"user: unknown", "process: not known for sure: the socket was closed already"},
 		},
+		"listed": {
+			func(h *event.Hit) {
+				h.Culprit.Listed = &event.Listed{File: "/lists/feed.txt", Line: 7}
+				h.Threat = event.NewThreat(*h.Culprit.Listed, "evil.example", "C2\nproof: none")
+			}, nil, "",
+			[]string{`listed: feed.txt:7 evil.example # C2\nproof: none`, "user: unknown"},
+		},
 		"candidates": {
 			func(h *event.Hit) {
 				h.Culprit.Origin = event.Origin{Grade: event.GradeCandidates, Reason: &event.Unattributed{Code: "gone"}, Processes: []event.Process{{PID: 1, Name: "a"}, {PID: 2, Name: "b"}}, More: 3}
@@ -279,6 +286,26 @@ func TestComment(t *testing.T) {
 				h.Culprit.Origin = event.Origin{Grade: event.GradeProof, Processes: []event.Process{{PID: 2, Name: "b"}}}
 			}, nil, "",
 			[]string{"user: unknown", "process: 1 a (it sent the packet)", "process: 2 b (it held the packet's socket)"},
+		},
+		"seen by the kernel": {
+			func(h *event.Hit) {
+				h.User, h.Process = &event.User{ID: "0", Name: "root"}, &event.Process{PID: 1, Name: "a"}
+				h.Culprit.Origin = event.Origin{Grade: event.GradeKernel}
+				h.Culprit.Sent = &event.Sent{TID: 5, Syscall: "sendto", User: event.User{ID: "33", Name: "www-data"}}
+			},
+			&event.Proof{File: event.File{Path: "/a"}, Culprit: event.ProofDetail{TID: 5, Syscall: "sendto", Line: 8, Parts: []event.Line{{Syscall: "sendto", Line: 6}}}}, "",
+			[]string{
+				"user: root (0)", "process: 1 a (the kernel saw it send the packet)", "sent: the kernel saw thread 5 of www-data (33) in sendto",
+				"trace: /a", "proof: lines 6 and 8: sendto of thread 5 sent this packet",
+			},
+		},
+		"proven by the kernel": {
+			func(h *event.Hit) {},
+			&event.Proof{File: event.File{Path: "/a"}, Culprit: event.ProofDetail{Kernel: true, TID: 5, Syscall: "sendfile", Line: 6}}, "",
+			[]string{
+				"user: unknown", "trace: /a",
+				"proof: line 6: sendfile of thread 5 sent this packet: the kernel saw this call send the packet; its bytes do not show",
+			},
 		},
 		"probable, elsewhere, repeated": {
 			func(h *event.Hit) { h.Culprit.Count = 4 },

@@ -30,12 +30,19 @@ type Case struct {
 	Programs        []event.Program
 	ProgramsLeftOut int // beside CaptureDetail.Unlisted
 
+	Snapshots        []event.Snapshot
+	SnapshotsLeftOut int
+
 	Losses []event.Loss // of the time of the capture
 
 	Proofs        []event.Proof
 	ProofsLeftOut int
 	Excerpts      map[string]Excerpt // by the proof's id
 	Unproven      map[string]string  // why a hit has no proof, by the hit's id
+
+	// Stories are what the first senders did. What followed the packets is in Hits.
+	Stories    []*Story
+	Unanswered map[string]string // why a hit has no answer, by the hit's id
 
 	Made    time.Time // when the report is made
 	Host    string
@@ -75,6 +82,9 @@ const (
 	maxSuspects = 12
 	maxRows     = 15 // of other tables
 	maxDump     = 1024
+
+	maxSnapshots = 5
+	maxFact      = 200 // of a snapshot
 
 	maxProofLine = 4000 // characters
 	maxLine      = 300

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"culprit/evidence/story"
 	"culprit/internal/event"
 )
 
@@ -140,6 +141,24 @@ func cron() *Case {
 		Unproven: map[string]string{"H1": "strace was on the process only 2 ms after the packet"},
 		Losses:   []event.Loss{{Timestamp: at(52), Culprit: event.LossDetail{Code: event.LossKernel, Count: 12}}},
 	}
+	c.Snapshots = []event.Snapshot{snapshotFixture(php1)}
+	c.Stories = []*Story{{Hit: c.Hits[1], Trace: c.Traces[3], Steps: []story.Step{
+		{Lines: []int64{20}, TID: 901, Program: "sh", Time: at(67.311), What: "became", Object: "/bin/sh -c php /home/web1/cron.php >/dev/null", Note: "(/bin/sh)"},
+		{Lines: []int64{21}, TID: 901, Program: "sh", Time: at(67.32), What: "started process", Object: "902"},
+		{Lines: []int64{22}, TID: 902, Program: "php", Time: at(67.3211), What: "became", Object: "php /home/web1/cron.php", Note: "(/usr/bin/php)"},
+		{Lines: []int64{1428, 1430, 1435, 1467}, TID: 902, Program: "php", Time: at(67.4911), What: "opened", Object: "/home/web1/cron.php, /etc/hosts, /etc/resolv.conf", Note: "and 1 more", Gap: true},
+		{Lines: []int64{1498}, TID: 902, Program: "php", Time: at(67.5101), What: "asked 127.0.0.1:53 for", Object: "x7f3.badzone.test A", Packet: true},
+		{Lines: []int64{1500}, TID: 902, Program: "php", Time: at(67.5113), What: "was told by 127.0.0.1:53 that", Object: "x7f3.badzone.test", Note: "is 192.0.2.7"},
+		{Lines: []int64{1502}, TID: 902, Program: "php", Time: at(67.5141), What: "connected to", Object: "192.0.2.7:443"},
+		{Lines: []int64{1620}, TID: 902, Program: "php", Time: at(77.62), What: "exited with 0"},
+	}}}
+	c.Hits[1].DNS.ResponseCode, c.Hits[1].DNS.ResolvedIP = "NOERROR", []netip.Addr{netip.MustParseAddr("192.0.2.7")}
+	c.Hits[1].DNS.Answers = []event.DNSRecord{{Name: "x7f3.badzone.test", Type: "A", Class: "IN", TTL: 60, Data: "192.0.2.7"}}
+	c.Hits[1].Culprit.Answer = &event.Answer{
+		Timestamp: at(67.5113), Trace: event.Reference{ID: "T4"}, Line: 1500, TID: 902, Server: c.Hits[1].Destination,
+		Connections: []event.Connection{{Timestamp: at(67.5141), Line: 1502, TID: 902, Destination: event.Endpoint{IP: netip.MustParseAddr("192.0.2.7"), Port: 443}, Transport: "tcp"}},
+	}
+	c.Unanswered = map[string]string{"H3": "none is in its traces"}
 	c.Programs[0].Culprit.Reason = &event.Untraced{Code: event.UntracedLevel}
 	c.Programs[6].Culprit.Reason = &event.Untraced{Code: event.UntracedGone}
 	send := `sendto(4<UDP:[127.0.0.1:%d->127.0.0.1:53]>, "\231\360\1\0\0\1\0\0\0\0\0\0\4x7f3\7badzone\4test\0\0\1\0\1", 35, MSG_NOSIGNAL, NULL, 0) = 35 <0.000085>`
@@ -164,6 +183,31 @@ func cron() *Case {
 		}},
 	}
 	return c
+}
+
+// snapshotFixture is a snapshot of a process in which everything is set.
+func snapshotFixture(p event.Process) event.Snapshot {
+	s := event.Snapshot{Timestamp: at(7.4102), Event: event.Meta{ID: "S1", Duration: 14_250_000}, User: event.User{ID: "4242", Name: "web1"}}
+	user := &event.User{ID: "4242", Name: "web1"}
+	s.Process = event.SnapshotProcess{
+		Process: p, Args: []string{"php", "/home/web1/cron.php"}, EnvVars: []string{"HOME=/home/web1", "PATH=/usr/bin:/bin"},
+		User: &event.User{ID: "0", Name: "root"}, SavedUser: user, RealGroup: &event.Group{ID: "4242"}, Supplementary: []event.Group{{ID: "33"}},
+		Hash: &event.Hash{SHA256: "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"},
+	}
+	s.Process.RealUser = user
+	s.Culprit = event.SnapshotDetail{
+		FSUser: user, Cgroup: "/system.slice/cron.service", Threads: 1,
+		Maps:           []event.Mapping{{Start: "0x5594efc00000", End: "0x5594f0100000", Permissions: "rwx", Path: "/usr/bin/php8.2"}, {Start: "0x7f1c00000000", End: "0x7f1c00001000", Permissions: "rwx"}},
+		Files:          []event.OpenFile{{FD: 0, Access: "r", Path: "/dev/null"}, {FD: 1, Access: "w", Path: "pipe:[4711]"}},
+		Sockets:        []event.Socket{{FD: 4, Inode: 14623068, Family: "inet", Type: "dgram", Protocol: "udp", Local: "127.0.0.1:45395", Remote: "127.0.0.1:53"}, {FD: 5, Inode: 1}},
+		Registers:      &event.Registers{TID: p.PID, Syscall: 44, Args: []string{"0x4", "0x7ffd"}, SP: "0x7ffda19998f8", PC: "0x7f4d1c86b503"},
+		Stack:          []event.Frame{{Address: "0x00007f4d1c86b503", Function: "__send", Module: "/usr/lib/libc.so.6"}, {Address: "0x00005594eff44e7a"}},
+		Replaceable:    &event.Replaceable{Code: event.ReplaceableWritable, Detail: "/home/web1"},
+		KeptExecutable: &event.File{Path: "/var/lib/culprit/executables/2c26b46b68ff", Size: 5_700_000},
+	}
+	s.Culprit.LeaveOut(event.PartEnvironment, 7)
+	s.Culprit.Miss(event.PartStack, event.IncompletePartly, "no more")
+	return s
 }
 
 // crowd is a capture at the bounds: many traces of many programs that live for

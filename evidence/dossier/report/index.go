@@ -16,12 +16,13 @@ const (
 	guessed       // only candidates
 	socket        // the process held the packet's socket
 	probable      // a line of a trace fits all that is left of the packet
+	seen          // the kernel saw the process send the very packet
 	proven        // a line of a trace sent the very packet
 )
 
 // String returns the word for it, which is also a class of the style sheet.
 func (s sure) String() string {
-	return [...]string{"unknown", "guess", "socket", "probable", "proven"}[s]
+	return [...]string{"unknown", "guess", "socket", "probable", "kernel", "proven"}[s]
 }
 
 // index finds documents of a case by what they refer to.
@@ -119,10 +120,12 @@ func (x *index) sure(h *event.Hit) sure {
 		d = &x.proofs[i].Culprit
 	}
 	switch {
-	case d != nil && d.Probable:
-		return probable
-	case d != nil:
+	case d != nil && !d.Probable:
 		return proven
+	case h.Culprit.Origin.Grade == event.GradeKernel && h.Process != nil:
+		return seen
+	case d != nil:
+		return probable
 	case h.Process != nil:
 		return socket
 	case len(h.Culprit.Origin.Processes) > 0:

@@ -15,6 +15,7 @@ type life struct {
 	end     time.Time // zero: it outlived the capture, or its end is unknown
 	traced  bool
 	trace   *event.Trace // its own, nil if it has none in the report
+	seen    bool         // a look-back has what it did before strace was on it
 	foundBy string
 	reason  *event.Untraced // why it is not traced
 	exit    *int
@@ -54,6 +55,12 @@ func (x *index) lives() []*life {
 	for i := range x.Traces {
 		t := &x.Traces[i]
 		l := get(&t.Process)
+		if t.Culprit.LookBack != nil {
+			l.traced, l.seen = true, l.seen || t.Culprit.FromStart
+			if l.trace != nil {
+				continue // by strace, too
+			}
+		}
 		l.traced, l.trace, l.foundBy = true, t, t.Culprit.FoundBy
 		if l.end.IsZero() && t.Process.ExitCode != nil && t.Event.End != nil {
 			l.end = *t.Event.End // strace saw it end

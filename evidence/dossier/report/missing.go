@@ -24,11 +24,9 @@ func (x *index) missing() []string {
 	for _, why := range byCount(c.Missed) {
 		tell(c.Missed[why], "%s not traced: %s%s", text.Plural(c.Missed[why], "process"), clip(words.Missed(c, why), maxCommand), x.example(why))
 	}
-	tell(c.Unseen, "%s ended before anybody could look", text.Plural(c.Unseen, "process"))
-	tell(c.Unlisted, "%s counted but not listed: the capture had too many", text.Plural(c.Unlisted, "process"))
-	tell(c.Overruns, "process events were lost %s; /proc was scanned anew each time", text.Plural(c.Overruns, "time"))
-	tell(c.GateFailures, "the gate failed %s; programs that started then were found a little later", text.Plural(c.GateFailures, "time"))
-	tell(c.Unheld, "%s started when the gate could not hold them; they were found a little later", text.Plural(c.Unheld, "program"))
+	for _, what := range words.Unnoticed(c) {
+		tell(1, "%s", what)
+	}
 
 	losses := map[event.LossDetail]int{} // the keys have no count
 	for i := range x.Losses {
@@ -62,7 +60,7 @@ func (x *index) missing() []string {
 	reasons := map[string]int{}
 	for i := range x.Hits {
 		h := &x.Hits[i]
-		if x.sure(h) < probable {
+		if _, ok := x.proofOf[h.Event.ID]; !ok && h.Culprit.Proof == nil {
 			reasons[cmp.Or(x.Unproven[h.Event.ID], words.NoCapture(h.Culprit.NoCapture), "the reason is not known")]++
 		}
 	}

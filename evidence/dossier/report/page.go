@@ -24,12 +24,16 @@ type page struct {
 	More     int          // suspects left out
 	Facts    []fact
 	Timeline timeline
+	Stories  []account
 
 	Tree        []*node
 	TreeLeftOut int
 
 	Proofs        []proof
 	ProofsLeftOut int
+
+	Snapshots        []snapshot
+	SnapshotsLeftOut int
 
 	Packets        []packet
 	PacketsLeftOut int
@@ -78,6 +82,9 @@ func newPage(c *Case) *page {
 		}
 		p.More = len(suspects) - len(p.Suspects)
 	}
+	for _, s := range c.Stories {
+		p.Stories = append(p.Stories, x.account(s))
+	}
 	p.Tree, p.TreeLeftOut = forest(lives)
 	shown := x.shown(suspects)
 	for i, proof := range x.proofs {
@@ -87,6 +94,10 @@ func newPage(c *Case) *page {
 	}
 	p.ProofsLeftOut = len(x.proofs) - len(p.Proofs) + x.ProofsLeftOut
 	p.link(shown)
+	for i := range x.Snapshots[:min(len(x.Snapshots), maxSnapshots)] {
+		p.Snapshots = append(p.Snapshots, snapshotOf(&x.Snapshots[i]))
+	}
+	p.SnapshotsLeftOut = len(x.Snapshots) - len(p.Snapshots) + x.SnapshotsLeftOut
 	for i := range x.Hits[:min(len(x.Hits), maxPackets)] {
 		p.Packets = append(p.Packets, x.packet(&x.Hits[i], shown))
 	}
@@ -103,6 +114,25 @@ func newPage(c *Case) *page {
 	return p
 }
 
+// linked adds where the lines of traces are shown.
+func (p *page) linked(line func(trace string, number int64) string) *page {
+	for i := range p.Proofs {
+		proof := &p.Proofs[i]
+		for k := range proof.Lines {
+			proof.Lines[k].Link = line(proof.Trace, proof.Lines[k].Number)
+		}
+	}
+	for i := range p.Stories {
+		s := &p.Stories[i]
+		for k := range s.Rows {
+			if s.Rows[k].First > 0 {
+				s.Rows[k].Link = line(s.Trace, s.Rows[k].First)
+			}
+		}
+	}
+	return p
+}
+
 func title(x *index) string {
 	name := "capture " + text.Escape(x.Capture.Event.ID)
 	i := max(0, slices.IndexFunc(x.Hits, func(h event.Hit) bool { return h.Culprit.Proof != nil }))
@@ -112,12 +142,34 @@ func title(x *index) string {
 	return fmt.Sprintf("%s, asked by %s", name, user(&x.Capture.User))
 }
 
+// places are the containers that the senders were in.
+func (x *index) places() (all []string) {
+	const most = 3
+	for i := range x.Hits {
+		where := words.Container(&x.Hits[i].Place)
+		if x.Hits[i].Container == nil || slices.Contains(all, where) {
+			continue
+		}
+		if len(all) == most {
+			return append(all, "and others")
+		}
+		all = append(all, where)
+	}
+	return all
+}
+
 func (x *index) facts() []fact {
 	c := &x.Capture
 	d := &c.Culprit
 	var f []fact
 	add := func(key, format string, args ...any) { f = append(f, fact{key, fmt.Sprintf(format, args...)}) }
 	add("User", "%s", user(&c.User))
+	if d.Scope == "container" {
+		add("Captured", "%s", clip(c.Whose(), maxLabel))
+	}
+	for _, where := range x.places() {
+		add("Container", "%s", clip(where, maxCommand))
+	}
 	if c.Rule != nil {
 		add("Rule", "%s", clip(c.Rule.Name, maxLabel))
 	}
@@ -205,6 +257,9 @@ func (x *index) packet(h *event.Hit, shown map[int]bool) packet {
 			r.Way += fmt.Sprintf(", forwarded by %s to %s", user(f.User), text.Escape(f.Destination.String()))
 		}
 	}
+	if told := words.Told(h); told != "" {
+		r.Way += ", told " + clip(told, maxLabel)
+	}
 	i, ok := x.proofOf[h.Event.ID]
 	if ok && shown[i] {
 		r.Proof = i + 1
@@ -212,11 +267,11 @@ func (x *index) packet(h *event.Hit, shown map[int]bool) packet {
 	switch {
 	case ok:
 		p := x.proofs[i]
-		r.From = fmt.Sprintf("line %d", p.Culprit.Line)
+		r.From = words.Lines(&p.Culprit)
 		if process, _ := x.sender(p); process != nil {
 			r.From += ", " + clip(command(process), maxLabel)
 		}
-	case sure >= probable:
+	case h.Culprit.Proof != nil:
 		r.From = "its proof is not in this report"
 	case h.Process != nil:
 		r.From = clip(h.Process.String(), maxLabel)

@@ -9,6 +9,7 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // profile counts the programs of a capture by something that they have in common.
@@ -89,7 +90,7 @@ func (x *index) profile(by string, name func(*event.Process) string) profile {
 	for _, g := range sorted {
 		r := profileRow{g.Count, g.Traced, "-", "-", clip(g.Name, maxCommand)}
 		if g.Ended > 0 {
-			r.Total, r.Mean = length(g.Total), length(g.Total/time.Duration(g.Ended))
+			r.Total, r.Mean = words.Length(g.Total), words.Length(g.Total/time.Duration(g.Ended))
 		}
 		f.Rows = append(f.Rows, r)
 	}

@@ -10,12 +10,15 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
-// proof shows the line of a trace that sent a packet.
+// proof shows the lines of a trace that sent a packet.
 type proof struct {
 	Number         int
+	Trace          string // its id
 	Probable       bool
+	Kernel         bool // the kernel saw the call send it
 	Asks           string
 	Facts          []fact
 	Lines          []line
@@ -29,6 +32,7 @@ type proof struct {
 // line of a trace. Cut counts characters that are not shown.
 type line struct {
 	Number int64
+	Link   string // "": none
 	Text   string
 	Proof  bool
 	Gap    bool
@@ -85,7 +89,7 @@ func (p *page) link(shown map[int]bool) {
 
 func (x *index) proof(i int, p *event.Proof) proof {
 	d := &p.Culprit
-	v := proof{Number: i + 1, Probable: d.Probable, Asks: "a packet"}
+	v := proof{Number: i + 1, Trace: d.Trace.ID, Probable: d.Probable, Kernel: d.Kernel && !d.Probable, Asks: "a packet"}
 	add := func(key, format string, args ...any) {
 		v.Facts = append(v.Facts, fact{key, fmt.Sprintf(format, args...)})
 	}
@@ -105,9 +109,21 @@ func (x *index) proof(i int, p *event.Proof) proof {
 		add("Thread", "%s", clip(cmp.Or(excerpt.Note, fmt.Sprint(d.TID)), maxCommand))
 	}
 	add("System call", "%s at %s", clip(d.Syscall, maxLabel), text.Time(p.Timestamp))
-	add("Trace", "line %d of %s", d.Line, clip(path.Base(p.File.Path), maxCommand))
+	add("Trace", "%s of %s", words.Lines(d), clip(path.Base(p.File.Path), maxCommand))
+	if v.Kernel {
+		add("How", "%s", words.ProofGrade(d))
+	}
 	h := x.hits[d.Hit.ID]
 	if h != nil {
+		if h.Culprit.Sent != nil {
+			add("Kernel saw", "%s", clip(words.Sent(h), maxCommand))
+		}
+		if h.Container != nil {
+			add("Container", "%s", clip(words.Container(&h.Place), maxCommand))
+		}
+		if words.OtherUser(h) {
+			add("Socket", "opened by %s", user(h.User))
+		}
 		v.Asks = asks(h)
 		add("Packet", "%s, %d bytes, seen %s", way(h), cmp.Or(h.Network.Bytes, len(h.Packet)), text.Time(h.Timestamp))
 		for i, q := range h.Culprit.Questions {
@@ -117,8 +133,15 @@ func (x *index) proof(i int, p *event.Proof) proof {
 			}
 			add("Question", "%s %s", clip(q.Question.Name, maxCommand), clip(q.Question.Type, maxLabel))
 		}
+		if entry := h.Entry(); entry != "" {
+			add("Listed", "%s", clip(entry, maxCommand))
+		}
+		v.Facts = append(v.Facts, x.followed(h)...)
 		if from := h.Culprit.ForwardedFrom; from != nil {
-			add("Forwarded", "a local resolver sent it on for the packet %s", text.Escape(from.ID))
+			add("Forwarded", "for %s", clip(words.Forwarded(from), maxCommand))
+		}
+		for i := range h.Culprit.Serves {
+			add("Sends for", "%s", clip(words.Serves(&h.Culprit.Serves[i]), maxCommand))
 		}
 		if h.Culprit.Count > 1 {
 			add("Repeated", "%d such packets within a second", h.Culprit.Count)
@@ -164,6 +187,6 @@ func (v *proof) excerpt(lines []Line) {
 		if strings.HasSuffix(shown, "…") {
 			cut = max(0, utf8.RuneCountInString(l.Text)-most)
 		}
-		v.Lines = append(v.Lines, line{l.Number, shown, l.Proof, l.Gap, cut})
+		v.Lines = append(v.Lines, line{l.Number, "", shown, l.Proof, l.Gap, cut})
 	}
 }

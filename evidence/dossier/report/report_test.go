@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,26 @@ func TestSummary(t *testing.T) {
 			"sent the packet",
 		},
 		"socket": {func(c *Case) { c.Proofs = nil }, []string{"Most likely the program was `php", "no line of a trace proves that it sent it (strace was on"}, "The program was"},
+		"kernel": {func(c *Case) {
+			c.Proofs = nil
+			for i := range c.Hits {
+				seenBy(&c.Hits[i], "sendto")
+			}
+		}, []string{"The program was `php", "the kernel saw it send the packet, but no line of a trace shows it (strace was on", "kernel: 813 php", "1 packet without proof: strace was on", "2 packets without proof: "}, "Most likely"},
+		"kernel, and a line that may be it": {func(c *Case) {
+			c.Proofs[0].Culprit.Probable = true
+			c.Proofs[0].Culprit.TID = 903 // another process
+			seenBy(&c.Hits[1], "sendto")
+			c.Hits, c.Proofs, c.Capture.Culprit.Hits = c.Hits[1:2], c.Proofs[:1], 1
+		}, []string{"The program was `php", "the kernel saw it send the packet", "kernel, see 1: line 1498"}, "find"},
+		"proven by the kernel": {func(c *Case) {
+			c.Proofs[0].Culprit.Kernel, c.Proofs[0].Culprit.Syscall = true, "sendfile"
+			seenBy(&c.Hits[1], "sendfile")
+			c.Hits[1].Culprit.Sent.User = event.User{ID: "33", Name: "www-data"}
+		}, []string{"Proof by the kernel 1", "the kernel saw this call send the packet; its bytes do not show", "Kernel saw thread 902 of www-data (33) in sendfile", "Socket opened by web1 (4242)"}, "probable"},
+		"two lines": {func(c *Case) {
+			c.Proofs[0].Culprit.Parts = []event.Line{{Syscall: "sendto", Line: 1497}}
+		}, []string{"lines 1497 and 1498 of its trace", "Trace lines 1497 and 1498 of 902"}, "probable"},
 		"candidates": {func(c *Case) {
 			c.Proofs = nil
 			for i := range c.Hits {
@@ -120,6 +141,12 @@ func TestSummary(t *testing.T) {
 			}
 		})
 	}
+}
+
+// seenBy makes a hit one whose sender the kernel saw.
+func seenBy(h *event.Hit, syscall string) {
+	h.Culprit.Origin = event.Origin{Grade: event.GradeKernel}
+	h.Culprit.Sent = &event.Sent{Timestamp: h.Timestamp, TID: h.Process.PID, Syscall: syscall, User: *h.User}
 }
 
 // hostile is what an adversary would write: tags, quotes, ends of other languages,
@@ -332,9 +359,18 @@ func TestBounds(t *testing.T) {
 		}
 		c.Excerpts[id] = e
 	}
+	for range 100 {
+		s := snapshotFixture(c.Programs[0].Process)
+		s.Process.Args, s.Process.EnvVars = slices.Repeat([]string{long}, 100), slices.Repeat([]string{long}, 100)
+		s.Culprit.Maps = slices.Repeat([]event.Mapping{{Path: long}}, 100)
+		s.Culprit.Files = slices.Repeat([]event.OpenFile{{Path: long}}, 100)
+		s.Culprit.Sockets = slices.Repeat([]event.Socket{{Local: long}}, 100)
+		s.Culprit.Stack = slices.Repeat([]event.Frame{{Function: long}}, 100)
+		c.Snapshots = append(c.Snapshots, s)
+	}
 	page, _ = render(t, c)
 	t.Logf("at worst %d bytes", len(page))
-	if len(page) > 5<<20 || !strings.Contains(page, "more characters") || !strings.Contains(page, "more lines of this excerpt") {
+	if len(page) > 5<<20 || !strings.Contains(page, "more characters") || !strings.Contains(page, "more lines of this excerpt") || !strings.Contains(page, "95 more snapshots") {
 		t.Errorf("the worst report has %d bytes", len(page))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"culprit/internal/event"
 	"culprit/internal/text"
@@ -19,6 +20,18 @@ type piece struct {
 
 // sentence is some of them.
 type sentence []piece
+
+// String returns the sentence for a terminal. What others wrote must not seem to end early.
+func (s sentence) String() string {
+	var whole strings.Builder
+	for _, part := range s {
+		if part.Code {
+			part.Text = "`" + strings.ReplaceAll(part.Text, "`", `\x60`) + "`"
+		}
+		whole.WriteString(part.Text)
+	}
+	return whole.String()
+}
 
 func (s *sentence) say(format string, args ...any) {
 	*s = append(*s, piece{Text: fmt.Sprintf(format, args...)})
@@ -58,19 +71,29 @@ func (x *index) summary(suspects []*suspect, without int) []sentence {
 		x.one(&who, suspects[0])
 	default:
 		n := text.Plural(len(suspects), "program")
-		switch i := slices.IndexFunc(suspects, func(s *suspect) bool { return s.sure < proven }); i {
+		certain := slices.IndexFunc(suspects, func(s *suspect) bool { return s.sure < seen })
+		known := "lines of their traces prove it"
+		if slices.ContainsFunc(suspects, func(s *suspect) bool { return s.sure == seen }) {
+			known = "lines of their traces prove it, or the kernel saw it"
+		}
+		switch certain {
 		case -1:
-			who.say("%s sent them: lines of their traces prove it.", n)
+			who.say("%s sent them: %s.", n, known)
 		case 0:
 			who.say("%s may have sent them, but no line of a trace proves it for any.", n)
 		default:
-			who.say("%s may have sent them: lines of traces prove it for %d.", n, i)
+			who.say("%s may have sent them. For %d it is certain: %s.", n, certain, known)
 		}
 		who.say(" The first is ")
 		who.process(suspects[0].process)
 		who.say(".")
 	}
 	all = append(all, who)
+	if first := suspects[0]; first.hit != nil {
+		if s := then(first.hit); s != nil {
+			all = append(all, s)
+		}
+	}
 	if without > 0 {
 		var rest sentence
 		rest.say("For %s of %d no program is known.", text.Plural(without, "packet"), len(x.Hits))
@@ -85,8 +108,11 @@ func (x *index) happened() sentence {
 	n := x.packets()
 	if n == 0 || len(x.Hits) == 0 {
 		c := &x.Capture
-		s.say("On %s at %s a capture of the user ", day(c.Timestamp), clock(c.Timestamp))
-		s.code(c.User.String(), maxLabel)
+		s.say("On %s at %s a capture of ", day(c.Timestamp), clock(c.Timestamp))
+		if c.Culprit.Scope != "container" {
+			s.say("the user ")
+		}
+		s.code(c.Whose(), maxLabel)
 		if n == 0 {
 			s.say(" was started by hand: no suspicious packet was seen, %s attached.", text.Plural(c.Culprit.Traces, "strace"))
 		} else {
@@ -131,6 +157,10 @@ func (x *index) happened() sentence {
 	if n > 1 {
 		s.say(", in %s", text.Plural(n, "packet"))
 	}
+	if entry := first.Entry(); entry != "" {
+		s.say(". The first is on a list: ")
+		s.code(entry, maxCommand)
+	}
 	s.say(".")
 	return s
 }
@@ -139,10 +169,10 @@ func (x *index) happened() sentence {
 func (x *index) one(s *sentence, who *suspect) {
 	var line string
 	if who.proof >= 0 {
-		line = fmt.Sprintf("line %d of its trace", x.proofs[who.proof].Culprit.Line)
+		line = words.Lines(&x.proofs[who.proof].Culprit) + " of its trace"
 	}
 	switch who.sure {
-	case proven:
+	case proven, seen:
 		s.say("The program was ")
 		if !who.exact {
 			s.say("this, or was started by it: ")
@@ -165,6 +195,12 @@ func (x *index) one(s *sentence, who *suspect) {
 		} else {
 			s.say("the packet.")
 		}
+	case seen:
+		s.say("the kernel saw it send the packet, but no line of a trace shows it")
+		if why := x.Unproven[who.hit.Event.ID]; why != "" {
+			s.say(" (%s)", clip(why, maxCommand))
+		}
+		s.say(".")
 	case probable:
 		s.say("all that is known of the packet agrees with %s, but some bytes are missing on one side.", line)
 	default:

@@ -56,23 +56,26 @@ func (x *index) suspects() (all []*suspect, without int) {
 		if p == nil {
 			continue // its trace is not in the report
 		}
-		how := proven
+		h, how := x.hits[proof.Culprit.Hit.ID], proven
 		if proof.Culprit.Probable {
-			how = probable
+			if how = probable; h != nil && x.sure(h) == seen {
+				continue // the kernel knows better
+			}
 		}
-		add(p, how, exact, i, x.hits[proof.Culprit.Hit.ID])
+		add(p, how, exact, i, h)
 	}
 	for i := range x.Hits {
 		h := &x.Hits[i]
-		switch how := x.sure(h); {
-		case how >= probable:
-			continue // handled above, unless the proof is not in the report
-		case how < socket:
+		switch how := x.sure(h); how {
+		case proven, probable: // handled above, unless the proof is not in the report
+		case seen:
+			add(h.Process, seen, true, -1, h)
+		case socket:
+			for _, p := range h.Senders() {
+				add(&p, socket, true, -1, h)
+			}
+		default:
 			without++
-			continue
-		}
-		for _, p := range h.Senders() {
-			add(&p, socket, true, -1, h)
 		}
 	}
 	all = slices.SortedFunc(maps.Values(byKind), func(a, b *suspect) int {

@@ -19,6 +19,9 @@ func Text(w io.Writer, c *Case) error {
 	b.summary(p)
 	b.title("Facts")
 	b.facts("", p.Facts)
+	for i := range p.Stories {
+		b.story(&p.Stories[i])
+	}
 	b.title("Processes")
 	if len(p.Tree) == 0 {
 		b.para("", "", "None are known.")
@@ -36,6 +39,17 @@ func Text(w io.Writer, c *Case) error {
 		b.proof(&p.Proofs[i])
 	}
 	b.more(p.ProofsLeftOut, "proofs")
+	if len(p.Snapshots) > 0 {
+		b.title("What the program was, at the instant it sent the first packet")
+	}
+	for i, s := range p.Snapshots {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.para("", "    ", s.Title)
+		b.facts("  ", s.Facts)
+	}
+	b.more(p.SnapshotsLeftOut, "snapshots")
 	b.title("Packets")
 	for _, r := range p.Packets {
 		count, proof := "", ""
@@ -99,14 +113,7 @@ func (b *plain) summary(p *page) {
 	b.para("", "", p.Title)
 	b.WriteString(strings.Repeat("=", min(width, utf8.RuneCountInString(p.Title))) + "\n\n")
 	for _, s := range p.Summary {
-		var whole strings.Builder
-		for _, part := range s {
-			if part.Code { // it must not seem to end early
-				part.Text = "`" + strings.ReplaceAll(part.Text, "`", `\x60`) + "`"
-			}
-			whole.WriteString(part.Text)
-		}
-		b.para("", "", whole.String())
+		b.para("", "", s.String())
 	}
 	for i, s := range p.Suspects {
 		proof := ""
@@ -188,8 +195,11 @@ func (b *plain) tree(nodes []*node, depth int) {
 
 func (b *plain) proof(p *proof) {
 	word := "Proof"
-	if p.Probable {
+	switch {
+	case p.Probable:
 		word = "Probable proof"
+	case p.Kernel:
+		word = "Proof by the kernel"
 	}
 	if b.Bytes()[b.Len()-2] != '-' { // not right below the title
 		b.WriteByte('\n')
@@ -220,6 +230,26 @@ func (b *plain) proof(p *proof) {
 		b.WriteString("  " + l + "\n")
 	}
 	b.more(p.DumpLeftOut, "bytes of the packet")
+}
+
+func (b *plain) story(a *account) {
+	b.title("Step by step")
+	b.facts("", append([]fact{{"Program", a.Title}}, a.Facts...))
+	b.para("", "", a.Notes[0])
+	for i := range a.Rows {
+		r := &a.Rows[i]
+		if r.Gap {
+			b.WriteString("        ...\n")
+		}
+		mark := ' '
+		if r.Packet {
+			mark = '>'
+		}
+		b.para(fmt.Sprintf("%c %10s  ", mark, r.When), "              ", fmt.Sprintf("%s: %s [%s]", r.Who, r, r.Lines))
+	}
+	for _, note := range a.Notes[1:] {
+		b.para("", "", note)
+	}
 }
 
 func (b *plain) more(n int, things string) {

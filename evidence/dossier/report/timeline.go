@@ -10,6 +10,7 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // Sizes of the timeline in pixels. It is as wide as the page: positions along the time axis are in
@@ -36,7 +37,8 @@ type timeline struct {
 	Height     int
 	Ticks      []tick
 	Hits       []mark
-	Guides     bool // lines from packets down to processes, if there are few
+	Guides     bool   // lines from packets down to processes, if there are few
+	Followed   []mark // what came of packets: answers, and connections to what they say
 	Losses     []mark
 	Raises     []raise
 	Bands      []band
@@ -84,9 +86,10 @@ func percent(place int) string {
 // nothing.
 func (x *index) timeline(lives []*life) timeline {
 	s := x.scale(lives)
-	t := timeline{From: text.Time(s.from), Span: length(s.to.Sub(s.from))}
+	t := timeline{From: text.Time(s.from), Span: words.Length(s.to.Sub(s.from))}
 	t.ticks(s)
 	t.hits(x, s)
+	t.followed(x, s)
 	for _, l := range x.Losses {
 		t.Losses = append(t.Losses, mark{X: percent(s.place(l.Timestamp)), Title: clock(l.Timestamp) + " lost: " + lost(&l)})
 		if len(t.Losses) == maxRows {
@@ -125,6 +128,12 @@ func (x *index) scale(lives []*life) scale {
 			s.from = t
 		}
 		reach(t)
+		if a := x.Hits[i].Culprit.Answer; a != nil {
+			reach(a.Timestamp)
+			for _, c := range a.Connections {
+				reach(c.Timestamp)
+			}
+		}
 	}
 	for _, l := range lives {
 		reach(l.start)
@@ -193,6 +202,33 @@ func (t *timeline) hits(x *index, s scale) {
 		t.Hits = append(t.Hits, mark{percent(p), g.sure.String(), title})
 	}
 	t.Guides = len(t.Hits) <= maxGuides
+}
+
+// followed marks answers, and connections to what they say: at each place the first of each kind.
+func (t *timeline) followed(x *index, s scale) {
+	type place struct {
+		at    int
+		class string
+	}
+	taken := map[place]bool{}
+	put := func(at time.Time, class, title string) {
+		p := place{s.place(at) / minBar * minBar, class}
+		if !taken[p] {
+			taken[p] = true
+			t.Followed = append(t.Followed, mark{percent(p.at), class, clock(at) + " " + title})
+		}
+	}
+	for i := range x.Hits {
+		h := &x.Hits[i]
+		a := h.Culprit.Answer
+		if a == nil {
+			continue
+		}
+		put(a.Timestamp, "answer", "was told "+clip(words.Told(h), maxLabel))
+		for _, c := range words.Connections(a) {
+			put(c.Timestamp, "connection", clip(words.Connection(&c), maxLabel))
+		}
+	}
 }
 
 // kinds gives a band to each kind of processes, which run the same program below the same parents.
@@ -278,11 +314,11 @@ func (t *timeline) band(label string, s scale, lives []*life) (hidden int) {
 		y := b.Y + labelHeight + lane*laneHeight
 		title := fmt.Sprintf("%s (PID %d): %s, started %s", clip(command(l.process), maxLabel/2), l.process.PID, l.state(), clock(l.start))
 		if !l.end.IsZero() {
-			title += ", lived " + length(l.end.Sub(l.start))
+			title += ", lived " + words.Length(l.end.Sub(l.start))
 		}
 		// The time before strace was on it stays pale.
 		attached := from
-		if l.trace != nil && !l.trace.Culprit.FromStart {
+		if l.trace != nil && !l.trace.Culprit.FromStart && !l.seen {
 			attached = max(from, s.place(l.start.Add(time.Duration(l.trace.Culprit.AgeMS*float64(time.Millisecond)))))
 		}
 		if attached > from && attached < to {

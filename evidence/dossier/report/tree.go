@@ -151,7 +151,7 @@ func (n *node) describe() {
 	case l.end.IsZero():
 		d = append(d, "started "+clock(l.start))
 	default:
-		d = append(d, fmt.Sprintf("started %s, lived %s", clock(l.start), length(l.end.Sub(l.start))))
+		d = append(d, fmt.Sprintf("started %s, lived %s", clock(l.start), words.Length(l.end.Sub(l.start))))
 	}
 	if l.exit != nil {
 		d = append(d, exit(*l.exit))
@@ -209,7 +209,7 @@ func (f *folded) node() *node {
 		n.Details += fmt.Sprintf(", proofs against %d", f.proofs)
 	}
 	if f.ends > 0 {
-		n.Details += ", mean life " + length(f.total/time.Duration(f.ends))
+		n.Details += ", mean life " + words.Length(f.total/time.Duration(f.ends))
 	}
 	return n
 }

@@ -8,6 +8,7 @@ import (
 
 	"culprit/internal/event"
 	"culprit/internal/text"
+	"culprit/internal/words"
 )
 
 // clip escapes what others wrote, and cuts it to most characters.
@@ -58,17 +59,6 @@ func way(h *event.Hit) string {
 	return clip(fmt.Sprintf("%s %s > %s", h.Network.Transport, h.Source, h.Destination), maxLabel)
 }
 
-// length writes how long something took.
-func length(d time.Duration) string {
-	switch {
-	case d < 10*time.Millisecond:
-		return d.Round(10 * time.Microsecond).String()
-	case d < 10*time.Second:
-		return d.Round(time.Millisecond).String()
-	}
-	return d.Round(time.Second).String()
-}
-
 func clock(t time.Time) string { return t.Local().Format("15:04:05.000") }
 func day(t time.Time) string   { return t.Local().Format("2006-01-02") }
 
@@ -99,5 +89,5 @@ func since(d *event.TraceDetail) string {
 	if d.FromStart {
 		return "from start"
 	}
-	return "from " + length(time.Duration(d.AgeMS*float64(time.Millisecond))) + " after its start"
+	return "from " + words.Length(time.Duration(d.AgeMS*float64(time.Millisecond))) + " after its start"
 }
