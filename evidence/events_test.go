@@ -12,9 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"culprit/evidence/catalogue"
 	"culprit/evidence/internal/fixture"
 	"culprit/evidence/outlet"
 	"culprit/internal/event"
+	"culprit/internal/testkit"
 )
 
 // catcher is an outlet for tests, which may be shut.
@@ -118,7 +120,7 @@ func TestEvents(t *testing.T) {
 	s.Repeated("H", 7)
 	s.Trace(someTrace(event.StateRunning))
 	s.Lost(event.NewLoss("x", "", 1))
-	fixture.Eventually(t, "five events are sent out", func() error {
+	testkit.Eventually(t, "five events are sent out", func() error {
 		if n := c.Taken(); n != 5 {
 			return fmt.Errorf("%d are", n)
 		}
@@ -179,5 +181,52 @@ func TestEventsOfAnotherCatalogue(t *testing.T) {
 	}
 	if got := strings.Join(c.told(t, 1001), ", "); got != "loss" {
 		t.Errorf("told: %s", got)
+	}
+}
+
+// refuser is an outlet whose destination refuses two events for good with the first it gets.
+type refuser struct {
+	catcher
+	refused func(int64, string)
+	once    sync.Once
+}
+
+func (r *refuser) OnRefused(f func(int64, string)) { r.refused = f }
+
+func (r *refuser) Send(ctx context.Context, events []outlet.Event) error {
+	r.once.Do(func() { r.refused(2, "too old") })
+	return r.catcher.Send(ctx, events)
+}
+
+// Events that their destination refuses are counted, recorded as a loss, and logged.
+func TestRefusedEvents(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	r := new(refuser)
+	s, err := Open(t.TempDir(), slog.New(slog.NewTextHandler(&log, nil)), SendTo(r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Hit(someHit("H"))
+	testkit.Eventually(t, "the hit and the loss are sent out", func() error {
+		if n := r.Taken(); n != 2 {
+			return fmt.Errorf("%d are", n)
+		}
+		return nil
+	})
+	if n := s.Counts().Refused; n != 2 {
+		t.Errorf("%d refused events are counted", n)
+	}
+	if got := fixture.LossTexts(t, s.catalogue.Reader().Losses(catalogue.Filter{})); !strings.Contains(got, "refused by the collector") {
+		t.Errorf("losses: %s", got)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), `events were refused for good" count=2 error="too old"`) {
+		t.Errorf("the log: %s", log.String())
+	}
+	if got := r.told(t, 1); !slices.Equal(got, []string{"hit 1", "loss"}) {
+		t.Errorf("told: %v", got)
 	}
 }

@@ -51,7 +51,11 @@ func TestMaskedIsCopied(t *testing.T) {
 	h.Process.CommandLine = "curl secret"
 	h.Process.Parent = &event.Process{CommandLine: "sh secret"}
 	h.Culprit.Origin.Processes = []event.Process{{CommandLine: "other secret"}}
+	h.Threat = event.NewThreat(event.Listed{}, "evil.example", "a secret")
 	masked := maskHit(secret, h)
+	if h.Threat.Indicator.Description != "a secret" || masked.Threat.Indicator.Description != "a ******" {
+		t.Errorf("the comment of a list: %+v, masked: %+v", h.Threat, masked.Threat)
+	}
 	if h.Process.CommandLine != "curl secret" || h.Process.Parent.CommandLine != "sh secret" || h.Culprit.Origin.Processes[0].CommandLine != "other secret" {
 		t.Errorf("the hit was changed: %+v", h)
 	}

@@ -12,12 +12,13 @@ import (
 	"culprit/evidence/catalogue"
 	"culprit/evidence/internal/fixture"
 	"culprit/evidence/retention"
+	"culprit/internal/testkit"
 )
 
 // has waits until the catalogue has a hit that is recorded meanwhile.
 func has(t *testing.T, s *Store, dir string) {
 	t.Helper()
-	fixture.Eventually(t, "a hit is recorded", func() error {
+	testkit.Eventually(t, "a hit is recorded", func() error {
 		h := fixture.Hit("7", "a")
 		s.Hit(h)
 		r, err := catalogue.OpenReader(dir)
@@ -61,7 +62,7 @@ func TestMoved(t *testing.T) {
 		for range hits {
 			s.Hit(fixture.Hit("7", "a"))
 		}
-		fixture.Eventually(t, "the hits are counted as lost", func() error {
+		testkit.Eventually(t, "the hits are counted as lost", func() error {
 			if n := s.Counts().Dropped - before; n < hits {
 				return fmt.Errorf("%d are", n)
 			}
@@ -98,7 +99,7 @@ func TestMoved(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if l := fixture.LossTexts(t, reader(t, dir).Losses(catalogue.Filter{})); !strings.Contains(l, "hits, proofs and programs not recorded") {
+	if l := fixture.LossTexts(t, reader(t, dir).Losses(catalogue.Filter{})); !strings.Contains(l, "hits, proofs, programs and snapshots not recorded") {
 		t.Errorf("the losses are %q", l)
 	}
 	if n := len(fixture.All(t, reader(t, dir).Hits(catalogue.Filter{}))); n < 2 {

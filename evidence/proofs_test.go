@@ -17,11 +17,16 @@ import (
 
 // sendLine is a line of strace that sends the payload.
 func sendLine(tid int, payload []byte) string {
+	return fmt.Sprintf("%d %d.000000 sendto(3<UDP:[127.0.0.1:4000->127.0.0.1:53]>, %s, %d, 0, NULL, 0) = %d <0.00001>\n", tid, fixture.SentAt.Unix(), quoted(string(payload)), len(payload), len(payload))
+}
+
+// quoted writes a string as strace does.
+func quoted(payload string) string {
 	var s strings.Builder
-	for _, c := range payload {
+	for _, c := range []byte(payload) {
 		fmt.Fprintf(&s, `\%03o`, c)
 	}
-	return fmt.Sprintf("%d %d.000000 sendto(3<UDP:[127.0.0.1:4000->127.0.0.1:53]>, \"%s\", %d, 0, NULL, 0) = %d <0.00001>\n", tid, fixture.SentAt.Unix(), &s, len(payload), len(payload))
+	return `"` + s.String() + `"`
 }
 
 // lookup is what the hits of TestProofs are of: a child of a traced shell, which is known
@@ -124,6 +129,56 @@ func TestProofs(t *testing.T) {
 				t.Errorf("the packets: %v, %v", info, err)
 			}
 		})
+	}
+}
+
+// A finished trace proves packets that two calls made, and those that the kernel saw a call send
+// whose bytes do not show, however long it takes.
+func TestProveLater(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	os.Chmod(dir, 0o700)
+	s := open(t, dir)
+	c := fixture.Capture(event.StateEnded)
+	s.Capture(c)
+	tr := fixture.Trace(c.Event.ID, "H", event.StateEnded)
+	f, err := s.Create(&tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	s.Trace(tr)
+	joined, seen := fixture.SentHit(c.Event.ID, fixture.Query(1)), fixture.SentHit(c.Event.ID, fixture.Query(2))
+	seen.Timestamp = fixture.SentAt.Add(30 * time.Second)
+	seen.Process, seen.Culprit.Origin = &event.Process{PID: 812, CommandLine: "php cron.php"}, event.Origin{Grade: event.GradeKernel}
+	seen.Culprit.Sent = &event.Sent{Timestamp: seen.Timestamp, TID: 813, Syscall: "sendfile"}
+	s.Hit(joined)
+	s.Hit(seen)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	first, second := string(fixture.Query(1)[:20]), string(fixture.Query(1)[20:])
+	at := fixture.SentAt.Unix()
+	text := fmt.Sprintf("812 %d.000000 sendto(3<UDP:[4711]>, %s, 20, MSG_MORE, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr(\"127.0.0.1\")}, 16) = 20 <0.00001>\n", at, quoted(first)) +
+		fmt.Sprintf("812 %d.000100 sendto(3<UDP:[0.0.0.0:4000]>, %s, %d, 0, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr(\"127.0.0.1\")}, 16) = %d <0.00001>\n", at, quoted(second), len(second), len(second)) +
+		fmt.Sprintf("813 %d.000200 sendfile(4<UDP:[127.0.0.1:4000->127.0.0.1:53]>, 5</tmp/x>, NULL, 33) = 33 <59.1>\n", at)
+	if err := os.WriteFile(tr.File.Path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	if done, err := s.Prove(""); err != nil || done.Found != 2 {
+		t.Errorf("prove: %+v, %v", done, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	hits := fixture.All(t, reader(t, dir).Hits(catalogue.Filter{}))
+	if p := hits[0].Culprit.Proof; p == nil || p.Probable || p.Kernel || p.Line != 2 || len(p.Parts) != 1 || p.Parts[0] != (event.Line{Syscall: "sendto", Line: 1}) {
+		t.Errorf("the proof of two calls is %+v", p)
+	}
+	h := &hits[1]
+	if p := h.Culprit.Proof; p == nil || p.Probable || !p.Kernel || p.Line != 3 || p.TID != 813 || h.Process.CommandLine != "php cron.php" || h.Culprit.Origin.Grade != event.GradeProof {
+		t.Errorf("the proof by the kernel's word is %+v, of %+v", p, h.Process)
 	}
 }
 

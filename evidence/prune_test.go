@@ -12,6 +12,7 @@ import (
 	"culprit/evidence/retention"
 	"culprit/evidence/tracefile"
 	"culprit/internal/event"
+	"culprit/internal/testkit"
 )
 
 func TestPrune(t *testing.T) {
@@ -37,7 +38,7 @@ func TestPrune(t *testing.T) {
 		return tr
 	}
 	old, recent := trace(1000*time.Hour), trace(time.Hour)
-	fixture.Eventually(t, "both are recorded", func() error {
+	testkit.Eventually(t, "both are recorded", func() error {
 		if n := len(fixture.All(t, reader(t, dir).Traces(catalogue.Filter{}))); n != 2 {
 			return fmt.Errorf("%d are", n)
 		}

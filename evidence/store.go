@@ -27,9 +27,8 @@ type Store struct {
 	catalogue *catalogue.Catalogue
 	prover    *prover.Prover
 	packer    *dossier.Packer
-	outlet    outlet.Outlet // nil, like the next two, if events are not sent out
-	outbox    *catalogue.Outbox
-	sender    *outlet.Sender
+	events    feed
+	fleet     feed
 	log       *slog.Logger
 
 	mail     *mailbox
@@ -43,7 +42,15 @@ type Option func(*Store)
 
 // SendTo sends each hit, capture, trace, proof and loss to an outlet, which the Store closes.
 func SendTo(o outlet.Outlet) Option {
-	return func(s *Store) { s.outlet, s.outbox = o, catalogue.NewOutbox(o.Taken()) }
+	return func(s *Store) { s.events.outlet, s.events.outbox = o, catalogue.NewOutbox(o.Taken()) }
+}
+
+// SendToFleet sends all documents to the outlet of a fleet, where this machine is called host. The Store closes the outlet.
+func SendToFleet(host string, open func(*catalogue.Outbox) outlet.Outlet) Option {
+	return func(s *Store) {
+		s.fleet.outbox = catalogue.NewFleetOutbox(host)
+		s.fleet.outlet = open(s.fleet.outbox)
+	}
 }
 
 // Masking is [Store.Redact] from the first line on.
@@ -70,7 +77,7 @@ func Open(dir string, log *slog.Logger, options ...Option) (_ *Store, err error)
 		return nil, err
 	}
 	var left catalogue.Left
-	if s.catalogue, left, err = catalogue.Open(s.dir, s.outbox, log); err != nil {
+	if s.catalogue, left, err = catalogue.Open(s.dir, s.outboxes(), log); err != nil {
 		return nil, err
 	}
 	if err := s.dir.NoteRunning(); err != nil {
@@ -84,9 +91,8 @@ func Open(dir string, log *slog.Logger, options ...Option) (_ *Store, err error)
 	})
 	s.prover = prover.New(findings{s}, new(prover.Proc), log)
 	s.packer = dossier.NewPacker(s.dir, s.catalogue.Reader(), log)
-	if s.outlet != nil {
-		s.sender = outlet.NewSender(s.outlet, s.outbox, log)
-	}
+	s.events.start(s.Lost, event.LossUnwanted, log)
+	s.fleet.start(s.Lost, event.LossUnsentFleet, log.With("to", "fleet"))
 	go s.write()
 	return s, nil
 }
@@ -100,9 +106,7 @@ func (s *Store) Close() error {
 	s.prover.Close()
 	s.mail.close()
 	<-s.written
-	if s.sender != nil {
-		s.sender.Close()
-	}
+	s.closeFeeds()
 	if !s.patient {
 		defer time.AfterFunc(packsLonger, s.catalogue.StopReading).Stop()
 	}
@@ -125,6 +129,9 @@ func (s *Store) Hit(h *event.Hit) {
 	s.mail.put(func(p *pending) { p.Hit(masked) })
 	s.prover.Hit(masked)
 }
+
+// Back compares a hit with its look-back, the trace with that id, which is about to be written.
+func (s *Store) Back(h *event.Hit, trace string) { s.prover.Back(maskHit(s.dir.Mask(), h), trace) }
 
 // Repeated records how often the packet of a hit was seen.
 func (s *Store) Repeated(id string, count int) {
@@ -150,6 +157,22 @@ func (s *Store) Program(program event.Program) {
 	program = maskProgram(s.dir.Mask(), program)
 	s.mail.put(func(p *pending) { p.Program(program) })
 	s.prover.Program(program)
+}
+
+// Snapshot records a snapshot, and again what has been learnt of it since. In a flood snapshots
+// are dropped, like hits.
+func (s *Store) Snapshot(snapshot event.Snapshot) {
+	snapshot = maskSnapshot(s.dir.Mask(), snapshot)
+	s.mail.put(func(p *pending) { p.Snapshot(snapshot) })
+}
+
+// Executable returns the copy of the executable with that SHA-256, if there is one.
+func (s *Store) Executable(sha256 string) (event.File, bool) { return s.dir.Executable(sha256) }
+
+// KeepExecutable copies an executable of at most that many bytes; see
+// [directory.Directory.KeepExecutable].
+func (s *Store) KeepExecutable(content io.Reader, most int64) (sha256 string, file event.File, err error) {
+	return s.dir.KeepExecutable(content, most)
 }
 
 // Lost records a loss.
@@ -196,23 +219,29 @@ func (f findings) Settled(c event.Capture) { f.s.mail.put(func(p *pending) { p.s
 // Counts says what a Store has done since it was opened.
 type Counts struct {
 	Waiting  int    // changes in the mailbox, not written yet
-	Dropped  uint64 // hits, proofs and programs that could not be written, or not in time
+	Dropped  uint64 // hits, proofs, programs and snapshots that could not be written, or not in time
 	Failures uint64 // transactions that failed
 
-	Proofs     uint64 // certain proofs
+	Proofs     uint64 // certain proofs, by bytes
+	Kernel     uint64 // certain proofs, by the kernel's word
 	Probable   uint64 // probable proofs
 	Uncompared uint64 // hits and system calls that were not compared
 
-	Unsent int64  // events that wait to be sent out
-	Lost   uint64 // events that had no room as too many waited, or whose catalogue was set aside
+	Unsent  int64  // events that wait to be sent out
+	Lost    uint64 // events that had no room as too many waited, or whose catalogue was set aside
+	Refused uint64 // events that their destination will never take
+
+	FleetUnsent int64 // the same of the fleet's events
+	FleetLost   uint64
 }
 
 // Counts returns the counts so far. Safe for concurrent use; it waits for nothing.
 func (s *Store) Counts() Counts {
-	c := Counts{Waiting: int(s.mail.waiting.Load()), Dropped: s.mail.dropped.Load(), Failures: s.failures.Load()}
-	c.Proofs, c.Probable, c.Uncompared = s.prover.Counts()
-	if s.outbox != nil {
-		c.Unsent, c.Lost = s.outbox.Waiting(), s.outbox.Lost()
-	}
+	c := Counts{Waiting: int(s.mail.waiting.Load()), Dropped: s.mail.dropped.Load(), Failures: s.failures.Load(), Refused: s.events.refused.Load()}
+	found := s.prover.Counts()
+	c.Proofs, c.Kernel, c.Probable, c.Uncompared = found.Proofs, found.Kernel, found.Probable, found.Uncompared
+	c.Unsent, c.Lost = s.events.counts()
+	c.FleetUnsent, c.FleetLost = s.fleet.counts()
+	c.FleetLost += s.fleet.refused.Load()
 	return c
 }

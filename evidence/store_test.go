@@ -94,7 +94,7 @@ func TestRoundTrip(t *testing.T) {
 		strings.ToLower(c.Event.ID[10:]): "*event.Capture",
 		" " + tr.Event.ID[16:]:           "*event.Trace",
 		c.Event.ID[:6]:                   "more than one",
-		"ZZZZ":                           "no hit, capture or trace",
+		"ZZZZ":                           "no hit, capture, trace or snapshot",
 		"%":                              "is not an id",
 		"":                               "is not an id",
 	} {

@@ -2,10 +2,14 @@ package evidence
 
 import "time"
 
-// writeEvery is the least time between two transactions. A single change is written at once, but a
-// flood, much of which changes the same traces and captures, makes a few large transactions. If we
-// are killed, we lose what came in that time.
-const writeEvery = 50 * time.Millisecond
+// writeEvery is the most time between two transactions, and writeShare how many times as long as a
+// transaction took we wait for the next one. A single change is written at once, and so nearly is
+// what follows it; but a flood, much of which changes the same traces and captures, makes a few large
+// transactions. If we are killed, we lose what came in that time.
+const (
+	writeEvery = 50 * time.Millisecond
+	writeShare = 10
+)
 
 // retryEvery is how often we try to write again after a failure, if nothing new comes.
 const retryEvery = time.Second
@@ -33,8 +37,9 @@ func (s *Store) write() {
 		var next *pending
 		next, last = s.mail.take()
 		next = kept.then(next)
-		timer.Reset(writeEvery)
+		begin := time.Now()
 		err := s.catalogue.Write(next.Batch)
+		timer.Reset(min(writeEvery, writeShare*time.Since(begin)))
 		if err != nil {
 			if kept == nil {
 				s.log.Error("the catalogue cannot be written: hits are only counted; losses are recorded once it can be written again", "error", err)
