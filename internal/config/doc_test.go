@@ -118,7 +118,7 @@ func kindOf(t reflect.Type) string {
 }
 
 // needs is what an item of a list must have.
-var needs = map[string]string{"rules[]": "name: a, string: b, "}
+var needs = map[string]string{"rules[]": "name: a, string: b, ", "lists.sources[]": "url: \"https://a/b\", file: /a, "}
 
 // yamlOf writes a configuration with only the given key. Without a value it writes the key's
 // section without the key.
@@ -196,11 +196,11 @@ func TestPageHasTheDefaults(t *testing.T) {
 	t.Parallel()
 	for _, r := range readPage(t) {
 		if r.preset == "" {
-			if v := valueAt(t, &Config{Rules: []Rule{{}}}, r.key); !v.IsZero() && r.key != "rules" {
+			if v := valueAt(t, &Config{Rules: []Rule{{}}, Lists: Lists{Sources: []Source{{}}}}, r.key); !v.IsZero() && r.key != "rules" {
 				t.Errorf("%s has no default by the page, but it has %v", r.key, v)
 			}
-			if sectionOf(r.key) != "rules" && r.key != "rules" {
-				t.Errorf("%s: only rules have keys without a default", r.key)
+			if section := sectionOf(r.key); section != "rules" && section != "lists.sources" && r.key != "rules" {
+				t.Errorf("%s: only rules and sources have keys without a default", r.key)
 			}
 			continue
 		}
@@ -268,7 +268,7 @@ func beside(t *testing.T, r docRow, value string, step int) string {
 		}
 		return strconv.Itoa(n + step)
 	case "duration":
-		d, err := parseDuration(value)
+		d, err := ParseDuration(value)
 		if err != nil {
 			t.Fatalf("%s: %v", r.key, err)
 		}
@@ -308,6 +308,10 @@ func change(t *testing.T, v reflect.Value) {
 		v.SetString(v.String() + "x")
 	case reflect.Slice:
 		v.Set(reflect.Append(v, reflect.Zero(v.Type().Elem())))
+	case reflect.Struct: // a user
+		change(t, v.Field(0))
+	case reflect.Uint32:
+		v.SetUint(v.Uint() + 1)
 	default:
 		t.Fatalf("cannot change a %s", v.Type())
 	}

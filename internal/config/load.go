@@ -96,6 +96,9 @@ func Parse(path string, text []byte) (*Config, error) {
 	for i := range c.Rules {
 		fillRule(&c.Rules[i])
 	}
+	for i := range c.Lists.Sources {
+		fillSource(&c.Lists.Sources[i])
+	}
 	section, _ := v.Get("capture").(map[string]any)
 	levels, _ := section["levels"].([]any)
 	fillLevels(c.Capture.Levels, func(level int, key string) bool {
@@ -116,6 +119,20 @@ func Parse(path string, text []byte) (*Config, error) {
 	if len(problems) == 0 {
 		return &c, nil
 	}
+	return nil, refuse(path, text, problems)
+}
+
+// Refuse makes the error of mistakes that show only when the configuration is used: lists that are not there. It is
+// nil if there are none.
+func (c *Config) Refuse(problems []Problem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	text, _ := os.ReadFile(c.Path) // only to name the lines
+	return refuse(c.Path, text, problems)
+}
+
+func refuse(path string, text []byte, problems []Problem) *Error {
 	var root yaml.Node
 	if yaml.Unmarshal(text, &root) == nil {
 		for i := range problems {
@@ -123,7 +140,7 @@ func Parse(path string, text []byte) (*Config, error) {
 		}
 	}
 	slices.SortStableFunc(problems, func(a, b Problem) int { return a.Line - b.Line })
-	return nil, &Error{Path: path, Problems: problems}
+	return &Error{Path: path, Problems: problems}
 }
 
 // unknownKeys finds the keys in a section that no field takes, at any depth, and names the keys

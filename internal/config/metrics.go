@@ -25,11 +25,8 @@ func (m Metrics) Address() (network, address string, err error) {
 		return "", "", nil
 	}
 	if path, ok := strings.CutPrefix(m.Listen, "unix:"); ok {
-		switch {
-		case !filepath.IsAbs(path), filepath.Clean(path) != path, path == "/":
-			return "", "", fmt.Errorf("%q is not the absolute path of a socket; write unix:/run/culprit/metrics.sock", path)
-		case len(path) > maxSocketPath:
-			return "", "", fmt.Errorf("%q is longer than the kernel allows for a socket (%d bytes)", path, maxSocketPath)
+		if err := socketPath(path, "unix:/run/culprit/metrics.sock"); err != nil {
+			return "", "", err
 		}
 		return "unix", path, nil
 	}
@@ -43,6 +40,17 @@ func (m Metrics) Address() (network, address string, err error) {
 		return "", "", fmt.Errorf("%q has no port; write 127.0.0.1:9357", m.Listen)
 	}
 	return "tcp", a.String(), nil
+}
+
+// socketPath refuses what is no path of a socket; example is one.
+func socketPath(path, example string) error {
+	switch {
+	case !filepath.IsAbs(path), filepath.Clean(path) != path, path == "/":
+		return fmt.Errorf("%q is not the absolute path of a socket; write %s", path, example)
+	case len(path) > maxSocketPath:
+		return fmt.Errorf("%q is longer than the kernel allows for a socket (%d bytes)", path, maxSocketPath)
+	}
+	return nil
 }
 
 func (m Metrics) validate(ps *problems) {

@@ -3,68 +3,30 @@ package config
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"path"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"culprit/internal/pattern"
 	"culprit/internal/redact"
 )
 
 var (
-	ruleName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$`)
 	chainName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,27}$`)
 	// The words of strace's "-e trace=": names, %classes, /regexes, negation.
 	syscallSet = regexp.MustCompile(`^!?[A-Za-z0-9_%?/^$.*@,|()\[\]+-]+$`)
 )
 
-// problems collects the mistakes, key by key.
-type problems []Problem
-
-func (ps *problems) add(key, format string, args ...any) {
-	*ps = append(*ps, Problem{Key: key, Text: fmt.Sprintf(format, args...)})
-}
-
-func (ps *problems) oneOf(key, got string, allowed ...string) {
-	if !slices.Contains(allowed, got) {
-		ps.add(key, "%q is not known; allowed: %s", got, strings.Join(allowed, ", "))
-	}
-}
-
-func (ps *problems) within(key string, got, low, high int) {
-	if got < low || got > high {
-		ps.add(key, "%d is out of range; allowed: %d to %d", got, low, high)
-	}
-}
-
-func (ps *problems) lasts(key string, got, low, high time.Duration) {
-	if got < low || got > high {
-		ps.add(key, "%s is out of range; allowed: %s to %s", got, low, high)
-	}
-}
-
 func (c *Config) validate() problems {
 	var ps problems
-	if len(c.Rules) == 0 {
+	if len(c.Rules) == 0 && !c.Fleet.takesRules() {
 		ps.add("rules", "no rule: add at least one, such as {name: badzone, string: BADZONE}")
 	}
-	seen := map[string]int{}
-	for i, r := range c.Rules {
-		key := fmt.Sprintf("rules[%d]", i)
-		r.validate(&ps, key)
-		if first, twice := seen[r.Name]; twice && r.Name != "" {
-			ps.add(key+".name", "%q is already the name of rules[%d]: names must differ", r.Name, first)
-		} else {
-			seen[r.Name] = i
-		}
-	}
+	ps = append(ps, CheckRules(c.Rules)...)
 
+	c.Lists.validateSources(&ps)
 	ps.oneOf("firewall.table", c.Firewall.Table, "raw", "mangle", "filter")
 	switch {
 	case !chainName.MatchString(c.Firewall.Chain):
@@ -72,12 +34,15 @@ func (c *Config) validate() problems {
 	case slices.Contains([]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING", "ACCEPT", "DROP", "QUEUE", "RETURN", "NFLOG", "LOG"}, c.Firewall.Chain):
 		ps.add("firewall.chain", "%q is a name of iptables itself: choose another, such as CULPRIT", c.Firewall.Chain)
 	}
+	ps.within("firewall.mark_bit", c.Firewall.MarkBit, 0, 31)
+	ps.oneOf("sensor", c.Sensor, SensorAuto, SensorNFLog, SensorRule, SensorMark, SensorOff)
 
 	ps.within("nflog.group", c.NFLog.Group, 0, 65535)
 	ps.within("nflog.snaplen", c.NFLog.Snaplen, 256, 65535)
 	ps.within("nflog.queue", c.NFLog.Queue, 16, 1<<20)
 	ps.within("nflog.rate", c.NFLog.Rate, 1, 1_000_000)
 
+	c.validateNamespaces(&ps)
 	c.Capture.validate(&ps)
 
 	for i, pat := range c.Guard.NeverExecutables {
@@ -94,67 +59,38 @@ func (c *Config) validate() problems {
 			ps.pathPattern(key, name)
 		}
 	}
+	c.Lookback.validate(&ps)
 	c.Evidence.validate(&ps)
 	c.Events.validate(&ps)
 	c.Metrics.validate(&ps)
+	c.Serve.validate(&ps)
+	c.Fleet.validate(&ps)
 	ps.oneOf("log.format", c.Log.Format, "text", "json")
 	ps.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	return ps
 }
 
-func (ps *problems) pathPattern(key, pattern string) {
-	if _, err := path.Match(pattern, ""); err != nil {
-		ps.add(key, "%q is not a path pattern: %v", pattern, err)
+func (c *Config) validateNamespaces(ps *problems) {
+	if len(c.Namespaces) == 0 {
+		ps.add("namespaces", "is empty; allowed: host, all, or names, patterns of names and PIDs of network namespaces")
 	}
-}
-
-func (r Rule) validate(ps *problems, key string) {
-	if !ruleName.MatchString(r.Name) {
-		ps.add(key+".name", "%q is not a rule name; allowed: a letter or digit, then up to 47 letters, digits, dots, - and _", r.Name)
-	}
-	given := 0
-	for _, k := range []string{r.String, r.Hex, r.Domain} {
-		if k != "" {
-			given++
-		}
-	}
-	if given != 1 {
-		ps.add(key, "has %d of string, hex and domain; give exactly one", given)
-	} else if what, _, err := r.pattern(); err != nil {
-		ps.add(key+"."+what, "%v", err)
-	}
-	if len(r.Protocols) == 0 {
-		ps.add(key+".protocols", "is empty; allowed: udp, tcp")
-	}
-	for i, p := range r.Protocols {
-		ps.oneOf(fmt.Sprintf("%s.protocols[%d]", key, i), p, "udp", "tcp")
-	}
-	if len(r.Ports) == 0 {
-		ps.add(key+".ports", "is empty; name the destination ports, such as [53]")
-	}
-	for i, p := range r.Ports {
-		ps.within(fmt.Sprintf("%s.ports[%d]", key, i), p, 1, 65535)
-	}
-	if len(r.Families) == 0 {
-		ps.add(key+".families", "is empty; allowed: ipv4, ipv6")
-	}
-	for i, f := range r.Families {
-		ps.oneOf(fmt.Sprintf("%s.families[%d]", key, i), f, "ipv4", "ipv6")
-	}
-	for i, to := range r.To {
-		k := fmt.Sprintf("%s.to[%d]", key, i)
-		prefix, err := ParseNet(to)
-		switch {
+	for i, name := range c.Namespaces {
+		key := fmt.Sprintf("namespaces[%d]", i)
+		switch _, err := path.Match(name, ""); {
+		case name == NamespacesHost || name == NamespacesAll:
+			if len(c.Namespaces) > 1 {
+				ps.add(key, "%s stands alone: the namespace that culprit runs in is always looked at", name)
+			}
 		case err != nil:
-			ps.add(k, "%q is not an address or network; write 192.0.2.0/24 or 2001:db8::/32", to)
-		case !slices.Contains(r.Families, Family(prefix.Addr())):
-			ps.add(k, "%q is %s, but the rule's families are %s", to, Family(prefix.Addr()), strings.Join(r.Families, ", "))
+			ps.add(key, "%q is not a pattern of names: %v", name, err)
+		case name == "" || strings.Contains(name, "/"):
+			ps.add(key, "%q is not a name in /run/netns or of a container, nor a PID", name)
 		}
 	}
 }
 
 func (c Capture) validate(ps *problems) {
-	ps.oneOf("capture.scope", c.Scope, ScopeUser, ScopeProcess)
+	ps.oneOf("capture.scope", c.Scope, ScopeUser, ScopeProcess, ScopeContainer)
 	if len(c.Levels) == 0 {
 		ps.add("capture.levels", "no level: add at least one, such as {hits: 1, processes: 5, window: 30s, strings: 512}")
 	}
@@ -178,8 +114,9 @@ func (c Capture) validate(ps *problems) {
 		ps.add("capture.trace_bytes", "%s is out of range; allowed: 64KiB to 1TiB", c.TraceBytes)
 	}
 	ps.lasts("capture.linger", c.Linger, 0, 24*time.Hour)
-	ps.oneOf("capture.gate", c.Gate, GateAuto, GateStop, GateOff)
+	ps.oneOf("capture.gate", c.Gate, GateAuto, GateBPF, GateFanotify, GateStop, GateOff)
 	ps.lasts("capture.gate_deadline", c.GateDeadline, 10*time.Millisecond, 5*time.Second)
+	ps.oneOf("capture.freeze", c.Freeze, FreezeAuto, FreezeOff)
 	_, wrong := redact.Compile(c.Redact)
 	for _, i := range slices.Sorted(maps.Keys(wrong)) {
 		ps.add(fmt.Sprintf("capture.redact[%d]", i), "%q is not a pattern of secrets: %v", c.Redact[i], wrong[i])
@@ -199,54 +136,39 @@ func (e Evidence) validate(ps *problems) {
 	if e.MinFree > 1<<50 {
 		ps.add("evidence.min_free", "%s is out of range; allowed: 0B to 1024TiB", e.MinFree)
 	}
+	if e.KeepExecutables > 16<<30 {
+		ps.add("evidence.keep_executables", "%s is out of range; allowed: 0B to 16GiB", e.KeepExecutables)
+	}
 }
 
-func (e Events) validate(ps *problems) {
-	ways := 0
-	if e.File != "" {
-		ways++
-		if !filepath.IsAbs(e.File) {
-			ps.add("events.file", "%q is not an absolute path", e.File)
+func (l Lookback) validate(ps *problems) {
+	const most = 1000
+	for i, name := range l.Users {
+		key := fmt.Sprintf("lookback.users[%d]", i)
+		if name == LookbackAll {
+			if len(l.Users) > 1 {
+				ps.add(key, "all stands for all users but root: give it alone")
+			}
+			continue
+		}
+		switch u, err := ParseUser(name); {
+		case err != nil:
+			ps.add(key, "%v", err)
+		case u.UID == 0:
+			ps.add(key, "root cannot be recorded: that is culprit itself, and most of what the machine does")
 		}
 	}
-	if e.Journald {
-		ways++
+	if len(l.Users) > most {
+		ps.add("lookback.users", "%d are too many; allowed: %d, or [all]", len(l.Users), most)
 	}
-	if len(e.Command) > 0 {
-		ways++
-		if !filepath.IsAbs(e.Command[0]) {
-			ps.add("events.command[0]", "%q is not an absolute path", e.Command[0])
-		}
-	}
-	if ways > 1 {
-		ps.add("events", "has %d of file, journald and command; give one at most", ways)
+	ps.within("lookback.strings", l.Strings, 32, 2048)
+	if l.Memory < 4<<20 || l.Memory > 1<<30 {
+		ps.add("lookback.memory", "%s is out of range; allowed: 4MiB to 1GiB", l.Memory)
 	}
 }
 
-func (e Events) same(as Events) bool {
-	return e.File == as.File && e.Journald == as.Journald && slices.Equal(e.Command, as.Command)
-}
-
-// pattern returns the pattern of the rule and the key that gives it.
-func (r Rule) pattern() (key string, p pattern.Pattern, err error) {
-	switch {
-	case r.Domain != "":
-		key = "domain"
-		p, err = pattern.Domain(r.Domain)
-	case r.Hex != "":
-		key = "hex"
-		p, err = pattern.Hex(r.Hex)
-	default:
-		key = "string"
-		p, err = pattern.String(r.String)
-	}
-	return key, p, err
-}
-
-// Pattern returns what the rule looks for. The rule must come from [Load].
-func (r Rule) Pattern() (pattern.Pattern, error) {
-	_, p, err := r.pattern()
-	return p, err
+func (l Lookback) same(as Lookback) bool {
+	return slices.Equal(l.Users, as.Users) && l.Strings == as.Strings && l.Memory == as.Memory
 }
 
 // NeedsRestart names the keys that differ from the configuration in force and that a running
@@ -255,10 +177,15 @@ func (c *Config) NeedsRestart(inForce *Config) (keys []string) {
 	for key, same := range map[string]bool{
 		"firewall":              c.Firewall == inForce.Firewall,
 		"nflog":                 c.NFLog == inForce.NFLog,
+		"sensor":                c.Sensor == inForce.Sensor,
+		"namespaces":            slices.Equal(c.Namespaces, inForce.Namespaces),
+		"capture.freeze":        c.Capture.Freeze == inForce.Capture.Freeze,
 		"capture.gate":          c.Capture.Gate == inForce.Capture.Gate,
 		"capture.gate_deadline": c.Capture.GateDeadline == inForce.Capture.GateDeadline,
 		"evidence.dir":          c.Evidence.Dir == inForce.Evidence.Dir,
 		"events":                c.Events.same(inForce.Events),
+		"fleet":                 c.Fleet.same(inForce.Fleet),
+		"lookback":              c.Lookback.same(inForce.Lookback),
 		"metrics":               c.Metrics == inForce.Metrics,
 		"log.format":            c.Log.Format == inForce.Log.Format,
 	} {
@@ -279,52 +206,4 @@ func (c *Config) Warnings() []string {
 		}
 	}
 	return append(ws, c.Metrics.warnings()...)
-}
-
-// ParseNet reads an address or a network in CIDR notation.
-func ParseNet(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return a.Prefix(a.BitLen())
-	}
-	p, err := netip.ParsePrefix(s)
-	return p.Masked(), err
-}
-
-// Family names the address family as in the configuration: ipv4 or ipv6.
-func Family(a netip.Addr) string {
-	if a.Is4() {
-		return "ipv4"
-	}
-	return "ipv6"
-}
-
-// Keys lists the keys of a section of the configuration, in order. The section "" is the whole
-// file; "rules" and "rules[1]" are the same. It returns nil if there is no such section.
-func Keys(section string) []string {
-	t := reflect.TypeFor[Config]()
-	for _, step := range splitKey(section) {
-		if _, err := strconv.Atoi(step); err == nil {
-			continue // all items of a list are alike
-		}
-		i := slices.Index(tags(t), step)
-		if i < 0 {
-			return nil
-		}
-		if t = t.Field(i).Type; t.Kind() == reflect.Slice {
-			t = t.Elem()
-		}
-	}
-	return slices.DeleteFunc(tags(t), func(tag string) bool { return tag == "" || tag == "-" })
-}
-
-// tags returns the keys of a struct's fields, field by field; nil for other types.
-func tags(t reflect.Type) []string {
-	if t.Kind() != reflect.Struct {
-		return nil
-	}
-	var all []string
-	for i := range t.NumField() {
-		all = append(all, t.Field(i).Tag.Get("mapstructure"))
-	}
-	return all
 }

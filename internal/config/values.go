@@ -49,8 +49,8 @@ func (b Bytes) String() string {
 
 const day = 24 * time.Hour
 
-// parseDuration reads what [time.ParseDuration] reads, and whole days: "30d".
-func parseDuration(s string) (time.Duration, error) {
+// ParseDuration reads what [time.ParseDuration] reads, and whole days: "30d".
+func ParseDuration(s string) (time.Duration, error) {
 	const mostDays = 100 * 365 // far less than a duration can hold
 	if n, ok := strings.CutSuffix(s, "d"); ok {
 		if days, err := strconv.ParseUint(n, 10, 32); err == nil && days <= mostDays {
@@ -93,16 +93,27 @@ func ParseUser(s string) (User, error) {
 	return User{UID: uint32(n), Name: s}, nil
 }
 
-// decodeHook turns the texts of the file into durations, sizes and users. It refuses numbers
+// decodeHook turns the texts of the file into durations, sizes, paths and users. It refuses numbers
 // without a unit, as viper would take `window: 90` for 90 ns.
+//
+// A list of one value need not be written as a list.
 func decodeHook(_, to reflect.Type, data any) (any, error) {
+	if to.Kind() == reflect.Slice {
+		switch data.(type) {
+		case string, int:
+			if to.Elem().Kind() == reflect.TypeOf(data).Kind() || to.Elem() == reflect.TypeFor[User]() {
+				return []any{data}, nil
+			}
+		}
+		return data, nil
+	}
 	switch to {
 	case reflect.TypeFor[time.Duration]():
 		s, ok := data.(string)
 		if !ok {
 			return nil, fmt.Errorf("%v is not a duration: write a number and its unit (ms, s, m, h, d), as in 30s", data)
 		}
-		return parseDuration(s)
+		return ParseDuration(s)
 	case reflect.TypeFor[Bytes]():
 		s, ok := data.(string)
 		if !ok {
