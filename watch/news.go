@@ -19,8 +19,12 @@ func hitLine(h *event.Hit) string {
 	if h.Culprit.Capture != nil {
 		capture = "capture " + h.Culprit.Capture.ID
 	}
+	asks := h.Asks()
+	if entry := h.Entry(); entry != "" {
+		asks += ", on " + clip(entry) + ","
+	}
 	return fmt.Sprintf("%s rule %s, user %s, %s %s > %s asks %s, from %s, %s", h.Event.ID, h.Rule.Name, h.User,
-		h.Network.Transport, h.Source, h.Destination, h.Asks(), clip(words.Sender(h)), capture)
+		h.Network.Transport, h.Source, h.Destination, asks, clip(words.Sender(h)), capture)
 }
 
 func proofLine(p *event.Proof) string {

@@ -49,7 +49,7 @@ func frame(v *view, now time.Time, width, height int) []row {
 	rows = append(rows, table("STARTED\tCAPTURE\tUSER\tLEVEL\tHITS\tTRACES\tSTRACES\tSIZE\tSTATE", latest(running(v.captures), captures), func(w *captureView) []string {
 		d := &w.Culprit
 		return []string{
-			shortTime(w.Timestamp, now), shortID(w.Event.ID), w.User.String(), strconv.Itoa(d.Level), strconv.Itoa(d.Hits),
+			shortTime(w.Timestamp, now), shortID(w.Event.ID), w.Whose(), strconv.Itoa(d.Level), strconv.Itoa(d.Hits),
 			strconv.Itoa(d.Traces), strconv.Itoa(w.straces), text.Size(w.bytes), strings.TrimSuffix(d.State+": "+words.CaptureEnded(d.EndedBecause), ": "),
 		}
 	})...)
@@ -57,8 +57,11 @@ func frame(v *view, now time.Time, width, height int) []row {
 		proof := "-"
 		if p := h.Culprit.Proof; p != nil {
 			proof = fmt.Sprintf("line %d", p.Line)
-			if p.Probable {
+			switch {
+			case p.Probable:
 				proof += "?"
+			case p.Kernel:
+				proof += " (kernel)"
 			}
 		}
 		return []string{

@@ -56,6 +56,7 @@ func aView() *view {
 	}
 	v.hits[29].Culprit.Proof = &event.ProofDetail{Line: 214}
 	v.hits[28].Culprit.Proof = &event.ProofDetail{Line: 214, Probable: true}
+	v.hits[27].Culprit.Proof = &event.ProofDetail{Line: 214, Kernel: true}
 	v.losses = []event.Loss{{Timestamp: watchTime, Culprit: event.LossDetail{Code: "packets", Count: 14}}}
 	return v
 }
@@ -77,10 +78,10 @@ STARTED   CAPTURE   USER         LEVEL  HITS  TRACES  STRACES  SIZE     STATE
 03:04:05  RUNNING1  web1 (4242)  1      2     3       2        3.0 MiB  running
 03:04:05  000ENDED  web1 (4242)  1      2     3       0        0 B      ended: …
 
-TIME      HIT       USER         ASKS              PROOF      FROM
-03:04:05  00000029  web1 (4242)  x.badzone.test A  line 214   812 php cron.php
-03:04:05  00000028  web1 (4242)  x.badzone.test A  line 214?  812 php cron.php
-03:04:05  00000027  web1 (4242)  x.badzone.test A  -          812 php cron.php
+TIME      HIT       USER         ASKS              PROOF              FROM
+03:04:05  00000029  web1 (4242)  x.badzone.test A  line 214           812 php c…
+03:04:05  00000028  web1 (4242)  x.badzone.test A  line 214?          812 php c…
+03:04:05  00000027  web1 (4242)  x.badzone.test A  line 214 (kernel)  812 php c…
 
 TIME      LOST  WHAT
 03:04:05  14    packets
