@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"net"
 
 	"culprit/daemon/metrics"
@@ -9,17 +10,27 @@ import (
 	"culprit/evidence/catalogue"
 	"culprit/evidence/retention"
 	"culprit/internal/config"
+	"culprit/internal/listen"
+	"culprit/sensor"
+	"culprit/sensor/lookback"
 	"culprit/trigger"
 )
 
 // counts are the metrics, with methods in the terms of the packages that they count.
 type counts struct{ *metrics.Metrics }
 
-func newCounts(c *config.Config, o Options, store *evidence.Store, listener *trigger.Listener) *counts {
+func newCounts(c *config.Config, o Options, store *evidence.Store, listener *trigger.Listener, s *sensor.Sensor, memory *lookback.Recorder, filter *listFilter, m *member) *counts {
 	n := &counts{metrics.New(metrics.Source{
 		Version: o.Version, Commit: o.Commit, Tables: catalogue.Tables(),
 		Waiting:   listener.Waiting,
 		Catalogue: func() metrics.Catalogue { return metrics.Catalogue(store.Counts()) },
+		Recorded:  memory.Recorded,
+		Filtered:  filter.counts,
+		Connected: m.connected,
+		Sensor: func() metrics.Sensor {
+			n := s.Counts()
+			return metrics.Sensor{Way: string(s.Way()), Freezes: s.Freezes(), Lost: n.Lost, Unread: n.Unread, Unjoined: n.Unjoined, Unstopped: n.Unstopped}
+		},
 	})}
 	n.configured(c)
 	n.Reloaded(true)
@@ -33,7 +44,11 @@ func listenForMetrics(ctx context.Context, c config.Metrics) (net.Listener, erro
 	if err != nil || network == "" {
 		return nil, err
 	}
-	return metrics.Listen(ctx, network, address)
+	l, err := listen.On(ctx, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("metrics.listen: %w", err)
+	}
+	return l, nil
 }
 
 // configured takes over a configuration that is now in force.

@@ -18,7 +18,10 @@ import (
 func noCounts() *counts {
 	return &counts{metrics.New(metrics.Source{
 		Version: "dev", Commit: "unknown", Tables: catalogue.Tables(),
-		Waiting: func() int { return 0 }, Catalogue: func() metrics.Catalogue { return metrics.Catalogue{} },
+		Waiting: func() int { return 0 }, Catalogue: func() metrics.Catalogue { return metrics.Catalogue{} }, Sensor: func() metrics.Sensor { return metrics.Sensor{} },
+		Recorded:  func() uint64 { return 0 },
+		Filtered:  func() map[string]metrics.Filtered { return map[string]metrics.Filtered{"feed": {}} },
+		Connected: func() float64 { return 0 },
 	})}
 }
 

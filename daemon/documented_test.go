@@ -12,6 +12,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.yaml.in/yaml/v3"
 
+	"culprit/daemon/metrics"
 	"culprit/internal/config"
 )
 
@@ -20,6 +21,7 @@ func registered(t testing.TB) map[string]*dto.MetricFamily {
 	t.Helper()
 	n := noCounts()
 	n.configured(&config.Config{Rules: []config.Rule{{Name: "badzone"}}})
+	n.Lists([]metrics.List{{Rule: "feed"}})
 	families, err := n.Gather()
 	if err != nil {
 		t.Fatal(err)

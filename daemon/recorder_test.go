@@ -22,13 +22,19 @@ type notes struct {
 }
 
 func (n *notes) Hit(h *event.Hit)                            { n.hits = append(n.hits, h) }
+func (n *notes) Back(*event.Hit, string)                     {}
 func (n *notes) Repeated(string, int)                        {}
 func (n *notes) Capture(c event.Capture)                     { n.captures = append(n.captures, c) }
 func (n *notes) Trace(event.Trace)                           {}
 func (n *notes) Program(event.Program)                       {}
 func (n *notes) Lost(l event.Loss)                           { n.losses = append(n.losses, l) }
 func (n *notes) Create(*event.Trace) (io.WriteCloser, error) { return nil, errors.New("no files") }
-func (n *notes) Room() error                                 { return errors.New("no room") }
+func (n *notes) Snapshot(event.Snapshot)                     {}
+func (n *notes) Executable(string) (event.File, bool)        { return event.File{}, false }
+func (n *notes) KeepExecutable(io.Reader, int64) (string, event.File, error) {
+	return "", event.File{}, errors.New("no files")
+}
+func (n *notes) Room() error { return errors.New("no room") }
 
 func recorderWith(log io.Writer) (*recorder, *notes) {
 	n := new(notes)

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -12,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// serve reloads on each SIGHUP, and returns when the context ends or packets can no longer be
+// serve reloads on each SIGHUP, loads lists that have changed, and returns when the context ends or packets can no longer be
 // read. On a terminal SIGHUP means that the terminal was closed, so serve returns too.
 func (d *daemon) serve(ctx context.Context, unread <-chan struct{}) {
 	hangups := make(chan os.Signal, 1)
@@ -28,6 +27,28 @@ func (d *daemon) serve(ctx context.Context, unread <-chan struct{}) {
 		defer ticker.Stop()
 		beats = ticker.C
 	}
+	// Lists can be long: systemd is told meanwhile that we are alive.
+	meanwhile := func(do func(context.Context)) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			do(ctx)
+		}()
+		for {
+			select {
+			case <-done:
+				return
+			case <-unread:
+				cancel() // nobody takes new rules any more
+				<-done
+				return
+			case <-beats:
+				d.beat(ctx, interval/3)
+			}
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -40,7 +61,13 @@ func (d *daemon) serve(ctx context.Context, unread <-chan struct{}) {
 			if onTerminal() {
 				return
 			}
-			d.hangup(ctx)
+			meanwhile(d.hangup)
+		case <-d.watcher.Changed():
+			meanwhile(d.listsChanged)
+		case n := <-d.sets.news():
+			meanwhile(func(ctx context.Context) { d.heard(ctx, n) })
+		case <-d.sets.ends():
+			meanwhile(func(ctx context.Context) { d.settle(ctx, false) })
 		}
 	}
 }
@@ -54,12 +81,12 @@ func (d *daemon) beat(ctx context.Context, patience time.Duration) {
 			return
 		}
 	}
-	sd.SdNotify(false, sd.SdNotifyWatchdog)
+	d.systemd.tell(sd.SdNotifyWatchdog)
 }
 
 // hangup reloads the configuration and logs the result.
 func (d *daemon) hangup(ctx context.Context) {
-	sd.SdNotify(false, reloading())
+	d.systemd.tell(reloading())
 	err := d.reload(ctx)
 	d.counts.Reloaded(err == nil)
 	if err != nil {
@@ -67,17 +94,7 @@ func (d *daemon) hangup(ctx context.Context) {
 	} else {
 		d.log.Info("reloaded", "config", d.config.Path, "rules", len(d.config.Rules))
 	}
-	notifyReady()
-}
-
-func notifyReady()    { sd.SdNotify(false, sd.SdNotifyReady) }
-func notifyStopping() { sd.SdNotify(false, sd.SdNotifyStopping) }
-
-// reloading is the message that starts a reload (man 3 sd_notify).
-func reloading() string {
-	var now unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
-	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", sd.SdNotifyReloading, now.Nano()/1000)
+	d.systemd.tell(sd.SdNotifyReady)
 }
 
 // onTerminal reports whether standard error is a terminal, even one that has gone.

@@ -2,37 +2,65 @@ package daemon
 
 import (
 	"log/slog"
+	"os"
 
 	"culprit/evidence"
 	"culprit/evidence/outlet"
+	"culprit/evidence/outlet/ocsf"
 	"culprit/evidence/retention"
 	"culprit/internal/config"
 )
 
-// openStore opens the evidence and the destination of its events.
-func openStore(c *config.Config, log *slog.Logger) (*evidence.Store, error) {
+// openStore opens the evidence and the destinations of its events.
+func openStore(c *config.Config, version string, m *member, log *slog.Logger) (*evidence.Store, error) {
 	options := []evidence.Option{evidence.Masking(c.Capture.Redaction())}
-	o, err := openOutlet(c.Events, log)
+	o, err := openOutlet(c.Events, version, log)
 	if err != nil {
 		return nil, err
 	}
 	if o != nil {
 		options = append(options, evidence.SendTo(o))
 	}
-	return evidence.Open(c.Evidence.Dir, log, options...)
+	return evidence.Open(c.Evidence.Dir, log, append(options, m.send()...)...)
 }
 
 // openOutlet opens the destination of events, nil if there is none.
-func openOutlet(e config.Events, log *slog.Logger) (outlet.Outlet, error) {
+func openOutlet(e config.Events, version string, log *slog.Logger) (o outlet.Outlet, err error) {
+	var convert func(line string) string
+	if e.Format == config.FormatOCSF {
+		host, _ := os.Hostname()
+		convert = ocsf.Converter{Host: host, Version: version}.Line
+	}
 	switch {
 	case e.File != "":
-		return outlet.OpenFile(e.File)
+		o, err = outlet.OpenFile(e.File)
 	case e.Journald:
-		return outlet.OpenJournal()
+		o, err = outlet.OpenJournal()
 	case len(e.Command) > 0:
-		return outlet.OpenCommand(e.Command, log)
+		o, err = outlet.OpenCommand(e.Command, log)
+	case e.OTLP.Endpoint != "":
+		return openOTLP(e.OTLP, version, convert)
+	default:
+		return nil, nil
 	}
-	return nil, nil
+	if err != nil {
+		return nil, err
+	}
+	if convert != nil {
+		o = outlet.Formatted(o, convert)
+	}
+	return o, nil
+}
+
+func openOTLP(c config.OTLP, version string, convert func(line string) string) (outlet.Outlet, error) {
+	endpoint, err := c.URL()
+	if err != nil {
+		return nil, err // cannot be: the configuration was checked
+	}
+	return outlet.OpenOTLP(outlet.OTLPOptions{
+		Endpoint: endpoint, HeadersFile: c.HeadersFile, CA: c.CA, Cert: c.Cert, Key: c.Key,
+		Plain: c.Compression == config.CompressionNone, Timeout: c.Timeout, Version: version, Body: convert,
+	})
 }
 
 // Bounds returns how much evidence a configuration keeps.

@@ -26,7 +26,7 @@ type captures struct {
 }
 
 // foundBy are all ways to find a process that lead to a strace.
-var foundBy = [...]string{event.FoundGate, event.FoundScan, event.FoundFork, event.FoundExec, event.FoundUID, event.FoundPoll}
+var foundBy = [...]string{event.FoundGate, event.FoundPacket, event.FoundScan, event.FoundFork, event.FoundExec, event.FoundUID, event.FoundPoll}
 
 func newCaptures(r factory) captures {
 	attach := prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -51,7 +51,7 @@ func newCaptures(r factory) captures {
 		held: r.histogram("culprit_gate_hold_duration_seconds", "How long programs were held at their start.",
 			.0005, .001, .002, .003, .004, .005, .0075, .01, .02, .03, .05, .1, .25, .5, 1, 5),
 		gateExpired:  r.counter("culprit_gate_expired_holds_total", "Programs that went on because capture.gate_deadline was over."),
-		gateUnheld:   r.counter("culprit_gate_unheld_programs_total", "Programs that were not held because the daemon did not listen."),
+		gateUnheld:   r.counter("culprit_gate_unheld_programs_total", "Programs that were not held because the daemon did not listen, or too many were stopped."),
 		gateFailures: r.counter("culprit_gate_failures_total", "Gates that failed and were replaced."),
 	}
 }

@@ -14,7 +14,10 @@ type daemon struct {
 	turned                  *prometheus.GaugeVec
 }
 
-func newDaemon(r factory) daemon {
+func newDaemon(r factory, connected func() float64) daemon {
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "culprit_fleet_connected", Help: "1 if this host is connected to a server of its fleet, else 0.",
+	}, connected))
 	d := daemon{
 		repairs:        r.counter("culprit_firewall_repairs_total", "How often others changed the firewall, and culprit put its rules back."),
 		repairFailures: r.counter("culprit_firewall_repair_failures_total", "How often culprit could not put its firewall rules back; it tries every second."),

@@ -8,11 +8,14 @@ import (
 
 // Catalogue is what the store has done so far.
 type Catalogue struct {
-	Waiting                      int
-	Dropped, Failures            uint64
-	Proofs, Probable, Uncompared uint64
-	Unsent                       int64
-	Lost                         uint64
+	Waiting              int
+	Dropped, Failures    uint64
+	Proofs, Kernel       uint64
+	Probable, Uncompared uint64
+	Unsent               int64
+	Lost, Refused        uint64
+	FleetUnsent          int64
+	FleetLost            uint64
 }
 
 // A Sweep is the result of one sweep of the evidence.
@@ -24,7 +27,7 @@ type Sweep struct {
 
 // An Eviction is the kind of a removed file, and the bound of the evidence that required it.
 type Eviction struct {
-	File   string // trace, packets
+	File   string // trace, packets, executable
 	Reason event.RemovedCode
 }
 
@@ -44,7 +47,7 @@ func newEvidence(r factory, s Source) evidence {
 		Name: "culprit_evidence_evictions_total", Help: "Files of the evidence that were removed, by the configuration key that is the reason.",
 	}, []string{"file", "reason"})
 	r.MustRegister(evictions)
-	for _, file := range [...]string{"trace", "packets"} {
+	for _, file := range [...]string{"trace", "packets", "executable"} {
 		for _, why := range event.RemovedCodes() {
 			evictions.WithLabelValues(file, string(why))
 		}
@@ -93,14 +96,20 @@ func registerCatalogue(r factory, read func() Catalogue) {
 	}
 	const proofs, proofsHelp = "culprit_proofs_total", "Packets for which the sending line was found, by how sure that is."
 	count(proofs, proofsHelp, prometheus.Labels{"certainty": "certain"}, func(c Catalogue) uint64 { return c.Proofs })
+	count(proofs, proofsHelp, prometheus.Labels{"certainty": "kernel"}, func(c Catalogue) uint64 { return c.Kernel })
 	count(proofs, proofsHelp, prometheus.Labels{"certainty": "probable"}, func(c Catalogue) uint64 { return c.Probable })
 	count("culprit_proof_uncompared_total", "Hits and system calls that were not compared with each other; culprit prove can compare them.", nil, func(c Catalogue) uint64 { return c.Uncompared })
 	count("culprit_catalogue_dropped_total", "Hits, proofs and programs that could not be written to the catalogue, or not in time.", nil, func(c Catalogue) uint64 { return c.Dropped })
 	count("culprit_catalogue_write_failures_total", "Transactions of the catalogue that failed.", nil, func(c Catalogue) uint64 { return c.Failures })
 	count("culprit_events_dropped_total", "Events that were not sent out because too many waited.", nil, func(c Catalogue) uint64 { return c.Lost })
+	count("culprit_fleet_dropped_total", "Events that were not sent to the fleet because too many waited, or they were too long.", nil, func(c Catalogue) uint64 { return c.FleetLost })
+	count("culprit_events_refused_total", "Events that the collector will never take.", nil, func(c Catalogue) uint64 { return c.Refused })
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "culprit_events_waiting", Help: "Events that wait to be sent out.",
 	}, func() float64 { return float64(read().Unsent) }))
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "culprit_fleet_waiting", Help: "Events that wait to be sent to the fleet.",
+	}, func() float64 { return float64(read().FleetUnsent) }))
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "culprit_catalogue_waiting", Help: "Changes that wait to be written to the catalogue.",
 	}, func() float64 { return float64(read().Waiting) }))

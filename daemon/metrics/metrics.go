@@ -2,7 +2,7 @@
 //
 // It always counts everything, because that costs next to nothing. metrics.listen says where
 // the metrics can be read. The values of labels come from the configuration or the code, never
-// from packets or processes.
+// from packets or processes; only who sent hits is named, with bounds.
 package metrics
 
 import (
@@ -19,10 +19,15 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry
 	packets
+	senders
+	lists
 	captures
+	stops
 	traces
+	lookBacks
 	evidence
 	daemon
+	fleetSets
 }
 
 // A factory makes the metrics of one registry.
@@ -64,6 +69,12 @@ type Source struct {
 	Tables          []string         // of the catalogue
 	Waiting         func() int       // packets in the queue
 	Catalogue       func() Catalogue // what the store has done
+	Sensor          func() Sensor    // what it has seen
+	Recorded        func() uint64    // system calls kept in memory
+	// Filtered is what the kernel made of the packets of each rule with lists.
+	Filtered func() map[string]Filtered
+	// Connected is 1 if a server of the fleet answers, else 0.
+	Connected func() float64
 }
 
 // New makes the metrics of a daemon.
@@ -81,7 +92,7 @@ func New(s Source) *Metrics {
 	build.WithLabelValues(s.Version, s.Commit, runtime.Version()).Set(1)
 	return &Metrics{
 		registry: registry,
-		packets:  newPackets(r, s.Waiting), captures: newCaptures(r), traces: newTraces(r), evidence: newEvidence(r, s), daemon: newDaemon(r),
+		packets:  newPackets(r, s.Waiting), senders: newSenders(r), lists: newLists(r, s.Filtered), captures: newCaptures(r), stops: newStops(r, s.Sensor), traces: newTraces(r), lookBacks: newLookBacks(r, s.Recorded), evidence: newEvidence(r, s), daemon: newDaemon(r, s.Connected), fleetSets: newFleetSets(r),
 	}
 }
 
@@ -89,4 +100,4 @@ func New(s Source) *Metrics {
 func (m *Metrics) Gather() ([]*dto.MetricFamily, error) { return m.registry.Gather() }
 
 // grades are the grades that a new hit can have. Proof comes later.
-var grades = [...]event.Grade{event.GradeSocket, event.GradeCandidates, event.GradeNone}
+var grades = [...]event.Grade{event.GradeKernel, event.GradeSocket, event.GradeCandidates, event.GradeNone}

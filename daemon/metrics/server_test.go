@@ -15,20 +15,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"culprit/internal/event"
+	"culprit/internal/listen"
 )
 
 // source is a daemon that has done nothing yet.
 func source() Source {
 	return Source{
 		Version: "1.0", Commit: "abc", Tables: []string{"hits"},
-		Waiting: func() int { return 0 }, Catalogue: func() Catalogue { return Catalogue{} },
+		Waiting: func() int { return 0 }, Catalogue: func() Catalogue { return Catalogue{} }, Sensor: func() Sensor { return Sensor{Way: "none"} }, Recorded: func() uint64 { return 0 }, Filtered: func() map[string]Filtered { return nil },
+		Connected: func() float64 { return 0 },
 	}
 }
 
 // serve serves metrics until the test ends or stop is called, which waits for the end.
 func serve(t *testing.T, m *Metrics, loops ...Loop) (address string, stop func()) {
 	t.Helper()
-	l, err := Listen(t.Context(), "tcp", "127.0.0.1:0")
+	l, err := listen.On(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +73,7 @@ func TestServe(t *testing.T) {
 	address, stop := serve(t, m, Loop{"packets", turns})
 	status, body := get(t, "http://"+address+"/metrics")
 	for _, want := range []string{
-		`culprit_hits_total{origin="socket",rule="badzone"} 1`, `culprit_hits_total{origin="none",rule="badzone"} 0`,
+		`culprit_hits_total{origin="socket",rule="badzone"} 1`, `culprit_hits_total{origin="none",rule="badzone"} 0`, `culprit_hits_total{origin="kernel",rule="badzone"} 0`,
 		`culprit_build_info{`, `version="1.0"`, `go_goroutines `, `process_resident_memory_bytes `,
 	} {
 		if status != 200 || !strings.Contains(body, want) {
@@ -154,8 +156,13 @@ func TestStuck(t *testing.T) {
 // all returns metrics with a value in each.
 func all() *Metrics {
 	s := source()
-	s.Catalogue = func() Catalogue { return Catalogue{1, 2, 3, 4, 5, 6, 7, 8} }
+	s.Catalogue = func() Catalogue {
+		return Catalogue{Waiting: 1, Dropped: 2, Failures: 3, Proofs: 4, Kernel: 9, Probable: 5, Uncompared: 6, Unsent: 7, Lost: 8, FleetUnsent: 10, FleetLost: 11}
+	}
 	s.Waiting = func() int { return 7 }
+	s.Sensor = func() Sensor {
+		return Sensor{Way: "nflog", Freezes: true, Lost: 1, Unread: 2, Unjoined: 3, Unstopped: map[event.UnstoppedCode]uint64{event.UnstoppedAgain: 4}}
+	}
 	m := New(s)
 	m.Rules([]string{"badzone"})
 	return m
@@ -195,6 +202,10 @@ func TestCounts(t *testing.T) {
 	m.GateExpired(4)
 	m.GateUnheld(5)
 	m.GateFailed()
+	m.WentOn(event.WentOnTraced, 2500*time.Microsecond)
+	m.WentOn(event.WentOnLetGo, time.Millisecond)
+	m.WentOn(event.WentOnExpired, 0)
+	m.SensorFailed()
 	f := m.TraceFile(discard{})
 	fmt.Fprint(f, "twelve bytes")
 	f.Close()
@@ -228,9 +239,22 @@ culprit_gate_hold_duration_seconds_sum 0.0025
 culprit_gate_expired_holds_total 4
 culprit_gate_unheld_programs_total 5
 culprit_gate_failures_total 1
+culprit_sensor_info{stops="true",way="nflog"} 1
+culprit_sensor_lost_total 1
+culprit_sensor_unread_total 2
+culprit_sensor_unjoined_total 3
+culprit_sensor_unstopped_total{reason="again"} 4
+culprit_sensor_unstopped_total{reason="traced"} 0
+culprit_sensor_stops_total{outcome="traced"} 1
+culprit_sensor_stops_total{outcome="let_go"} 1
+culprit_sensor_stops_total{outcome="expired"} 1
+culprit_sensor_stop_duration_seconds_bucket{le="0.002"} 1
+culprit_sensor_stop_duration_seconds_count 2
+culprit_sensor_failures_total 1
 culprit_trace_written_bytes_total 12
 culprit_trace_dropped_bytes_total 13
 culprit_proofs_total{certainty="certain"} 4
+culprit_proofs_total{certainty="kernel"} 9
 culprit_proofs_total{certainty="probable"} 5
 culprit_proof_uncompared_total 6
 culprit_catalogue_waiting 1
