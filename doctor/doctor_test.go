@@ -113,7 +113,7 @@ func TestThisMachine(t *testing.T) {
 			// The checks left out here depend on where the tests run.
 			for _, name := range []string{
 				"kernel", "privileges", "iptables", "ip6tables", "firewall backend", "rules, IPv4",
-				"rules, IPv6", "NFLOG group", "socket diagnostics", "process events", "strace", "ptrace", "attaching", "evidence directory",
+				"rules, IPv6", "NFLOG group", "sensor", "namespaces", "BPF file system", "packet marks", "socket diagnostics", "process events", "strace", "ptrace", "attaching", "evidence directory",
 			} {
 				if c, found := checks[name]; !found || c.Status != OK {
 					t.Errorf("%s: %+v", name, c)
@@ -192,7 +192,7 @@ func TestWithoutRoot(t *testing.T) {
 	if c := checks["privileges"]; c.Status != Fail || !strings.Contains(c.Remedy, "sudo") {
 		t.Errorf("privileges: %+v", c)
 	}
-	for _, name := range []string{"rules, IPv4", "rules, IPv6", "firewall backend", "process events", "attaching", "evidence directory"} {
+	for _, name := range []string{"rules, IPv4", "rules, IPv6", "firewall backend", "sensor", "packet marks", "process events", "attaching", "evidence directory"} {
 		if c := checks[name]; c.Status != Warn || c.Found != "cannot tell without root" {
 			t.Errorf("%s: %+v", name, c)
 		}

@@ -93,7 +93,7 @@ func tryRules(ctx context.Context, c *config.Config, family string, severity Sta
 	if !isRoot() {
 		return cannotTell()
 	}
-	trial, err := rules.Trial(c, family)
+	trial, err := rules.Trial(c, family, rules.Sensing{})
 	if err != nil {
 		return Check{Status: severity, Found: err.Error(), Remedy: "none known: please report this"}
 	}

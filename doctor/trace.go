@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"culprit/internal/config"
 	"culprit/internal/fanotify"
 	"culprit/internal/strace"
+	"culprit/sensor"
 )
 
 func straceCommand(ctx context.Context, c *config.Config) Check {
@@ -104,7 +106,7 @@ func attaching(ctx context.Context, _ *config.Config) Check {
 	return ok("strace attached to a process in %d ms, and detached again", took.Milliseconds())
 }
 
-// gate checks whether programs can be held at execve until strace is attached.
+// gate checks whether programs can be held at their start until strace is attached.
 func gate(_ context.Context, c *config.Config) Check {
 	if c.Capture.Gate == config.GateOff {
 		return ok("off (capture.gate)")
@@ -112,13 +114,36 @@ func gate(_ context.Context, c *config.Config) Check {
 	if !isRoot() {
 		return cannotTell()
 	}
+	var noBPF string
+	if c.Capture.Gate == config.GateAuto || c.Capture.Gate == config.GateBPF {
+		s, err := sensor.Open(sensor.Config{Hold: true, AtOnce: 1})
+		if err == nil {
+			err = cmp.Or(s.NoHold(), s.Close())
+		}
+		switch {
+		case err == nil:
+			return ok("the kernel stops programs before their first instruction until strace attaches (BPF)")
+		case c.Capture.Gate == config.GateBPF:
+			return fail(err.Error(), "set capture.gate: auto")
+		}
+		noBPF = fmt.Sprintf("; not by BPF: %v", err)
+	}
 	if err := fanotify.Probe(); err != nil {
 		return warn(err.Error(), "nothing else is lost: traces then begin some milliseconds after a program's start; capture.gate: off hides this")
 	}
 	if c.Capture.Gate == config.GateStop || !fanotify.AttachInExecve() {
-		return ok("programs are stopped after their execve until strace attaches (SIGSTOP, as before Linux 6.8)")
+		return ok("programs are stopped after their execve until strace attaches (SIGSTOP, as before Linux 6.8)%s", noBPF)
 	}
-	return ok("programs are held in their execve until strace attaches (FAN_OPEN_EXEC_PERM)")
+	return ok("programs are held in their execve until strace attaches (FAN_OPEN_EXEC_PERM)%s", noBPF)
+}
+
+// callStacks checks whether snapshots can have a call stack.
+func callStacks(context.Context, *config.Config) Check {
+	path, remedy, err := lookPath("eu-stack", "elfutils")
+	if err != nil {
+		return warn(err.Error(), remedy+"; nothing else is lost: snapshots of programs then have no call stack")
+	}
+	return ok("%s prints the call stacks of snapshots", path)
 }
 
 // attach runs strace on the process until it has attached, and ends it.

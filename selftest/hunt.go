@@ -1,6 +1,7 @@
 package selftest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,17 +12,23 @@ import (
 	"strings"
 	"time"
 
+	"culprit/internal/config"
 	"culprit/internal/event"
+	"culprit/sensor"
 )
 
 // A hunt is the outcome of one run of the daemon.
 type hunt struct {
 	backend backend
 	uid     uint32
-	full    bool // with straces; otherwise only the rules are tried
-	noIPv6  string
-	err     error // why it could not be done as planned
-	log     []string
+	full    bool       // with straces; otherwise only the rules are tried, or
+	sensor  sensor.Way // only the first packet is, with the sensor in this way; "": as the daemon likes
+	// elsewhere says that only a first packet of another network namespace is tried, and netns is the inode of that.
+	elsewhere bool
+	netns     uint64
+	noIPv6    string
+	err       error // why it could not be done as planned
+	log       []string
 
 	began   time.Time     // when the daemon started
 	ready   time.Duration // from then until it was ready
@@ -46,14 +53,15 @@ type hunt struct {
 // rounds is how often a full hunt sends a query in every way.
 const rounds = 5
 
-// hunt moves the calling thread into a new namespace and lets the daemon hunt there with a
-// backend. A hunt that is not full traces nothing and ends sooner.
-func (s *session) hunt(ctx context.Context, b backend, full bool) *hunt {
-	h := &hunt{backend: b, uid: s.uid, leftover: map[string][]string{}, saveErr: map[string]error{}}
+// hunt moves the calling thread into a new namespace and lets the daemon hunt there. A hunt that
+// is not full ends sooner.
+func (s *session) hunt(ctx context.Context, h *hunt) *hunt {
+	b := h.backend
+	h.uid, h.leftover, h.saveErr = s.uid, map[string][]string{}, map[string]error{}
 	if b.absent["ipv4"] != "" {
+		h.full = false
 		return h
 	}
-	h.full = full
 	if h.err = ended(ctx); h.err != nil {
 		return h
 	}
@@ -74,7 +82,7 @@ func (s *session) hunt(ctx context.Context, b backend, full bool) *hunt {
 	}
 	defer resolver.close()
 
-	dir := s.path(b.name + "-evidence")
+	dir := s.path(h.name() + "-evidence")
 	h.began = time.Now()
 	d, err := s.start(h, dir)
 	if err != nil {
@@ -110,6 +118,20 @@ func (h *hunt) finish(d *daemon, stays *offender, dir string) {
 	}
 }
 
+// name is that of the hunt's files.
+func (h *hunt) name() string {
+	switch {
+	case h.elsewhere:
+		return h.backend.name + "-elsewhere"
+	case h.sensor != "":
+		return h.backend.name + "-" + string(h.sensor)
+	}
+	return h.backend.name
+}
+
+// one reports whether only one packet is sent, and its sender traced.
+func (h *hunt) one() bool { return h.sensor != "" || h.elsewhere }
+
 // families returns the families that can be tried.
 func (h *hunt) families() []string {
 	if h.noIPv6 != "" || h.backend.absent["ipv6"] != "" {
@@ -120,8 +142,11 @@ func (h *hunt) families() []string {
 
 // start writes a configuration and starts a daemon with it.
 func (s *session) start(h *hunt, dir string) (*daemon, error) {
-	guard := "{}"
-	if !h.full {
+	guard, namespaces := "{}", config.NamespacesHost
+	if h.elsewhere {
+		namespaces = config.NamespacesAll
+	}
+	if !h.full && !h.one() {
 		guard = fmt.Sprintf("{never_users: [%d]}", s.uid)
 	}
 	// Everything else has its default, except the deadline, which is longer: a busy machine
@@ -131,9 +156,11 @@ capture: {levels: [{hits: 1, processes: 100, window: 30s, strings: 512}], gate_d
 guard: %s
 evidence: {dir: %q, min_free: 1MiB}
 log: {format: text, level: debug}
-`, domain, strings.Join(h.families(), ", "), guard, dir)
-	config := s.path(h.backend.name + ".yaml")
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+sensor: %s
+namespaces: %s
+`, domain, strings.Join(h.families(), ", "), guard, dir, cmp.Or(string(h.sensor), config.SensorAuto), namespaces)
+	path := s.path(h.name() + ".yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write a configuration: %w", err)
 	}
 	var env []string
@@ -143,7 +170,7 @@ log: {format: text, level: debug}
 		}
 	}
 	env = append(env, "PATH="+h.backend.dir+":"+os.Getenv("PATH"))
-	return startDaemon(s.program, config, s.path(h.backend.name+".log"), env)
+	return startDaemon(s.program, path, s.path(h.name()+".log"), env)
 }
 
 // drive sends queries to a daemon and waits until they are recorded and, in a full hunt,
@@ -167,6 +194,15 @@ func (s *session) drive(ctx context.Context, d *daemon, h *hunt, dir string) (st
 			return stays, err
 		}
 		count *= rounds
+	} else if h.one() {
+		count = 1
+	}
+	if h.elsewhere {
+		resolver, err := h.leave()
+		if err != nil {
+			return nil, err
+		}
+		defer resolver.close()
 	}
 	for i := range count {
 		w := ways[i%len(ways)]
@@ -214,7 +250,7 @@ func (h *hunt) settle(ctx context.Context, d *daemon, dir string) error {
 func (h *hunt) complete() bool {
 	for _, q := range h.queries {
 		hit := h.hit(q)
-		if hit == nil || h.full && h.proof(hit) == nil {
+		if hit == nil || (h.full || h.one()) && h.proof(hit) == nil {
 			return false
 		}
 	}

@@ -28,6 +28,12 @@ func judge(hunts []*hunt) (checks []Check) {
 
 // checks returns the checks of the rules and, for a full hunt, all others.
 func (h *hunt) checks() (checks []Check) {
+	if h.sensor != "" {
+		return []Check{h.firstPacket().named("first packet, " + string(h.sensor))}
+	}
+	if h.elsewhere {
+		return []Check{h.otherNamespace().named("other namespaces")}
+	}
 	if h.err != nil {
 		checks = append(checks, failed(seeLog, "%v", h.err).named("hunt, "+h.backend.name))
 	}

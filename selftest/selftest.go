@@ -10,13 +10,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"culprit/internal/event"
+	"culprit/sensor"
 )
 
 // Status is the result of a check.
@@ -86,7 +90,7 @@ type Options struct {
 }
 
 // limit bounds everything up to stopping the last daemon. A healthy machine takes some seconds.
-const limit = 16 * time.Second
+const limit = 20 * time.Second
 
 // Run hunts with each installed backend of iptables. It needs root, takes less than 30 seconds,
 // and leaves nothing behind, even if ctx ends before. An error without a report says that
@@ -110,8 +114,14 @@ func Run(ctx context.Context, o Options) (r *Report, err error) {
 		runtime.LockOSThread()
 		full := true
 		for _, b := range findBackends(ctx, s.dir) {
-			hunts = append(hunts, s.hunt(ctx, b, full))
-			full = full && b.absent["ipv4"] != ""
+			hunts = append(hunts, s.hunt(ctx, &hunt{backend: b, full: full}))
+			if full && b.absent["ipv4"] == "" {
+				full = false
+				for _, way := range sensor.Ways() {
+					hunts = append(hunts, s.hunt(ctx, &hunt{backend: b, sensor: way}))
+				}
+				hunts = append(hunts, s.hunt(ctx, &hunt{backend: b, elsewhere: true}))
+			}
 		}
 	}()
 	<-done
@@ -142,7 +152,7 @@ type session struct {
 	dir     string // for evidence, configurations and logs
 	keep    bool
 	program string   // the path of culprit
-	file    *os.File // the same file, open: others may not enter its directory
+	file    *os.File // that of the offenders, open: others may not enter its directory
 	uid     uint32   // of the offenders
 	number  int      // of offenders so far
 }
@@ -157,27 +167,44 @@ func newSession(o Options) (_ *session, err error) {
 	if s.uid, err = unusedUID(); err != nil {
 		return nil, err
 	}
-	if s.file, err = os.Open(s.program); err != nil {
-		return nil, fmt.Errorf("open the program that runs: %w", err)
-	}
-	info, err := s.file.Stat()
-	if err == nil && info.Mode()&0o001 == 0 {
-		err = fmt.Errorf("the offender runs as another user, who may not execute %s: chmod o+x %s", s.program, s.program)
-	}
-	if err == nil {
-		s.dir, err = os.MkdirTemp("", "culprit-selftest-") // 0700
+	if s.dir, err = os.MkdirTemp("", "culprit-selftest-"); err == nil { // 0700
+		s.file, err = s.copyProgram()
 	}
 	if err != nil {
-		s.file.Close()
-		return nil, fmt.Errorf("prepare a hunt: %w", err)
+		return nil, errors.Join(fmt.Errorf("prepare a hunt: %w", err), os.RemoveAll(s.dir))
 	}
 	return s, nil
 }
 
+// copyProgram makes the program of the offenders, a copy of our own: the daemon's gate lets that
+// one pass, whoever runs it.
+func (s *session) copyProgram() (*os.File, error) {
+	from, err := os.Open(s.program)
+	if err != nil {
+		return nil, fmt.Errorf("open the program that runs: %w", err)
+	}
+	defer from.Close()
+	to, err := os.OpenFile(s.path(offenderName), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o700)
+	if err == nil {
+		_, err = io.Copy(to, from)
+		err = errors.Join(err, to.Chmod(0o755), to.Close())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("copy the program that runs: %w", err)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(s.dir, &fs); err == nil && fs.Flags&unix.ST_NOEXEC != 0 {
+		return nil, fmt.Errorf("nothing can be executed in %s: set TMPDIR to a directory where that is possible", s.dir)
+	}
+	return os.Open(s.path(offenderName))
+}
+
+const offenderName = "offender"
+
 func (s *session) close() error {
 	s.file.Close()
 	if s.keep {
-		return nil
+		return os.Remove(s.path(offenderName))
 	}
 	if err := os.RemoveAll(s.dir); err != nil {
 		return fmt.Errorf("remove what the self-test wrote: %w", err)
