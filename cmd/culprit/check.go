@@ -2,12 +2,15 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"culprit/doctor"
 	"culprit/internal/config"
 	"culprit/internal/text"
+	"culprit/lists"
 )
 
 func newCheck() *cobra.Command {
@@ -21,15 +24,39 @@ func newCheck() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, w := range c.Warnings() {
-				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", w)
+			all, err := loadLists(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			for _, w := range slices.Concat(c.Warnings(), lists.Warnings(c)) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", text.Escape(w))
+			}
+			for _, l := range all {
+				printRejects(cmd.ErrOrStderr(), l)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %s\n", c.Path, text.Plural(len(c.Rules), "rule"))
+			for _, l := range all {
+				for _, f := range l.Files {
+					fmt.Fprintf(cmd.OutOrStdout(), "rule %s: %s: %s, %d rejected (%s)\n", l.Rule, text.Escape(f.Path), text.Plural(f.Entries, "name"), f.Rejects(), written(f))
+				}
+			}
 			return nil
 		},
 	}
 	configFlag(cmd, &path, config.DefaultPath)
 	return cmd
+}
+
+// printRejects prints the first lines of a rule's lists that are no entries, as compilers do.
+func printRejects(w io.Writer, l *lists.List) {
+	for _, f := range l.Files {
+		for _, r := range f.First {
+			fmt.Fprintf(w, "%s:%d: %s: %s\n", text.Escape(f.Path), r.Line, r.Reason, text.Escape(r.Text))
+		}
+		if more := f.Rejects() - len(f.First); more > 0 && len(f.First) > 0 {
+			fmt.Fprintf(w, "%s: %d more are rejected: `culprit lists` counts them by reason\n", text.Escape(f.Path), more)
+		}
+	}
 }
 
 func newDoctor() *cobra.Command {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -20,6 +21,15 @@ func (f *evidenceFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.dir, "evidence", "", "evidence `directory` (default: evidence.dir of the configuration)")
 }
 
+// A source is where a command reads evidence: that of this machine, or the mirror of a fleet.
+type source interface {
+	add(*cobra.Command)
+	// read opens it. The caller closes the reader.
+	read(*cobra.Command) (*catalogue.Reader, error)
+}
+
+func (f *evidenceFlags) read(*cobra.Command) (*catalogue.Reader, error) { return f.open() }
+
 // open opens the evidence for reading.
 func (f *evidenceFlags) open() (*catalogue.Reader, error) {
 	dir, err := f.directory()
@@ -36,7 +46,7 @@ func (f *evidenceFlags) directory() (string, error) {
 		return "", usageError{errors.New("give --evidence or --config, not both")}
 	}
 	if f.dir != "" {
-		return f.dir, nil
+		return filepath.Abs(f.dir)
 	}
 	e, err := f.settings()
 	return e.Dir, err
@@ -45,17 +55,9 @@ func (f *evidenceFlags) directory() (string, error) {
 // settings returns the evidence section of the named or usual configuration, or the defaults.
 // --evidence overrides its directory.
 func (f *evidenceFlags) settings() (config.Evidence, error) {
-	path := f.config
-	if path == "" {
-		path = config.DefaultPath
-	}
-	c, err := config.Load(path)
+	c, err := f.configuration()
 	if err != nil {
-		if f.config != "" || !errors.Is(err, fs.ErrNotExist) {
-			return config.Evidence{}, err
-		}
-		standard := config.Default()
-		c = &standard
+		return config.Evidence{}, err
 	}
 	if f.dir != "" {
 		if c.Evidence.Dir, err = filepath.Abs(f.dir); err != nil {
@@ -63,6 +65,18 @@ func (f *evidenceFlags) settings() (config.Evidence, error) {
 		}
 	}
 	return c.Evidence, nil
+}
+
+// configuration returns the named or usual configuration, or the defaults if there is no usual one.
+func (f *evidenceFlags) configuration() (config.Config, error) {
+	c, err := config.Load(cmp.Or(f.config, config.DefaultPath))
+	switch {
+	case err == nil:
+		return *c, nil
+	case f.config == "" && errors.Is(err, fs.ErrNotExist):
+		return config.Default(), nil
+	}
+	return config.Config{}, err
 }
 
 // openCapture opens the evidence and finds the capture with an id, or the one to which the hit

@@ -92,7 +92,7 @@ who writes a new manifest: compare the SHA-256 printed here with the one export 
 			out := cmd.OutOrStdout()
 			if m := r.Manifest; m != nil {
 				fmt.Fprintf(out, "capture %s of %s, %s, %s\n", text.Escape(m.Capture.Event.ID), text.Escape(m.Host.Name),
-					text.Escape(m.Capture.User.String()), text.Time(m.Capture.Timestamp))
+					text.Escape(m.Capture.Whose()), text.Time(m.Capture.Timestamp))
 				fmt.Fprintf(out, "SHA-256 of its manifest: %s\n", r.Digest)
 			}
 			for _, p := range r.Problems {

@@ -33,8 +33,8 @@ type grepFlags struct {
 	count    bool
 }
 
-func newGrep() *cobra.Command {
-	var f grepFlags
+func newGrep(from source) *cobra.Command {
+	f := &grepFlags{listFlags: listFlags{source: from}}
 	cmd := &cobra.Command{
 		Use:   "grep [flags] PATTERN",
 		Short: "Search all traces, compressed or not",
@@ -64,7 +64,7 @@ Exit status: 0 if a line matched, 1 if none did, 2 if there was trouble.`,
 			return err
 		},
 	}
-	f.evidenceFlags.add(cmd)
+	f.source.add(cmd)
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.options.IgnoreCase, "ignore-case", "i", false, "ignore the difference between upper and lower case")
 	fl.BoolVarP(&f.options.Fixed, "fixed-strings", "F", false, "PATTERN is plain text, not a regular expression")
@@ -74,6 +74,7 @@ Exit status: 0 if a line matched, 1 if none did, 2 if there was trouble.`,
 	fl.BoolVar(&f.count, "count", false, "print CAPTURE PID-NAME:COUNT for each trace with a match (-c is --config)")
 	fl.StringVar(&f.since, "since", "", "only traces that started at this `time` or later: 90s, 2h, 7d, 2026-01-31, \"2026-01-31 15:04\" or RFC 3339")
 	fl.StringVar(&f.user, "user", "", "only traces of this `user`, by name or UID")
+	addPlace(fl, &f.filter.Place)
 	fl.StringVar(&f.filter.Capture, "capture", "", "only the capture with this `ID`; its first or last characters are enough")
 	fl.BoolVar(&f.json, "json", false, "print each line as JSON with the names of the Elastic Common Schema")
 	return cmd
@@ -103,7 +104,7 @@ func (f *grepFlags) run(cmd *cobra.Command, args []string) error {
 	if err := f.parse(cmd); err != nil {
 		return err
 	}
-	traces, names, err := f.traces()
+	traces, names, err := f.traces(cmd)
 	if err != nil {
 		return err
 	}
@@ -122,8 +123,8 @@ func (f *grepFlags) run(cmd *cobra.Command, args []string) error {
 
 // traces lists the wanted traces, with no more of each than is printed. There may be many, and
 // the catalogue must not stay open while they are searched.
-func (f *grepFlags) traces() (traces []event.Trace, names []string, err error) {
-	r, err := f.open()
+func (f *grepFlags) traces(cmd *cobra.Command) (traces []event.Trace, names []string, err error) {
+	r, err := f.read(cmd)
 	if err != nil {
 		return nil, nil, err
 	}

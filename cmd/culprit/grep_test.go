@@ -92,13 +92,13 @@ func TestGrep(t *testing.T) {
 		{"-l BADZONE", strings.Join(path, "")},
 		{"--user 8 ^red", traces[2].Culprit.Capture.ID + " 110-p_h_p:3:red \\x1b[31m\n"},
 	} {
-		out, stderr, err := runCommand(t, newGrep(), append([]string{"--evidence", dir}, strings.Fields(tt.args)...)...)
+		out, stderr, err := runCommand(t, newGrep(new(evidenceFlags)), append([]string{"--evidence", dir}, strings.Fields(tt.args)...)...)
 		if err != nil || out != tt.want || stderr != "" {
 			t.Errorf("%s: %v %s\n%s\nwant\n%s", tt.args, err, stderr, out, tt.want)
 		}
 	}
 
-	out, _, err := runCommand(t, newGrep(), "--evidence", dir, "--json", "--user", "7", "^red")
+	out, _, err := runCommand(t, newGrep(new(evidenceFlags)), "--evidence", dir, "--json", "--user", "7", "^red")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestGrepStatus(t *testing.T) {
 	t.Parallel()
 	dir, traces := someEvidence(t)
 	grep := func(args ...string) (string, string, error) {
-		return runCommand(t, newGrep(), append([]string{"--evidence", dir}, args...)...)
+		return runCommand(t, newGrep(new(evidenceFlags)), append([]string{"--evidence", dir}, args...)...)
 	}
 	var status exitStatus
 	if _, _, err := grep("nowhere"); !errors.As(err, &status) || status != 1 {
@@ -129,7 +129,7 @@ func TestGrepStatus(t *testing.T) {
 		"sendto(":            "is not a regular expression",
 		"-l --count a":       "give one of",
 		"--user no-such a":   "no user",
-		"--capture ZZZZ a":   "no hit, capture or trace",
+		"--capture ZZZZ a":   "no hit, capture, trace or snapshot",
 		"--since whenever a": "is not a time",
 	} {
 		if _, _, err := grep(strings.Fields(args)...); !errors.As(err, new(usageError)) || !strings.Contains(err.Error(), want) {

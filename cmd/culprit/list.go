@@ -8,12 +8,12 @@ import (
 	"iter"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"culprit/evidence/catalogue"
 	"culprit/internal/config"
@@ -24,7 +24,7 @@ import (
 
 // listFlags are the flags that the three lists share.
 type listFlags struct {
-	evidenceFlags
+	source
 	since, user string
 	filter      catalogue.Filter
 	json        bool
@@ -34,22 +34,31 @@ type listFlags struct {
 const tableRows = 200
 
 func (f *listFlags) add(cmd *cobra.Command) {
-	f.evidenceFlags.add(cmd)
+	f.source.add(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.since, "since", "", "only at this `time` or later: 90s, 2h, 7d, 2026-01-31, \"2026-01-31 15:04\" or RFC 3339")
 	fl.StringVar(&f.user, "user", "", "only this `user`, by name or UID")
 	fl.StringVar(&f.filter.Rule, "rule", "", "only this `rule`")
+	fl.StringVar(&f.filter.Host, "host", "", "only this `host` of a fleet")
+	addPlace(fl, &f.filter.Place)
 	fl.StringVar(&f.filter.Capture, "capture", "", "only the capture with this `ID`; its first or last characters are enough")
 	fl.IntVarP(&f.filter.Last, "number", "n", tableRows, "only the last `N`; 0: all (with --json the default is all)")
 	fl.BoolVar(&f.json, "json", false, "print JSON Lines with the names of the Elastic Common Schema")
 }
 
+// addPlace adds the flags that select by container.
+func addPlace(fl *pflag.FlagSet, to *catalogue.Place) {
+	fl.StringVar(&to.Container, "container", "", "only in the container with this `name`, or whose id begins so")
+	fl.StringVar(&to.Pod, "pod", "", "only in this `pod`: NAME, NAMESPACE/NAME or its id")
+	fl.StringVar(&to.Image, "image", "", "only in containers whose image has this `text` in its name")
+}
+
 // parse completes the filter from the flags.
 func (f *listFlags) parse(cmd *cobra.Command) error {
 	if f.since != "" {
-		t, err := parseSince(f.since, time.Now())
+		t, err := text.Since(f.since, time.Now())
 		if err != nil {
-			return usageError{err}
+			return usageError{fmt.Errorf("--since %w", err)}
 		}
 		f.filter.Since = t
 	}
@@ -104,26 +113,9 @@ func (f *listFlags) knowsRule(r *catalogue.Reader) error {
 	return fmt.Errorf("no rule %q in the evidence: there are %s", f.filter.Rule, text.Escape(strings.Join(known, ", ")))
 }
 
-func parseSince(s string, now time.Time) (time.Time, error) {
-	if d, err := time.ParseDuration(s); err == nil {
-		return now.Add(-d), nil
-	}
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		if n, err := strconv.Atoi(days); err == nil {
-			return now.AddDate(0, 0, -n), nil
-		}
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
-		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("--since %q is not a time: write 90s, 2h, 7d, 2026-01-31, \"2026-01-31 15:04\" or RFC 3339", s)
-}
-
 // newList makes one of the list commands.
-func newList[T any](use, short, header string, query func(*catalogue.Reader, catalogue.Filter) iter.Seq2[T, error], row func(*T) []string) *cobra.Command {
-	var f listFlags
+func newList[T any](from source, use, short, header string, query func(*catalogue.Reader, catalogue.Filter) iter.Seq2[T, error], row func(*T) []string, host func(*T) *event.Host) *cobra.Command {
+	f := listFlags{source: from}
 	cmd := &cobra.Command{
 		Use:   use,
 		Short: short,
@@ -132,7 +124,7 @@ func newList[T any](use, short, header string, query func(*catalogue.Reader, cat
 			if err := f.parse(cmd); err != nil {
 				return err
 			}
-			r, err := f.open()
+			r, err := f.read(cmd)
 			if err != nil {
 				return err
 			}
@@ -147,6 +139,12 @@ func newList[T any](use, short, header string, query func(*catalogue.Reader, cat
 			if f.json {
 				return printJSON(cmd.OutOrStdout(), rows)
 			}
+			header, row := header, row
+			if mirrors, err := r.Mirrors(); err != nil {
+				return err
+			} else if len(mirrors) > 0 {
+				header, row = withHost(header, row, host)
+			}
 			n, err := printTable(cmd.OutOrStdout(), header, rows, row)
 			if err != nil {
 				return err
@@ -158,7 +156,23 @@ func newList[T any](use, short, header string, query func(*catalogue.Reader, cat
 		},
 	}
 	f.add(cmd)
+	if use == "hits" {
+		cmd.Flags().StringVar(&f.filter.Name, "name", "", "only questions for this `domain`, or for a name below it")
+		cmd.Flags().StringVar(&f.filter.List, "list", "", "only names on this `list`, by the name of its file or by its path")
+	}
 	return cmd
+}
+
+// withHost adds a column for the host to a table of a fleet.
+func withHost[T any](header string, row func(*T) []string, host func(*T) *event.Host) (string, func(*T) []string) {
+	first, rest, _ := strings.Cut(header, "\t")
+	return first + "\tHOST\t" + rest, func(v *T) []string {
+		name := "-" // the mirror itself
+		if h := host(v); h != nil {
+			name = h.Name
+		}
+		return slices.Insert(row(v), 1, name)
+	}
 }
 
 func printJSON[T any](w io.Writer, rows iter.Seq2[T, error]) error {
@@ -199,7 +213,7 @@ func printTable[T any](w io.Writer, header string, rows iter.Seq2[T, error], row
 // warnOfLosses prints below a list what the list lacks.
 func warnOfLosses(w io.Writer, r *catalogue.Reader, f catalogue.Filter) error {
 	total := map[event.LossDetail]uint64{} // by what was lost, without a count
-	for l, err := range r.Losses(catalogue.Filter{Since: f.Since}) {
+	for l, err := range r.Losses(catalogue.Filter{Since: f.Since, Host: f.Host}) {
 		if err != nil {
 			return err
 		}

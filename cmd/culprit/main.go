@@ -152,8 +152,8 @@ Without a firewall:  culprit trace --user web1 --number 5`,
 		return usageError{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
 	})
 	root.AddCommand(newRun(), newCheck(), newDoctor(), newRules(), newTrace(),
-		newWatch(), newHits(), newCaptures(), newTraces(), newLosses(), newShow(), newGrep(), newProve(),
-		newReport(), newExport(), newVerify(), newPrune(), newVersion(), newSelftest(), newGate(), newOffender(), newMan())
+		newWatch(), newServe(), newHits(new(evidenceFlags)), newCaptures(new(evidenceFlags)), newTraces(new(evidenceFlags)), newLosses(new(evidenceFlags)), newShow(), newGrep(new(evidenceFlags)), newProve(),
+		newLists(), newFleet(), newReport(), newExport(), newVerify(), newPrune(), newVersion(), newSelftest(), newGate(), newThaw(), newFetch(), newOffender(), newMan())
 	return root
 }
 

@@ -11,8 +11,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"culprit/internal/config"
+	"culprit/internal/stopped"
 	"culprit/internal/text"
 	"culprit/rules"
+	"culprit/sensor"
 )
 
 func newRules() *cobra.Command {
@@ -35,7 +37,10 @@ func newRulesPrint() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "print",
 		Short: "Print the commands that would install the rules, but run none",
-		Args:  noArgs,
+		Long: `Print the commands that would install the rules, but run none. With "sensor: rule" or
+"sensor: mark" a daemon adds to its rules what its sensor needs, which is not shown: only
+a running daemon has a sensor.`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := config.Load(path)
 			if err != nil {
@@ -60,7 +65,10 @@ func newRulesInstall() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "install",
 		Short: "Install the rules; until culprit runs, nobody reads the packets they log",
-		Args:  noArgs,
+		Long: `Install the rules; until culprit runs, nobody reads the packets they log. They are those
+of "culprit rules print". Rules of a running daemon stay as they are, with what they do for
+its sensor.`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, f, err := openFirewall(path, "culprit rules install", cmd.ErrOrStderr())
 			if err != nil {
@@ -78,7 +86,9 @@ func newRulesRemove() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove",
 		Short: "Remove culprit's chain and the jumps to it from every table; needs no configuration",
-		Args:  noArgs,
+		Long: `Remove culprit's chain and the jumps to it from every table, and what a killed daemon left
+pinned in the BPF file system. Programs that it left stopped go on. It needs no configuration.`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if path != "" && cmd.Flags().Changed("chain") {
 				return usageError{errors.New("give --chain or --config, not both")}
@@ -94,7 +104,12 @@ func newRulesRemove() *cobra.Command {
 				return err
 			}
 			n, err := rules.Clean(chain, messages(cmd.ErrOrStderr()))
+			// A daemon that was killed with its helpers may have left programs stopped, too.
+			err = errors.Join(err, stopped.Sweep(stopped.Dir), sensor.LetGoLeft())
 			fmt.Fprintf(cmd.OutOrStdout(), "removed %s named %s\n", text.Plural(n, "chain"), chain)
+			if err == nil {
+				err = sensor.RemovePins(chain)
+			}
 			return err
 		},
 	}
@@ -162,7 +177,8 @@ func openFirewall(path, what string, stderr io.Writer) (*config.Config, *rules.F
 	if err := needRoot(what); err != nil {
 		return nil, nil, err
 	}
-	f, err := rules.New(c, messages(stderr))
+	c = withSets(c, stderr)
+	f, err := rules.NewInstalled(c, messages(stderr))
 	return c, f, err
 }
 

@@ -20,7 +20,8 @@ func newSelftest() *cobra.Command {
 		Short: "Run a whole small hunt on this machine and say what works, and how fast",
 		Long: `Run a whole small hunt on this machine, in a network namespace of its own: culprit
 run with each installed backend of iptables, a resolver, and programs that send
-queries. It does not touch the machine's own firewall, leaves nothing behind, and
+queries; and for each way of the sensor, whether the kernel names the sender of the
+very first packet, and stops it until strace is attached. It does not touch the machine's own firewall, leaves nothing behind, and
 takes less than 30 seconds. The exit status is 1 if something does not work.
 
 Put its output into a bug report.`,

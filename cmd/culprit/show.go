@@ -8,21 +8,23 @@ import (
 	"github.com/spf13/cobra"
 
 	"culprit/evidence/catalogue"
+	"culprit/evidence/dossier"
 	"culprit/internal/event"
 	"culprit/internal/text"
 	"culprit/internal/words"
 )
 
-func newShow() *cobra.Command {
-	var f evidenceFlags
+func newShow() *cobra.Command { return newShowFrom(new(evidenceFlags)) }
+
+func newShowFrom(f source) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show ID",
-		Short: "Explain one hit, capture or trace in full",
-		Long:  "Explain one hit, capture or trace in full. The first or last characters of its id are enough.",
+		Short: "Explain one hit, capture, trace or snapshot in full",
+		Long:  "Explain one hit, capture, trace or snapshot in full. The first or last characters of its id are enough.",
 		Args:  oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := f.open()
+			r, err := f.read(cmd)
 			if err != nil {
 				return err
 			}
@@ -30,6 +32,11 @@ func newShow() *cobra.Command {
 			found, err := r.Find(args[0])
 			if err != nil {
 				return err
+			}
+			if h := found.Hit; asJSON && h != nil {
+				if _, _, err := dossier.Follow(r, h); err != nil {
+					return err
+				}
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), func(yield func(any, error) bool) { yield(found.Document(), nil) })
@@ -40,6 +47,8 @@ func newShow() *cobra.Command {
 				return s.hit(found.Hit)
 			case found.Capture != nil:
 				return s.capture(found.Capture)
+			case found.Snapshot != nil:
+				return s.snapshot(found.Snapshot)
 			}
 			return s.trace(found.Trace)
 		},
@@ -58,6 +67,13 @@ type detailPrinter struct {
 // line prints "  key  value", the value escaped.
 func (s detailPrinter) line(key, format string, args ...any) {
 	fmt.Fprintf(s.w, "  %-12s %s\n", key, text.Escape(fmt.Sprintf(format, args...)))
+}
+
+// host says which host of a fleet it is of.
+func (s detailPrinter) host(h *event.Host) {
+	if h != nil && h.Name != "" {
+		s.line("host", "%s", h.Name)
+	}
 }
 
 func (s detailPrinter) title(format string, args ...any) {

@@ -17,10 +17,22 @@ import (
 func (s detailPrinter) capture(c *event.Capture) error {
 	d := &c.Culprit
 	s.title("capture %s", c.Event.ID)
-	s.line("user", "%s", &c.User)
+	of := catalogue.Filter{Since: c.Timestamp}
+	if c.Host != nil {
+		s.host(c.Host)
+		of.Host = c.Host.Name
+	}
+	s.line("user", "%s", c.Whose())
+	if c.Container != nil {
+		s.line("container", "%s", words.Container(&c.Place))
+	}
+	if c.Culprit.Anywhere {
+		s.line("", "on the host and in every container")
+	}
 	s.line("scope", "%s", map[string]string{
-		"user":    "user: every process of the user",
-		"process": "process: the processes the hits came from, and their descendants",
+		"user":      "user: every process of the user",
+		"container": "container: every process of the container",
+		"process":   "process: the processes the hits came from, and their descendants",
 	}[d.Scope])
 	s.line("started", "%s", text.Time(c.Timestamp))
 	if c.Event.End != nil {
@@ -55,7 +67,7 @@ func (s detailPrinter) capture(c *event.Capture) error {
 			}
 		}
 	}
-	for l, err := range s.r.Losses(catalogue.Filter{Since: c.Timestamp}) {
+	for l, err := range s.r.Losses(of) {
 		if err != nil {
 			return err
 		}

@@ -13,11 +13,19 @@ import (
 )
 
 func (s detailPrinter) hit(h *event.Hit) error {
+	story, unanswered, err := dossier.Follow(s.r, h)
+	if err != nil {
+		return err
+	}
 	s.title("hit %s", h.Event.ID)
+	s.host(h.Host)
 	s.line("time", "%s", text.Time(h.Timestamp))
-	s.line("rule", "%s", h.Rule.Name)
-	s.line("user", "%s (from the kernel: who opened the socket)", h.User.String())
+	s.line("rule", "%s", h.Rule)
+	s.user(h)
 	s.line("packet", "%s %s, %s > %s, %d bytes", h.Network.Type, h.Network.Transport, h.Source, h.Destination, h.Network.Bytes)
+	if h.Culprit.Netns != nil {
+		s.line("", "in network namespace %s", h.Culprit.Netns)
+	}
 	if h.Culprit.Truncated {
 		s.line("", "only the first %d bytes were logged (nflog.snaplen)", len(h.Packet))
 	}
@@ -31,17 +39,28 @@ func (s detailPrinter) hit(h *event.Hit) error {
 	for _, q := range asked {
 		s.line("asks", "%s %s %s (dns id %s)", q.Question.Name, q.Question.Class, q.Question.Type, q.ID)
 	}
+	s.listed(h)
+	s.followed(h, unanswered)
 	if err := s.proof(h); err != nil {
 		return err
 	}
 	s.origin(h)
 	if h.Container != nil {
-		s.line("container", "%s", h.Container.ID)
+		s.line("container", "%s", words.Container(&h.Place))
 	}
 	if err := s.forwards(h); err != nil {
 		return err
 	}
 	if err := s.captured(h); err != nil {
+		return err
+	}
+	if story != nil {
+		s.story(story)
+	}
+	if err := s.lookBack(h); err != nil {
+		return err
+	}
+	if err := s.snapshotOf(h.Culprit.Snapshot); err != nil {
 		return err
 	}
 	if h.Culprit.Proof != nil {
@@ -56,10 +75,40 @@ func (s detailPrinter) hit(h *event.Hit) error {
 	return nil
 }
 
+// listed says which entry of a list the question matched.
+func (s detailPrinter) listed(h *event.Hit) {
+	if h.Threat == nil || h.Culprit.Listed == nil {
+		return
+	}
+	s.line("listed", "%s, %s", h.Threat.Indicator.Name, words.Scope(h.Culprit.Listed.Scope))
+	s.line("", "%s:%d", h.Culprit.Listed.File, h.Culprit.Listed.Line)
+	if note := h.Threat.Indicator.Description; note != "" {
+		s.line("", "# %s", note)
+	}
+}
+
+// user says who opened the packet's socket, and who sent the packet if the kernel saw that it was
+// somebody else.
+func (s detailPrinter) user(h *event.Hit) {
+	if !words.OtherUser(h) {
+		s.line("user", "%s (from the kernel: who opened the socket)", h.User.String())
+		return
+	}
+	s.line("user", "socket opened by %s", h.User.String())
+	sender := ""
+	if h.Process != nil {
+		sender = fmt.Sprintf(", PID %d", h.Process.PID)
+	}
+	s.line("", "sent by %s%s", h.Culprit.Sent.User.String(), sender)
+}
+
 // origin says which process sent the packet, and how certain that is.
 func (s detailPrinter) origin(h *event.Hit) {
 	o := &h.Culprit.Origin
 	s.line("origin", "%s", words.Grade(o))
+	if sent := h.Culprit.Sent; sent != nil {
+		s.line("", "the kernel saw %s at %s", words.Sent(h), text.Time(sent.Timestamp))
+	}
 	if h.Process != nil {
 		s.process(h.Process)
 	}
@@ -98,15 +147,11 @@ func (s detailPrinter) proof(h *event.Hit) error {
 		s.line("proof", "none: %s", why)
 		return err
 	}
-	grade := "this line sent the packet"
-	if p.Probable {
-		grade = "probable: this line agrees with the packet in all that both show"
-	}
-	s.line("proof", "%s: line %d (%s by thread %d) of trace %s", grade, p.Line, p.Syscall, p.TID, p.Trace.ID)
+	s.line("proof", "%s: %s (%s by thread %d) of trace %s", words.ProofGrade(p), words.Lines(p), p.Syscall, p.TID, p.Trace.ID)
 	return nil
 }
 
-// excerpt prints the line that sent the packet, and what its thread did before and after it.
+// excerpt prints the lines that sent the packet, and what their thread did before and after them.
 func (s detailPrinter) excerpt(p *event.ProofDetail) error {
 	found, err := s.r.Find(p.Trace.ID)
 	if err != nil {
@@ -122,10 +167,10 @@ func (s detailPrinter) excerpt(p *event.ProofDetail) error {
 	}
 	story, err := dossier.Excerpt(t.File.Path, *p)
 	if err != nil {
-		s.title("the trace cannot be read: %v", err)
+		s.title("the trace cannot be read: %s", dossier.Gone(err, t.Host, t.Culprit.Capture.ID))
 		return nil
 	}
-	s.title("what the thread did around that line, in %s", t.File.Path)
+	s.title("what the thread did around %s, in %s", words.Lines(p), t.File.Path)
 	if forked := dossier.ForkedBy(story); forked != "" {
 		s.line("", "%s", forked)
 	}
@@ -151,16 +196,28 @@ func clipLine(s string) string {
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
-// forwards prints how a local resolver forwarded the question.
+// forwards prints for whom a forwarder sent the packet, and who forwarded what it asks.
 func (s detailPrinter) forwards(h *event.Hit) error {
-	if from := h.Culprit.ForwardedFrom; from != nil {
-		s.line("forwarded", "for the program of hit %s, through a local resolver", from.ID)
+	d := &h.Culprit
+	if from := d.ForwardedFrom; from != nil {
+		s.line("forwarded", "for the program of hit %s", from.ID)
+		s.line("", "%s", words.Forwarded(from))
+	}
+	for i := range d.ForwardedCandidates {
+		s.line("forwarded", "for this one, or another: %s", words.Forwarded(&d.ForwardedCandidates[i]))
+	}
+	for i := range d.Serves {
+		s.line("sends for", "%s", words.Serves(&d.Serves[i]))
 	}
 	for by, err := range s.r.ForwardedBy(h) {
 		if err != nil {
 			return err
 		}
-		s.line("forwarded by", "%s: hit %s, %s, to %s", by.User, by.Event.ID, text.Time(by.Timestamp), by.Destination)
+		key := "forwarded by"
+		if by.Culprit.ForwardedFrom == nil {
+			key = "perhaps by"
+		}
+		s.line(key, "%s: hit %s, %s, to %s", by.User, by.Event.ID, text.Time(by.Timestamp), by.Destination)
 	}
 	return nil
 }

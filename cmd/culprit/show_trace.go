@@ -11,6 +11,7 @@ import (
 func (s detailPrinter) trace(t *event.Trace) error {
 	d := &t.Culprit
 	s.title("trace %s", t.Event.ID)
+	s.host(t.Host)
 	s.line("file", "%s, %s", t.File.Path, text.Size(t.File.Size))
 	if d.Removed != nil {
 		s.line("", "it was removed: %s", words.Removed(*d.Removed))
@@ -21,9 +22,16 @@ func (s detailPrinter) trace(t *event.Trace) error {
 		s.line("exit status", "%d", *t.Process.ExitCode)
 	}
 	if t.Container != nil {
-		s.line("container", "%s", t.Container.ID)
+		s.line("container", "%s", words.Container(&t.Place))
 	}
-	s.line("found by", "%s; strace attached %.1f ms later", words.FoundBy(d.FoundBy), d.AttachMS)
+	if d.LookBack == nil {
+		s.line("found by", "%s; strace attached %.1f ms later", words.FoundBy(d.FoundBy), d.AttachMS)
+	} else {
+		s.line("found by", "%s", words.FoundBy(d.FoundBy))
+		for _, line := range words.LookBack(d.LookBack) {
+			s.line("look-back", "%s", line)
+		}
+	}
 	s.line("life", "%s", d.Life())
 	s.line("started", "%s", text.Time(t.Timestamp))
 	if t.Event.End != nil {
@@ -37,13 +45,21 @@ func (s detailPrinter) trace(t *event.Trace) error {
 	if d.Hit != nil {
 		s.line("hit", "%s", d.Hit.ID)
 	}
-	s.line("strace", "%s", text.Quote(d.Command))
+	if d.LookBack == nil {
+		s.line("strace", "%s", text.Quote(d.Command))
+	}
 	for _, p := range d.Proofs {
-		grade := "sent"
-		if p.Probable {
+		grade, how := "sent", ""
+		switch {
+		case p.Probable:
 			grade = "probably sent"
+		case p.Kernel:
+			how = ": " + words.KernelProof
 		}
-		s.line("proof", "line %d (%s by thread %d) %s the packet of hit %s", p.Line, p.Syscall, p.TID, grade, p.Hit.ID)
+		s.line("proof", "%s (%s by thread %d) %s the packet of hit %s%s", words.Lines(&p), p.Syscall, p.TID, grade, p.Hit.ID, how)
+	}
+	if err := s.snapshotOf(d.Snapshot); err != nil {
+		return err
 	}
 	if d.Hit == nil {
 		return nil
