@@ -23,6 +23,7 @@ GOTEST  = $(GO) test -exec '$(ASROOT)' -count=1 -timeout $(TIMEOUT)
 # Where the black-box tests find what they run.
 export CULPRIT_BIN       := $(CURDIR)/bin/culprit
 export CULPRIT_OFFENDERS := $(CURDIR)/bin
+export CULPRIT_NATS_SERVER := $(CURDIR)/bin/nats-server
 export GO
 
 .PHONY: help
@@ -36,6 +37,11 @@ build: go ## build bin/culprit, one static binary
 .PHONY: run
 run: deps-run build ## install what is missing, build, run the daemon on config.example.yaml
 	$(ASROOT) bin/culprit run -c $(CONFIG)
+
+.PHONY: fleet-demo
+fleet-demo: deps-run build bin/nats-server ## three hosts in namespaces, nats-server and culprit serve --fleet: see many hosts in a browser
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -o bin/fleetdemo ./test/fleetdemo
+	@$(ASROOT) bin/fleetdemo
 
 # The phases of make test, one after the other: most tests depend on timing, so nothing runs
 # beside them. If you choose tests (PKG, TESTFLAGS), the rest is left out.
@@ -59,11 +65,12 @@ GOFUMPT     := mvdan.cc/gofumpt@v0.9.2
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 .PHONY: lint
-lint: go ## gofumpt, go vet, staticcheck, shellcheck
+lint: go ## gofumpt, go vet, staticcheck, shellcheck, the manifest for Kubernetes
 	@unformatted=$$($(GO) run $(GOFUMPT) -l .) || exit; \
 	[ -z "$$unformatted" ] || { echo "not formatted, run: $(GO) run $(GOFUMPT) -w" $$unformatted; exit 1; }
 	@$(GO) vet ./...
 	@$(GO) run $(STATICCHECK) ./...
+	@cd packaging/kubernetes/check && $(GO) test ./... # not in go.mod either
 	@command -v shellcheck >/dev/null || { echo "error: no shellcheck here: make deps-test installs it"; exit 1; }
 	@shellcheck .ci/run scripts/*.sh packaging/*.sh packaging/scripts/*.sh
 
@@ -75,14 +82,14 @@ units    = $(GO) list $(PKG) | { grep -vE '$(BLACKBOX)' || true; }
 blackbox = $(GO) list $(PKG) | { grep -E '$(BLACKBOX)' || true; }
 
 .PHONY: units blackbox
-units: go ## run the tests of the packages (PKG, TESTFLAGS as for test)
+units: go bin/nats-server ## run the tests of the packages (PKG, TESTFLAGS as for test)
 	@packages=$$($(units)); [ -z "$$packages" ] || $(GOTEST) $(TESTFLAGS) $$packages
 blackbox: build offenders ## run the tests of the whole program (PKG, TESTFLAGS)
 	@packages=$$($(blackbox)); [ -z "$$packages" ] || $(GOTEST) -p 1 $(TESTFLAGS) $$packages
 
 # Those tests of the whole program between which every goroutine of the daemon has
 # something to do. Not TestGate…: with the race detector the gate may miss its deadlines.
-RACE_TESTS ?= ^Test(Hunt|Proof|Resolver|Intensify|TraceBytes|NeverExecutables|ProcessScope|Matching|Heal|Reload|Stop|SecondSignal|EndWhileAttaching|Lists|TraceCommand|EventsFile|EventsCommand|Redact|TwoDaemons|Metrics)$$
+RACE_TESTS ?= ^Test(Hunt|First|Proof|Resolver|Intensify|TraceBytes|NeverExecutables|ProcessScope|Matching|Heal|Reload|Stop|SecondSignal|EndWhileAttaching|Lists|TraceCommand|EventsFile|EventsCommand|Redact|TwoDaemons|Metrics)$$
 
 # Tests of packages that fill a catalogue on one goroutine, where nothing can race: with
 # the detector SQLite takes minutes for that.
@@ -104,13 +111,23 @@ build-race: go
 bench: deps-test build offenders ## run the benchmarks (BENCH=pattern)
 	$(GOTEST) -p 1 -run '^$$' -bench '$(BENCH)' $(TESTFLAGS) $(PKG)
 
+.PHONY: bench-gates
+bench-gates: deps-test build offenders ## compare the ways of holding programs at their start
+	CATCH_N=$(or $(CATCH_N),1000) $(GOTEST) -run '^$$' -bench Gates -benchtime 1x -timeout 30m $(TESTFLAGS) ./test/bench
+
 .PHONY: bench-catch
-bench-catch: deps-test build offenders ## count how many of CATCH_N=2000 short-lived programs are traced
+bench-catch: deps-test build offenders ## count how many of CATCH_N=2000 short-lived programs are named and traced
 	CATCH_N=$(or $(CATCH_N),2000) $(GOTEST) -run '^$$' -bench Catch -benchtime 1x -timeout 30m $(TESTFLAGS) ./test/bench
+
+.PHONY: bench-lists
+bench-lists: go ## compare ways to hold a list of a million names (downloads what is compared)
+	cd test/bench/lists && $(GO) test -run '^$$' -bench Lists -benchtime 3x $(TESTFLAGS) .
 
 .PHONY: soak
 soak: deps-test build offenders ## hunt for SOAK=30m with random faults; plot into docs/soak.png (needs gnuplot)
 	@command -v gnuplot >/dev/null || { echo "error: no gnuplot here: install it (apt install gnuplot-nox)"; exit 1; }
+	FLEET_FOR=5m $(GOTEST) -run TestManyHosts -v ./fleet
+	CULPRIT_SOAK_QUESTIONS=10000000 $(GOTEST) -run TestAgainstMap -v ./lists/set
 	SOAK=$(or $(SOAK),30m) SOAK_FILE=$(CURDIR)/bin/soak.txt $(GOTEST) -run TestSoak -v -timeout 0 ./test/soak >bin/soak.log || { tail -50 bin/soak.log; exit 1; }
 	@grep -v level= bin/soak.log
 	gnuplot -e 'in="bin/soak.txt"; out="docs/soak.png"' scripts/soak.gp
@@ -118,16 +135,20 @@ soak: deps-test build offenders ## hunt for SOAK=30m with random faults; plot in
 .PHONY: fuzz fuzz-short
 fuzz: go ## run every fuzz test, FUZZTIME=30s each
 	scripts/fuzz.sh $(FUZZTIME)
-fuzz-short: go ## run every fuzz test for a second
-	@scripts/fuzz.sh 1s
+fuzz-short: go ## run every fuzz test on 2,000 inputs
+	@scripts/fuzz.sh 2000x
 
 .PHONY: offenders
-offenders: go bin/offender-c ## build the programs that send DNS queries in tests
+offenders: go bin/offender-c bin/nats-server ## build the programs that send DNS queries in tests, and their nats-server
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -o bin/offender-go ./test/offender
 
 bin/offender-c: test/offender/offender.c
 	@mkdir -p bin
 	$(CC) $(CFLAGS) -static -o $@ $<
+
+# A module of its own, like the tools above.
+bin/nats-server: test/natsserver/go.mod
+	cd test/natsserver && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(CURDIR)/$@ github.com/nats-io/nats-server/v2
 
 .PHONY: deps-run deps-test
 deps-run: ## install what is missing to run culprit

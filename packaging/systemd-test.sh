@@ -46,6 +46,7 @@ ip link set lo up
 cat >"$work/boot" <<-'END'
 	mount -t proc proc "$1/proc"
 	mount -t sysfs sysfs "$1/sys"
+	mount -t bpf bpf "$1/sys/fs/bpf"
 	mount -t cgroup2 cgroup2 "$1/sys/fs/cgroup"
 	mount --rbind /dev "$1/dev"
 	mount -t tmpfs tmpfs "$1/run"
@@ -102,6 +103,17 @@ on systemctl start culprit || fail "it does not start"
 active || fail "it is not active"
 ask_until "a hit is proven" BADZONE proven badzone
 echo "ok: it hunts within the limits of its unit"
+# The sensor loads and tries everything. Only then it says that it cannot tell processes in the
+# PID namespace of this test. Anything else that is wrong would be named instead.
+# The last time that it said so, with a line for each way.
+can_work() {
+	on journalctl -u culprit --no-pager -o cat | awk '/no sensor/ { said = "" } { said = said $0 "\n" } END { print said }' >"$work/sensor"
+	for way; do
+		grep -q "$way: culprit runs in a PID namespace" "$work/sensor" || fail "the unit does not let the sensor work ($way): $(grep -A 4 'no sensor' "$work/sensor")"
+	done
+}
+can_work nflog rule mark
+echo "ok: the sensor can work within the limits of its unit"
 on journalctl -t culprit-events --no-pager -o cat | grep -q '"dataset":"culprit.proof"' || fail "its events are not in the journal"
 [ "$(on curl -s --unix-socket /run/culprit/metrics.sock http://localhost/healthz)" = ok ] || fail "it says that it is not well"
 echo "ok: its events are in the journal, its numbers can be read"
@@ -118,6 +130,14 @@ active || fail "it ended for a wrong configuration"
 cp "$work/config" "$config"
 echo "ok: it is reloaded, and refuses a wrong configuration"
 
+# Nobody listens there: so it got as far as the network, as another user and within its limits.
+sed -i 's|  sources: .*|  sources: [{url: "https://127.0.0.1:1/x", file: /etc/culprit/lists/x.txt}]|' "$config"
+! on systemctl start culprit-lists.service 2>/dev/null || fail "a list was fetched from nobody"
+on journalctl -u culprit-lists --no-pager -o cat | grep -q '/etc/culprit/lists/x.txt stays as it is: .*connection refused' ||
+	fail "lists are not fetched: $(on journalctl -u culprit-lists --no-pager -o cat)"
+cp "$work/config" "$config"
+echo "ok: lists are fetched within the limits of their unit"
+
 main=$(on systemctl show -P MainPID culprit)
 on systemctl kill -s KILL --kill-who=main culprit
 restarted() { active && [ "$(on systemctl show -P MainPID culprit)" != "$main" ]; }
@@ -127,7 +147,7 @@ ask_until "a hit is proven after a kill" BADZONE journal -q 'msg=proven'
 echo "ok: it is started again after a kill"
 
 on mkdir -p /run/systemd/system/culprit.service.d
-printf '[Service]\nWatchdogSec=2s\nRestartSec=1s\n' >"/proc/$init/root/run/systemd/system/culprit.service.d/test.conf"
+printf '[Service]\nWatchdogSec=5s\nRestartSec=1s\n' >"/proc/$init/root/run/systemd/system/culprit.service.d/test.conf"
 on systemctl daemon-reload
 on systemctl restart culprit
 main=$(on systemctl show -P MainPID culprit)

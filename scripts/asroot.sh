@@ -15,7 +15,7 @@ if ! command -v sudo >/dev/null; then
 	exit 1
 fi
 # The loop puts NAME=VALUE before the command for each name that is set.
-for name in PATH TERM TMPDIR CI CULPRIT_BIN CULPRIT_OFFENDERS CULPRIT_KEEP CULPRIT_KILLS CULPRIT_KILL_SEED SOAK SOAK_FILE CULPRIT_PROGRAMS GORACE; do
+for name in PATH TERM TMPDIR CI CULPRIT_BIN CULPRIT_OFFENDERS CULPRIT_NATS_SERVER CULPRIT_KEEP CULPRIT_KILLS CULPRIT_KILL_SEED SOAK SOAK_FILE CULPRIT_PROGRAMS GORACE FLEET_FOR; do
 	if eval "[ -n \"\${$name+set}\" ]"; then
 		eval "set -- \"$name=\$$name\" \"\$@\""
 	fi

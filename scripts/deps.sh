@@ -16,17 +16,19 @@ usage() {
 }
 
 # wanted prints one line for each thing: what|what for|package with apt|dnf|apk|pacman|zypper.
-# A package may be several packages, or "-" if none has it. With apt, package=/path is one
-# file of the package, which is put into /usr/local/bin.
+# A package may be several packages, or "-" if none has it. With apt, package=/path,/path is
+# files of the package, which are put into /usr/local/bin.
 wanted() {
 	cat <<-'END'
 		iptables|puts the rules into the firewall|iptables|iptables-nft|iptables|iptables|iptables
 		ip6tables|puts the rules into the IPv6 firewall|iptables|iptables-nft|iptables|iptables|iptables
 		strace|traces the processes|strace|strace|strace|strace|strace
+		eu-stack|prints the call stack of the program that sent the first packet|elfutils|elfutils|elfutils|elfutils|elfutils
 	END
 	[ "$1" = test ] || return 0
 	# On Debian only dnsmasq-base: the package dnsmasq starts a service on port 53.
-	# The same goes for prometheus, on port 9090: only one file of it is taken.
+	# The same goes for prometheus, on port 9090: only one file of it is taken. So it is with runtimes
+	# of containers, which start daemons, bridges and firewall rules.
 	# On Alpine PHP's package has the version in its name; cmd: finds the current one.
 	cat <<-'END'
 		xtables-nft-multi|tests with the nftables backend|iptables|iptables-nft|iptables|iptables|iptables
@@ -36,17 +38,37 @@ wanted() {
 		dnsmasq|is the resolver of the tests|dnsmasq-base|dnsmasq|dnsmasq|dnsmasq|dnsmasq
 		php|looks names up in the tests|php-cli|php-cli|cmd:php|php|php8-cli
 		dig|looks names up in the tests|bind9-dnsutils|bind-utils|bind-tools|bind|bind-utils
-		busybox|looks names up in the tests|busybox|busybox|busybox|busybox|busybox
+		static-busybox|looks names up in the tests, also in containers that hold nothing else|busybox-static|busybox|busybox-static|busybox|busybox-static
+		podman|runs the containers of the tests|podman|podman|podman|podman|podman
+		runc|runs the containers of the tests|runc|runc|runc|runc|runc
+		newuidmap|runs a container of a user in a test|uidmap|shadow-utils|shadow-uidmap|shadow|shadow
+		containerd|runs a container of a test|containerd=/usr/bin/containerd,/usr/bin/containerd-shim-runc-v2,/usr/bin/ctr|containerd|containerd|containerd|containerd
+		dockerd|runs a container of a test|libdevmapper1.02.1 docker.io=/usr/sbin/dockerd|moby-engine|docker-engine|docker|docker
+		lxc-start|runs a container of a test|liblxc1 lxc=/usr/bin/lxc-start,/usr/bin/lxc-stop|lxc|lxc|lxc|lxc
+		systemd-nspawn|runs a container of a test|systemd-container=/usr/bin/systemd-nspawn,/lib/systemd/systemd-machined|systemd-container|-|systemd|systemd-container
+		dbus-daemon|is between two programs of a test|dbus-daemon|dbus-daemon|dbus|dbus|dbus-1
+		pasta|sends for network namespaces of the tests|passt|passt|passt|passt|passt
+		aardvark-dns|answers containers of a test|aardvark-dns|aardvark-dns|aardvark-dns|aardvark-dns|aardvark-dns
+		slirp4netns|sends for network namespaces of the tests|slirp4netns|slirp4netns|slirp4netns|slirp4netns|slirp4netns
 		curl|looks names up in the tests|curl|curl|curl|curl|curl
 		python3|looks names up in the tests|python3|python3|python3|python|python3
 		tshark|reads the packets that the tests write|tshark|wireshark-cli|tshark|wireshark-cli|wireshark
 		capinfos|reads the packets that the tests write|wireshark-common|wireshark-cli|wireshark-common|wireshark-cli|wireshark
-		chromium|shows the reports that the tests write|chromium|chromium|chromium|chromium|chromium
+		chromium|shows the reports and pages that the tests make|chromium|chromium|chromium|chromium|chromium
 		promtool|checks the metrics and alerts|prometheus=/usr/bin/promtool|golang-github-prometheus|prometheus|prometheus|golang-github-prometheus-prometheus
+		minisign|verifies what the tests sign|minisign|minisign|minisign|minisign|minisign
 		zstd|reads the traces that the tests compress|zstd|zstd|zstd|zstd|zstd
 		shellcheck|checks the scripts|shellcheck|ShellCheck|shellcheck|shellcheck|ShellCheck
 		rpm|installs the rpm package in a test|rpm|-|-|-|-
 		systemd-analyze|checks the unit in a test|systemd|-|-|-|-
+		php-fpm|is a server whose worker is stopped in a test|php-fpm|-|-|-|-
+		apache2|is a server whose worker is stopped in a test|apache2-bin|-|-|-|-
+		supervisord|has a child that is stopped in a test|supervisor|-|-|-|-
+		cron|starts the script of a test|cron=/usr/sbin/cron|-|-|-|-
+		bash|is a shell with job control in a test|bash|bash|bash|bash|bash
+		dash|is a shell with job control in a test|dash|dash|dash|dash|dash
+		script|gives programs a terminal in a test|bsdutils|util-linux|util-linux-misc|util-linux|util-linux
+		sudo|runs programs as others in a test|sudo|sudo|sudo|sudo|sudo
 		logrotate|rotates the events in a test|logrotate|-|-|-|-
 		mkfs.ext4|makes the disk that breaks in the tests|e2fsprogs|e2fsprogs|e2fsprogs|e2fsprogs|e2fsprogs
 		static-cc|compiles the tests' static C program|gcc libc6-dev|gcc glibc-static|gcc musl-dev|gcc|gcc glibc-devel-static
@@ -66,8 +88,17 @@ have() {
 		rm -rf "$dir"
 		return $status
 		;;
-	# Only the test of the packages needs these. It runs where dpkg manages packages.
-	rpm | systemd-analyze | logrotate) command -v "$1" >/dev/null || ! dpkg --status dpkg >/dev/null 2>&1 ;;
+	static-busybox)
+		command -v busybox >/dev/null || return 1
+		for busybox in busybox.static busybox-static busybox; do
+			! command -v $busybox >/dev/null || ldd "$(command -v $busybox)" >/dev/null 2>&1 || return 0
+		done
+		return 1
+		;;
+	aardvark-dns) [ -x /usr/lib/podman/aardvark-dns ] || [ -x /usr/libexec/podman/aardvark-dns ] ;;
+	# Only tests with Debian's packages need these. They run where dpkg manages packages.
+	php-fpm) ls /usr/sbin/php-fpm* >/dev/null 2>&1 || ! dpkg --status dpkg >/dev/null 2>&1 ;;
+	rpm | systemd-analyze | systemd-nspawn | logrotate | cron | apache2 | supervisord) command -v "$1" >/dev/null || ! dpkg --status dpkg >/dev/null 2>&1 ;;
 	chromium)
 		for browser in chromium chromium-browser google-chrome; do
 			! command -v $browser >/dev/null || return 0
@@ -123,11 +154,14 @@ install_with() {
 	esac
 }
 
-# take puts one file of a Debian package into /usr/local/bin, and installs nothing else.
+# take puts files of a Debian package into /usr/local/bin, and installs nothing else.
 take() {
 	dir=$(mktemp -d)
-	(cd "$dir" && apt-get download -qq -o APT::Sandbox::User=root "$1" && dpkg-deb --extract ./*.deb .) &&
-		as_root install -m 755 "$dir$2" /usr/local/bin/
+	(cd "$dir" && apt-get download -qq -o APT::Sandbox::User=root "$1" && dpkg-deb --extract ./*.deb . &&
+		for file in $(echo "$2" | tr , ' '); do
+			[ -e ".$file" ] || file=/usr$file # where /usr is merged
+			as_root install -m 755 ".$file" /usr/local/bin/ || exit
+		done)
 	status=$?
 	rm -rf "$dir"
 	return $status
@@ -179,6 +213,7 @@ for what in $missing; do
 	reason=$(echo "$line" | cut -d'|' -f2)
 	name=$what
 	[ "$what" = static-cc ] && name="a C compiler and a static C library"
+	[ "$what" = static-busybox ] && name="a busybox without libraries"
 	if [ "$m" = none ]; then
 		echo "missing: $name ($reason)" >&2
 		continue

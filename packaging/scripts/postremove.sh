@@ -5,7 +5,9 @@ set -e
 # resume LIST: resume the programs of a list, as the next culprit would have done. A line is
 # PID-START; the start is field 22 of /proc/PID/stat, counted after the name.
 resume() {
+	gone=$(sed -n 's/^gone //p' "$1")
 	while IFS=- read -r pid start; do
+		! echo "$gone" | grep -qxF "$pid-$start" || continue
 		now=$(tr '\n' ' ' 2>/dev/null <"/proc/$pid/stat" | sed 's/.*) //' | cut -d ' ' -f 20) || true
 		[ -z "$start" ] || [ "$now" != "$start" ] || kill -CONT "$pid" || true
 	done <"$1"
@@ -15,7 +17,8 @@ resume() {
 listening() { cat /proc/[0-9]*/net/unix 2>/dev/null | awk -v path="$1" '$NF == path {found = 1} END {exit !found}'; }
 
 # clear_run removes what dead culprits left in /run/culprit: lists that nobody has locked,
-# and sockets of their metrics. Another culprit, with its own binary, may still use the
+# sockets of their metrics, BPF file systems, and the directory of libraries that eu-stack
+# does without, which is made again when it is needed. Another culprit, with its own binary, may still use the
 # directory.
 clear_run() {
 	[ -d /run/culprit ] || return 0
@@ -28,6 +31,19 @@ clear_run() {
 			if [ -f "$file" ] && flock --nonblock "$file" true 9<&-; then
 				resume "$file"
 				rm -f "$file"
+			fi
+			;;
+		*/eu-stack) rm -rf "$file" ;;
+		*/bpf) # of the unit; what is pinned there is another culprit's
+			if [ -z "$(ls "$file")" ]; then
+				umount "$file" 2>/dev/null || true
+				rmdir "$file" || true
+			fi
+			;;
+		*/bpf-*)
+			if [ "$(cat "/proc/${file##*-}/comm" 2>/dev/null)" != culprit ]; then
+				umount -l "$file" 2>/dev/null || true
+				rmdir "$file" || true
 			fi
 			;;
 		*) [ ! -S "$file" ] || listening "$file" || rm -f "$file" ;;
