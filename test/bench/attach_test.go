@@ -46,8 +46,8 @@ func noStraces(b *testing.B, pid int) {
 	})
 }
 
-// BenchmarkAttach measures how long after a packet every one of its user's 10
-// processes, the sender among them, is traced. To compare with, the UID is known
+// BenchmarkAttach measures how long after a packet its sender is traced, and every
+// one of its user's 10 processes, the sender among them. To compare with, the UID is known
 // already, and a shell loop starts the straces (shell), or there is only one
 // strace for all of them (single), which would mix their traces.
 func BenchmarkAttach(b *testing.B) {
@@ -68,7 +68,7 @@ func BenchmarkAttach(b *testing.B) {
 		cmd.Wait()
 		return took
 	}
-	var ours, loops, singles []time.Duration
+	var ours, senders, loops, singles []time.Duration
 	for b.Loop() {
 		for range rounds {
 			uid++ // a user of its own, so that each packet starts a capture
@@ -76,6 +76,7 @@ func BenchmarkAttach(b *testing.B) {
 			offenders := append(sleepers(b, uid, processes-1), o.Cmd)
 			begin := time.Now()
 			o.send(b, 1, 0, oneSocket)
+			senders = append(senders, allTraced(b, []*exec.Cmd{o.Cmd}).Sub(begin))
 			ours = append(ours, allTraced(b, offenders).Sub(begin))
 			kill(offenders)
 			noStraces(b, d.pid)
@@ -86,6 +87,7 @@ func BenchmarkAttach(b *testing.B) {
 		}
 	}
 	reportMS(b, "", ours)
+	reportMS(b, "sender-", senders)
 	reportMS(b, "shell-", loops)
 	reportMS(b, "single-", singles)
 	b.ReportMetric(float64(quantile(ours, 0.5))/float64(quantile(loops, 0.5)), "ratio-to-shell")

@@ -9,10 +9,14 @@
  *   launcher exec UID COUNT AT-A-TIME PREFIX PROGRAM [ARGUMENT...]
  *       forks; the child becomes UID and executes PROGRAM. @ in the arguments becomes
  *       a label that no two programs share: PREFIX, "n", six digits.
+ *   launcher exec+ UID COUNT AT-A-TIME PREFIX PROGRAM [ARGUMENT...]
+ *       the same, and each program has a user of its own, from UID on.
  *   launcher fork UID COUNT AT-A-TIME PREFIX
  *       the same without execve: the child sends the query itself.
  *   launcher noop
  *       ends at once.
+ *   launcher calls
+ *       says how many nanoseconds a system call takes: the best of some runs.
  *
  * (The first line keeps the Go tool from compiling this file.)
  */
@@ -24,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -87,14 +92,31 @@ static char *with_label(const char *s, const char *label)
 	return out;
 }
 
+static int calls(void)
+{
+	enum { RUNS = 20, CALLS = 200000 };
+	long long best = 0;
+	for (int run = 0; run < RUNS; run++) {
+		long long begin = now();
+		for (int i = 0; i < CALLS; i++)
+			syscall(SYS_getppid);
+		long long took = now() - begin;
+		if (best == 0 || took < best)
+			best = took;
+	}
+	return printf("%lld\n", best / CALLS) < 0;
+}
+
 int main(int argc, char **argv)
 {
 	char line[16], label[64];
 	if (argc == 2 && strcmp(argv[1], "noop") == 0)
 		return 0;
+	if (argc == 2 && strcmp(argv[1], "calls") == 0)
+		return calls();
 	if (argc < 6)
 		return 2;
-	int execs = strcmp(argv[1], "exec") == 0;
+	int each = strcmp(argv[1], "exec+") == 0, execs = each || strcmp(argv[1], "exec") == 0;
 	uid_t uid = atoi(argv[2]);
 	int count = atoi(argv[3]), at_a_time = atoi(argv[4]), running = 0, started = 0;
 	struct program *programs = calloc(count, sizeof *programs);
@@ -113,7 +135,7 @@ int main(int argc, char **argv)
 			if (p->pid < 0)
 				fail("fork");
 			if (p->pid == 0) {
-				become(uid);
+				become(each ? uid + (uid_t)started : uid);
 				if (!execs) {
 					send_query(label);
 					_exit(0);

@@ -31,6 +31,7 @@ type way struct {
 	asUser  bool   // the launcher is the user's own and was there before the first hit
 	each    int    // programs that each command starts; 0: it is the program
 	command []string
+	gate    string // capture.gate; "": as it is by default
 }
 
 // ways are the rows. OFFENDER and DIR are replaced, @ becomes a program's label.
@@ -170,7 +171,7 @@ func (r *result) print(t *tabwriter.Writer) {
 // catch lets culprit meet programs that start in one way.
 func catch(b *testing.B, p catchPaths, w way, prefix string, count int) result {
 	n := newNet(b)
-	d := startCatcher(b, n)
+	d := startCatcher(b, n, w.gate)
 	l := p.start(b, n, w, prefix, count)
 	d.firstHit(b, n, p)
 	if w.asUser {

@@ -107,7 +107,7 @@ func catchOthers(b *testing.B, p catchPaths, count int) (p50 [4]time.Duration) {
 		return quantile(all, 0.5)
 	}
 	p50[0] = measure()
-	d := startCatcher(b, n)
+	d := startCatcher(b, n, "")
 	p50[1] = measure()
 	d.firstHit(b, n, p)
 	p50[2] = measure()

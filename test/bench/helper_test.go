@@ -57,7 +57,7 @@ func install(b *testing.B, n *testkit.Net, c *config.Config) {
 	var err error
 	n.Do(func() {
 		var f *rules.Firewall
-		if f, err = rules.New(c, quiet); err == nil {
+		if f, err = rules.New(c, rules.Sensing{}, quiet); err == nil {
 			err = f.Install()
 		}
 	})

@@ -35,8 +35,10 @@ func (a *arrivals) Hit(h *event.Hit) {
 	}
 	a.hits <- arrival{name, h.Timestamp, time.Now(), h.Culprit.Origin.Grade}
 }
-func (a *arrivals) Repeated(string, int) {}
-func (a *arrivals) Lost(l event.Loss)    { a.lost[words.Loss(l.Culprit)] += uint64(l.Culprit.Count) }
+func (a *arrivals) Repeated(string, int)          {}
+func (a *arrivals) LetGo(uint64)                  {}
+func (a *arrivals) Looked(string, trigger.Looked) {}
+func (a *arrivals) Lost(l event.Loss)             { a.lost[words.Loss(l.Culprit)] += uint64(l.Culprit.Count) }
 
 // listen runs the trigger in the namespace until stop is called, which then says
 // what was lost.
@@ -44,14 +46,18 @@ func listen(b *testing.B, n *testkit.Net, c *config.Config) (hits <-chan arrival
 	b.Helper()
 	var l *trigger.Listener
 	var err error
-	n.Do(func() { l, err = trigger.Listen(c, quiet) })
+	n.Do(func() { l, err = trigger.Listen(c, nil, quiet) })
 	if err != nil {
 		b.Fatal(err)
 	}
 	out := &arrivals{hits: make(chan arrival, 1<<17), lost: map[string]uint64{}}
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error)
-	go func() { ended <- l.Run(ctx, out) }()
+	rules, err := trigger.Rules(c.Rules, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	go func() { ended <- l.Run(ctx, rules, out) }()
 	return out.hits, func() map[string]uint64 {
 		cancel()
 		if err := <-ended; err != nil {

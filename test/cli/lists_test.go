@@ -157,7 +157,7 @@ func TestShow(t *testing.T) {
 	}{
 		{"hit", e.ha.Event.ID, []string{
 			"hit " + e.ha.Event.ID, "one", fmt.Sprintf("web1 (%d)", e.a), "udp", "127.0.0.1:53", "q0.zoneone.test IN A", "dns id " + e.ha.DNS.ID,
-			"this process held the packet's socket", fmt.Sprint(e.sa.PID), fmt.Sprintf("of %d ", os.Getpid()),
+			"the kernel saw", fmt.Sprint(e.sa.PID), fmt.Sprintf("of %d ", os.Getpid()),
 			e.ca.Event.ID, e.ta.Event.ID, e.ta.File.Path, "zoneone.test", "00000000  45 ",
 		}},
 		{"capture", e.ca.Event.ID, []string{
@@ -165,7 +165,7 @@ func TestShow(t *testing.T) {
 			"3, the first " + e.ha.Event.ID, "q2.zoneone.test A", e.ta.Event.ID, e.ta.File.Path,
 		}},
 		{"trace", e.tb.Event.ID, []string{
-			"trace " + e.tb.Event.ID, e.tb.File.Path, fmt.Sprint(e.b), fmt.Sprint(e.sb.PID), "exit status", "strace -f -ttt", "scan of /proc",
+			"trace " + e.tb.Event.ID, e.tb.File.Path, fmt.Sprint(e.b), fmt.Sprint(e.sb.PID), "exit status", "strace -f -ttt", "when it sent the packet",
 			e.cb.Event.ID, e.hb.Event.ID, "rule two", "q.zonetwo.test A",
 		}},
 	} {
@@ -186,7 +186,7 @@ func TestShow(t *testing.T) {
 		}
 	}
 	e.Culprit("show", "--evidence", e.d.Evidence, "01").Fails(t, 1, "more than one")
-	e.Culprit("show", "--evidence", e.d.Evidence, "7ZZZZZZZZZZZZZZZZZZZZZZZZZ").Fails(t, 1, "no hit, capture or trace")
+	e.Culprit("show", "--evidence", e.d.Evidence, "7ZZZZZZZZZZZZZZZZZZZZZZZZZ").Fails(t, 1, "no hit, capture, trace or snapshot")
 	e.Culprit("show", "--evidence", e.d.Evidence, "../x").Fails(t, 1, "not an id")
 }
 
@@ -202,7 +202,7 @@ func TestEventFormat(t *testing.T) {
 			"dns.id=" + e.hb.DNS.ID, "dns.question.name=q.zonetwo.test", "dns.question.type=A",
 			fmt.Sprint("process.pid=", e.sb.PID), "process.start", "process.executable", "process.command_line", "process.working_directory=/",
 			fmt.Sprint("process.parent.pid=", os.Getpid()), "process.parent.command_line",
-			"culprit.capture.id=" + e.cb.Event.ID, "culprit.origin.grade=socket", "culprit.count=1",
+			"culprit.capture.id=" + e.cb.Event.ID, "culprit.origin.grade", "culprit.sent.tid", "culprit.sent.syscall=sendto", fmt.Sprint("culprit.sent.user.id=", e.b), "culprit.count=1",
 		},
 		"captures": {
 			"@timestamp", "event.id=" + e.cb.Event.ID, "event.kind=event", "event.action=capture", fmt.Sprint("user.id=", e.b),
@@ -212,7 +212,7 @@ func TestEventFormat(t *testing.T) {
 			"@timestamp", "event.id=" + e.tb.Event.ID, "event.kind=event", "event.action=trace", fmt.Sprint("user.id=", e.b),
 			fmt.Sprint("process.pid=", e.sb.PID), "process.start", "process.executable", "process.command_line", "process.exit_code=0",
 			"file.path=" + e.tb.File.Path, "file.size", "culprit.capture.id=" + e.cb.Event.ID, "culprit.hit.id=" + e.hb.Event.ID,
-			"culprit.found_by=scan", "culprit.attach_ms",
+			"culprit.found_by=packet", "culprit.from_packet=true", "culprit.attach_ms",
 		},
 	} {
 		docs := harness.List[map[string]any](e.d, what, "--user", fmt.Sprint(e.b))

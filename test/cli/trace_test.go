@@ -87,6 +87,46 @@ func TestTraceCommand(t *testing.T) {
 	}
 }
 
+// A child of root that becomes the user and starts no program lives for a moment only: the kernel
+// stops it, and its trace has all that it did as the user. The first one waits until it is traced, as the
+// kernel is told a moment after culprit says that it traces.
+func TestTraceForks(t *testing.T) {
+	t.Parallel()
+	h := harness.NewHost(t, "")
+	uid := harness.NewUID()
+	out := filepath.Join(h.Dir, "out")
+	p := h.StartAs(0, harness.Programs.Culprit, "trace", "--uid", fmt.Sprint(uid), "--number", "3", "--for", "10m", "--out", out)
+	p.Said("tracing user", 1)
+	root := h.StartAs(0, "python3", "-I", "-S", "-c", fmt.Sprintf(`
+import os
+for i in range(3):
+    if os.fork() == 0:
+        os.setuid(%d)
+        while i == 0 and "TracerPid:\t0\n" in open("/proc/thread-self/status").read():
+            pass
+        os.access("/child%%d" %% i, os.R_OK)
+        os._exit(0)
+    os.wait()`, uid))
+	root.Wait()
+	if got := p.Wait(); got != 0 {
+		t.Errorf("it ended with %d: %s", got, p.Output)
+	}
+	traces, _ := filepath.Glob(out + "/*")
+	var all strings.Builder
+	for _, name := range traces {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	for i := range 3 {
+		if call := fmt.Sprintf(`"/child%d"`, i); !strings.Contains(all.String(), call) {
+			t.Errorf("no trace has the call about %s:\n%s\n%s", call, p.Output, &all)
+		}
+	}
+}
+
 // Ctrl-C lets go of what is traced, and says what is kept.
 func TestTraceInterrupted(t *testing.T) {
 	t.Parallel()

@@ -40,7 +40,7 @@ func TestPrivateFiles(t *testing.T) {
 	s := d.Captured(harness.NewUID())
 	s.Spawn(harness.Programs.OffenderC + " -n y.badzone.test -a 0")
 	capture := d.Hit("y.badzone.test").Culprit.Capture.ID
-	for _, pid := range []int{d.PID, d.Gate()} {
+	for _, pid := range []int{d.PID, d.Thawer()} {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if err != nil || !strings.Contains(string(status), "Umask:\t0077\n") {
 			t.Errorf("process %d: %v\n%s", pid, err, status)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -46,9 +47,9 @@ func TestProof(t *testing.T) {
 	line := fmt.Sprintf("line %d", proof.Line)
 	show(hit.Event.ID, "this line sent the packet: "+line, "origin       proof: this process sent the packet", "php -n "+script, "guilty\\7badzone\\4test", "> ")
 	show(proof.Trace.ID, "proof        "+line, hit.Event.ID)
-	// The first hit came before anything was traced.
+	// The first hit came before anything was traced: its line is what the kernel saw.
 	first := d.Hits()[0]
-	show(first.Event.ID, "proof        none: ")
+	show(first.Event.ID, "the kernel saw this call send the packet")
 
 	out := filepath.Join(t.TempDir(), "case.html")
 	h.Culprit("report", hit.Event.ID, "--evidence", d.Evidence, "-o", out).Must(t)
@@ -131,7 +132,7 @@ func provenAgain(t *testing.T, h *harness.Host, d *harness.Daemon, hit event.Hit
 		t.Errorf("prove says %q", said)
 	}
 	got := d.Hit("guilty.badzone.test").Culprit.Proof
-	if got == nil || *got != *hit.Culprit.Proof {
+	if !reflect.DeepEqual(got, hit.Culprit.Proof) {
 		t.Errorf("now the proof is %+v, it was %+v", got, hit.Culprit.Proof)
 	}
 	if said := h.Culprit("prove", "--evidence", d.Evidence).Must(t); !strings.HasPrefix(said, "0 new proofs") {

@@ -50,7 +50,7 @@ log: {format: text, level: debug}
 	script := h.Write("job", `#!/bin/sh
 read line <`+filepath.Join(h.Dir, "secret")+`
 echo "$line" >/dev/null
-`+harness.Programs.OffenderC+` -n `+label+`.badzone.test -a 0
+`+harness.Programs.OffenderC+` -n `+label+`.badzone.test -a 200
 # `+secret+`
 `)
 	cmd := exec.Command(script, "passwd="+secret)

@@ -45,11 +45,27 @@ func TestDiskFull(t *testing.T) {
 		return nil
 	})
 	lost := h.Culprit("losses", "--evidence", dir).Must(t)
-	if !strings.Contains(lost, "hits, proofs and programs not recorded") {
+	if !strings.Contains(lost, "hits, proofs, programs and snapshots not recorded") {
 		t.Errorf("nothing says what was lost:\n%s", lost)
 	}
 	d.Stop()
 	h.Unharmed(uid)
+}
+
+// A list for which the disk of the evidence has no room is hunted all the same.
+func TestDiskFullForLists(t *testing.T) {
+	t.Parallel()
+	h := harness.NewHost(t, "")
+	dir := filepath.Join(h.SmallDisk(8<<20), "evidence")
+	var names strings.Builder
+	for i := range 500_000 {
+		fmt.Fprintf(&names, "n%d.feed.example\n", i)
+	}
+	list := h.Write("feed.txt", names.String()+"evil.test\n")
+	d := h.HuntWith(h.ConfigureIn(dir, harness.Gated+fmt.Sprintf("rules: [{name: feed, list: %s}]\nevidence: {dir: %s, min_free: 0B}\n", list, dir)), dir)
+	h.StartAs(harness.NewUID(), harness.Programs.OffenderC, "-n", "x.evil.test").Wait()
+	d.Hit("x.evil.test")
+	d.Stop()
 }
 
 // Where too little of the disk is free no new traces begin; hits are recorded.

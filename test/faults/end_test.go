@@ -209,7 +209,7 @@ sleep 1000 # a child that holds all of its files
 	s := h.Sender(harness.NewUID())
 	s.Ask("x.badzone.test")
 	harness.Eventually(t, "the strace has its child", func() error {
-		if left := d.Left(); len(left) != 4 { // daemon, gate, strace, child
+		if left := d.Left(); len(left) != 4 { // daemon, thawer, strace, child
 			return fmt.Errorf("there are %v", left)
 		}
 		return nil

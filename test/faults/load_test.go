@@ -126,7 +126,7 @@ func TestMemory(t *testing.T) {
 	harness.Eventually(t, "every packet is a hit, or counted as lost", func() error {
 		o.Ask("more.badzone.test") // what was dropped before is known when the next one comes
 		hits := strings.Count(h.Culprit("hits", "--json", "--evidence", d.Evidence).Must(t), "\n")
-		lost := lost(d, "packets dropped") + lost(d, "hits dropped") + lost(d, "hits, proofs and programs not recorded")
+		lost := lost(d, "packets dropped") + lost(d, "hits dropped") + lost(d, "hits, proofs, programs and snapshots not recorded")
 		if hits+int(lost) < 2*packets {
 			return fmt.Errorf("%d hits and %d lost", hits, lost)
 		}
@@ -163,7 +163,7 @@ func TestMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.AwaitLog(writesAgain)
-	if lost(d, "hits, proofs and programs not recorded") == 0 {
+	if lost(d, "hits, proofs, programs and snapshots not recorded") == 0 {
 		t.Error("nothing says what was lost")
 	}
 	d.Stop()

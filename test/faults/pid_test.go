@@ -75,7 +75,7 @@ func TestPIDReused(t *testing.T) {
 	}
 	byLabel := map[string]event.Trace{}
 	lives := map[string]bool{}
-	for _, of := range d.TracesOf(uid, before) {
+	for _, of := range d.TracesOf(uid, before, 0) {
 		for _, tr := range of {
 			label, _, _ := strings.Cut(tr.Process.CommandLine[strings.Index(tr.Process.CommandLine, "-n ")+3:], ".")
 			harness.Whole(t, tr, label)

@@ -73,7 +73,7 @@ func TestStoppedProcess(t *testing.T) {
 			stop := func(p *harness.Process) {
 				t.Helper()
 				p.Signal(c.sig)
-				harness.Eventually(t, "the process is stopped", func() error { return isStopped(p.PID) })
+				harness.Eventually(t, "the process is stopped", func() error { return staysStopped(p.PID) })
 			}
 			stop(before.Process)
 			s := d.Captured(uid)
@@ -114,6 +114,17 @@ func TestStoppedProcess(t *testing.T) {
 			}
 		})
 	}
+}
+
+// staysStopped checks that a process is stopped, and not only between two system calls.
+func staysStopped(pid int) error {
+	for range 10 {
+		if err := isStopped(pid); err != nil {
+			return err
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return nil
 }
 
 // isStopped checks that a process is stopped by a signal. Of one that is traced the

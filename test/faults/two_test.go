@@ -87,13 +87,17 @@ func TestTwoDaemons(t *testing.T) {
 // one; of a user that both capture, each by one of them, from its first instruction, and the
 // other says who has it. Nobody is held up.
 func TestTwoGates(t *testing.T) {
-	for name, how := range map[string]string{"execve": "", "stop": "  gate: stop\n"} {
+	for name, how := range map[string]string{"execve": "fanotify", "stop": "stop", "bpf": "bpf"} {
 		// One after the other: each gate is asked about the programs of the whole machine,
 		// those of the other case, too.
 		t.Run(name, func(t *testing.T) {
 			h := harness.NewHost(t, "")
-			one := h.Hunt(harness.Gated)
-			two := h.Hunt(harness.Gated + how + second)
+			gate := "fanotify"
+			if how == "bpf" {
+				gate = "auto"
+			}
+			one := h.Hunt(harness.Gated + "  gate: " + gate + "\n")
+			two := h.Hunt(harness.Gated + "  gate: " + how + "\n" + second)
 			mine, others, shared := harness.NewUID(), harness.NewUID(), harness.NewUID()
 			innocent := h.Stream(harness.NewUID(), 0, 1, harness.Programs.OffenderC, "-n", "LABEL.goodzone.test")
 			ask := func(uid uint32, name string) *harness.Sender {

@@ -48,7 +48,7 @@ func (s streams) finish() {
 func TestGateDaemonKilled(t *testing.T) {
 	t.Parallel()
 	h := harness.NewHost(t, "")
-	d := h.Hunt(harness.Quick)
+	d := h.Hunt(harness.ByFanotify(harness.Quick))
 	uid := harness.NewUID()
 	s := d.Captured(uid)
 	all := startStreams(h, uid)
@@ -66,7 +66,7 @@ func TestGateDaemonKilled(t *testing.T) {
 func TestGateDaemonStopped(t *testing.T) {
 	t.Parallel()
 	h := harness.NewHost(t, "")
-	d := h.Hunt(harness.Quick)
+	d := h.Hunt(harness.ByFanotify(harness.Quick))
 	uid := harness.NewUID()
 	d.Captured(uid)
 	innocent := harness.NewUID()
@@ -94,7 +94,7 @@ func TestGateDaemonStopped(t *testing.T) {
 func TestGateDaemonStoppedSaysSo(t *testing.T) {
 	t.Parallel()
 	h := harness.NewHost(t, "")
-	d := h.Hunt(strings.Replace(harness.Gated, "5s", "1s", 1))
+	d := h.Hunt(harness.ByFanotify(strings.Replace(harness.Gated, "5s", "1s", 1)))
 	uid := harness.NewUID()
 	d.Captured(uid)
 	d.Signal(syscall.SIGSTOP)
@@ -129,7 +129,7 @@ func TestGateFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := harness.NewHost(t, "")
-			d := h.Hunt(harness.Quick)
+			d := h.Hunt(harness.ByFanotify(harness.Quick))
 			uid := harness.NewUID()
 			d.Captured(uid)
 			all := startStreams(h, uid)
@@ -161,7 +161,7 @@ func TestGateFails(t *testing.T) {
 func TestGateStoppedBefore(t *testing.T) {
 	t.Parallel()
 	h := harness.NewHost(t, "")
-	d := h.Hunt(harness.Quick)
+	d := h.Hunt(harness.ByFanotify(harness.Quick))
 	harness.Eventually(t, "there is a gate", func() error {
 		if d.Gate() == 0 {
 			return errors.New("there is none")
@@ -199,7 +199,7 @@ func TestGateWithoutStrace(t *testing.T) {
 PATH=/usr/bin
 exec strace "$@"
 `, wrapper))
-			config, evidence := h.Configure(harness.Quick)
+			config, evidence := h.Configure(harness.ByFanotify(harness.Quick))
 			d := h.HuntWith(config, evidence, "PATH="+h.Dir+":"+os.Getenv("PATH"))
 			uid := harness.NewUID()
 			d.Captured(uid)

@@ -19,7 +19,7 @@ func TestGateByHand(t *testing.T) {
 	uid := harness.NewUID()
 	h.Idle(uid)
 	out := filepath.Join(h.Dir, "out")
-	config, _ := h.Configure(harness.Gated)
+	config, _ := h.Configure(harness.ByFanotify(harness.Gated))
 	p := h.StartAs(0, harness.Programs.Culprit, "trace", "--uid", fmt.Sprint(uid), "--number", "1000", "--for", "10m", "--out", out, "-c", config)
 	harness.Printed(t, p, 1)
 	gate := &harness.Daemon{Process: p, Host: h}
@@ -70,7 +70,7 @@ func TestGateByHand(t *testing.T) {
 func TestGateLastProgram(t *testing.T) {
 	t.Parallel()
 	h := harness.NewHost(t, "")
-	config, _ := h.Configure(harness.Gated)
+	config, _ := h.Configure(harness.ByFanotify(harness.Gated))
 	for round := range 8 {
 		uid := harness.NewUID()
 		p := h.StartAs(0, harness.Programs.Culprit, "trace", "--uid", fmt.Sprint(uid), "--number", "1", "--for", "10m", "--out", filepath.Join(h.Dir, fmt.Sprint("out", round)), "-c", config)

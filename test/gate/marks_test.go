@@ -23,7 +23,7 @@ func marks(t *testing.T, pid int) int {
 func TestGateIdle(t *testing.T) {
 	t.Parallel()
 	h := harness.NewHost(t, "")
-	d := h.Hunt("capture: {linger: 1s, levels: [{hits: 1, processes: 1000, window: 2s}]}\n")
+	d := h.Hunt("capture: {gate: fanotify, linger: 1s, levels: [{hits: 1, processes: 1000, window: 2s}]}\n")
 	harness.Eventually(t, "the gate is up, without marks", func() error {
 		if d.Gate() == 0 || !strings.Contains(fdsOf(d.Gate()), "fanotify") {
 			return errors.New("it is not")

@@ -44,6 +44,12 @@ func (d *Daemon) Traces(flags ...string) []event.Trace {
 	return List[event.Trace](d, "traces", flags...)
 }
 
+// Losses are the losses in the daemon's evidence, oldest first.
+func (d *Daemon) Losses(flags ...string) []event.Loss {
+	d.T.Helper()
+	return List[event.Loss](d, "losses", flags...)
+}
+
 // Hit waits for the first hit that asks for a name, and returns it.
 func (d *Daemon) Hit(name string) event.Hit {
 	d.T.Helper()
@@ -112,9 +118,9 @@ func (d *Daemon) TracedPIDs() map[int]bool {
 	return pids
 }
 
-// TracesOf waits until all of the user's traces have ended, apart from that of the
+// TracesOf waits until so many processes of the user have traces, and all have ended, apart from that of the
 // process that was there before, and returns them by PID.
-func (d *Daemon) TracesOf(uid uint32, before *Sender) map[int][]event.Trace {
+func (d *Daemon) TracesOf(uid uint32, before *Sender, processes int) map[int][]event.Trace {
 	d.T.Helper()
 	by := map[int][]event.Trace{}
 	Eventually(d.T, "the traces have ended", func() error {
@@ -126,6 +132,9 @@ func (d *Daemon) TracesOf(uid uint32, before *Sender) map[int][]event.Trace {
 				}
 				by[pid] = append(by[pid], tr)
 			}
+		}
+		if len(by) < processes {
+			return fmt.Errorf("only %d processes have traces, want %d", len(by), processes)
 		}
 		return nil
 	})

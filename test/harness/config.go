@@ -48,3 +48,13 @@ func (h *Host) ConfigureIn(evidence, text string) (config string) {
 	}
 	return h.Write(fmt.Sprintf("config%d.yaml", h.Started), text)
 }
+
+// ByFanotify makes a configuration hold programs by the gate, ByBPF by the kernel alone.
+func ByFanotify(config string) string { return by("fanotify", config) }
+
+// ByBPF is described with [ByFanotify].
+func ByBPF(config string) string { return by("bpf", config) }
+
+func by(gate, config string) string {
+	return strings.Replace(config, "capture:\n", "capture:\n  gate: "+gate+"\n", 1)
+}

@@ -112,10 +112,10 @@ func (d *Daemon) Left() map[int]string {
 	return left
 }
 
-// Straces lists the daemon's children, apart from the gate.
+// Straces lists the daemon's children, apart from the gate and the thawer.
 func (d *Daemon) Straces() (pids []int) {
 	for _, pid := range Children(d.PID) {
-		if !isGate(pid) {
+		if !is(pid, "gate") && !is(pid, "thaw") {
 			pids = append(pids, pid)
 		}
 	}
@@ -123,18 +123,24 @@ func (d *Daemon) Straces() (pids []int) {
 }
 
 // Gate finds the daemon's gate; 0 if there is none.
-func (d *Daemon) Gate() int {
+func (d *Daemon) Gate() int { return d.helper("gate") }
+
+// Thawer finds the process that lets stopped processes go on; 0 if there is none.
+func (d *Daemon) Thawer() int { return d.helper("thaw") }
+
+func (d *Daemon) helper(name string) int {
 	for _, pid := range Children(d.PID) {
-		if isGate(pid) {
+		if is(pid, name) {
 			return pid
 		}
 	}
 	return 0
 }
 
-func isGate(pid int) bool {
+// is reports whether a process is a helper of the daemon's.
+func is(pid int, helper string) bool {
 	args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return strings.HasPrefix(string(args), "culprit\x00gate\x00")
+	return strings.HasPrefix(string(args), "culprit\x00"+helper+"\x00")
 }
 
 // Gone waits until nothing of the daemon lives.

@@ -75,6 +75,37 @@ func (s *Sender) AskTimes(name string, n int) {
 	s.Reply()
 }
 
+// AskOn asks for one name below badzone.test after the other, until stop is called. That waits for the last hit, and returns how many
+// names were asked for, and of how many there are hits.
+func (s *Sender) AskOn() (stop func(d *Daemon) (sent, hits int)) {
+	ending, done := make(chan struct{}), make(chan struct{})
+	sent := 0
+	name := func() string { return fmt.Sprintf("q%d.badzone.test", sent) }
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ending:
+				return
+			default:
+				sent++
+				s.Ask(name())
+			}
+		}
+	}()
+	return func(d *Daemon) (int, int) {
+		d.T.Helper()
+		close(ending)
+		<-done
+		d.Hit(name())
+		seen := map[string]bool{}
+		for _, hit := range d.Hits() {
+			seen[hit.DNS.Question.Name] = true
+		}
+		return sent, len(seen)
+	}
+}
+
 // Raw sends any payload.
 func (s *Sender) Raw(payload string) {
 	s.T.Helper()

@@ -3,31 +3,21 @@ package harness
 import (
 	"testing"
 	"time"
+
+	"culprit/internal/testkit"
 )
 
-// Patience is how long something may take that should be there at once: machines
-// that test are busy ones.
-const Patience = 30 * time.Second
+// Patience is [testkit.Patience].
+const Patience = testkit.Patience
 
-// Eventually waits until ok returns nil, with [Patience]: then the test fails, naming what it
-// waited for.
+// Eventually is [testkit.Eventually].
 func Eventually(t testing.TB, what string, ok func() error) {
 	t.Helper()
-	Within(t, Patience, what, ok)
+	testkit.Eventually(t, what, ok)
 }
 
-// Within waits until ok returns nil, but no longer than the limit: then the test fails.
+// Within is [testkit.Within].
 func Within(t testing.TB, limit time.Duration, what string, ok func() error) {
 	t.Helper()
-	deadline := time.Now().Add(limit)
-	for {
-		err := ok()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v: %v", what, limit, err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	testkit.Within(t, limit, what, ok)
 }

@@ -277,8 +277,17 @@ func (h hunt) checkTrace(t *testing.T, tr event.Trace, captures map[string]event
 // A process that lives on with its socket is known for sure, with all that led to it.
 func TestOrigin(t *testing.T) {
 	t.Parallel()
+	for sensor, grade := range map[string]event.Grade{"auto": event.GradeKernel, "off": event.GradeSocket} {
+		t.Run(sensor, func(t *testing.T) {
+			t.Parallel()
+			origin(t, sensor, grade)
+		})
+	}
+}
+
+func origin(t *testing.T, sensor string, grade event.Grade) {
 	h := harness.NewHost(t, "")
-	d := h.Hunt(harness.LongWindow)
+	d := h.Hunt("sensor: " + sensor + "\n" + harness.LongWindow)
 	for name, program := range map[string]string{"c": harness.Programs.OffenderC, "go": harness.Programs.OffenderGo} {
 		for _, server := range []string{"127.0.0.1", "::1"} {
 			for _, flags := range [][]string{nil, {"-t"}} {
@@ -286,8 +295,8 @@ func TestOrigin(t *testing.T) {
 				asked := fmt.Sprintf("%s-%s-%d.badzone.test", name, map[bool]string{true: "four", false: "six"}[server == "127.0.0.1"], len(flags))
 				p := h.StartAs(uid, program, append([]string{"-n", asked, "-s", server, "-a", "600000", "-r"}, flags...)...)
 				hit := d.Hit(asked)
-				if hit.Culprit.Origin.Grade != event.GradeSocket || hit.Process == nil {
-					t.Errorf("%v: the origin is %+v, want the grade socket", p.Cmd.Args, hit.Culprit.Origin)
+				if hit.Culprit.Origin.Grade != grade || hit.Process == nil {
+					t.Errorf("%v: the origin is %+v, want the grade %s", p.Cmd.Args, hit.Culprit.Origin, grade)
 					continue
 				}
 				got := hit.Process

@@ -226,6 +226,19 @@ static void stand_still(void)
 		fail("vfork");
 }
 
+/* vsend: a child of vfork sends the packet, and its parent waits for it */
+static void vfork_send(void)
+{
+	int status = 0;
+	pid_t pid = vfork();
+	if (pid == 0) {
+		send_packet();
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0)
+		fail("vfork");
+}
+
 /* wait: until there is a line on standard input; "wait" is printed before */
 static void wait_line(void)
 {
@@ -300,7 +313,7 @@ static const struct {
 	{"flood", flood}, {"fork", fork_child}, {"forks", forks}, {"ids", ids}, {"limit", limit},
 	{"name", name}, {"packet", packet}, {"say", say}, {"send", send_packet}, {"setns", enter},
 	{"setuid", set_uid}, {"signal", raise_signal}, {"sleep", sleep_ms}, {"unshare", unshare_what},
-	{"untraced", untraced}, {"vfork", stand_still}, {"wait", wait_line}, {"write", write_file},
+	{"untraced", untraced}, {"vfork", stand_still}, {"vsend", vfork_send}, {"wait", wait_line}, {"write", write_file},
 };
 
 int main(int argc, char **argv)

@@ -138,6 +138,12 @@ func TestMetrics(t *testing.T) {
 				"culprit_captures_running":              2,
 				"culprit_straces_running":               len(d.Straces()),
 				"culprit_proofs_total":                  proven,
+				"culprit_sensor_info{nflog}":            1,
+				"culprit_sensor_stops_total{traced}":    2,
+				"culprit_sensor_stop_duration_seconds":  2,
+				"culprit_sensor_failures_total":         0,
+				"culprit_sensor_lost_total":             0,
+				"culprit_sensor_unjoined_total":         0,
 				"culprit_gate_failures_total":           0,
 				"culprit_packets_lost_total":            0,
 				"culprit_packets_waiting":               0,
@@ -147,6 +153,9 @@ func TestMetrics(t *testing.T) {
 				if got[name] != float64(want) {
 					return fmt.Errorf("%s is %v, want %d", name, got[name], want)
 				}
+			}
+			if n := got["culprit_sensor_unstopped_total{traced}"]; n < 3 {
+				return fmt.Errorf("%v senders were not stopped as they were traced", n)
 			}
 			if n := got["culprit_hit_attach_duration_seconds"]; n < 2 {
 				return fmt.Errorf("%v straces got onto processes that were there at the hit, want the senders'", n)
@@ -198,8 +207,13 @@ func TestMetrics(t *testing.T) {
 		if said := promtool(t, text, "check", "metrics"); said != "" {
 			t.Errorf("promtool says of the metrics:\n%s", said)
 		}
-		// What others choose is in no label.
-		for _, secret := range []string{fmt.Sprint(a), fmt.Sprint(b), "badzone.test", "offender", "python"} {
+		for _, uid := range []uint32{a, b} {
+			if want := fmt.Sprintf("culprit_user_hits_total{container=\"\",uid=\"%d\"}", uid); !strings.Contains(text, want) {
+				t.Errorf("the metrics do not have %s:\n%s", want, text)
+			}
+		}
+		// Nothing else that others choose is in a label.
+		for _, secret := range []string{"badzone.test", "offender", "python"} {
 			if strings.Contains(text, secret) {
 				t.Errorf("the metrics say %q:\n%s", secret, text)
 			}

@@ -75,3 +75,34 @@ func TestNotify(t *testing.T) {
 	d.Stop()
 	told("STOPPING=1")
 }
+
+// A systemd that hangs, with a full socket, holds up nobody: not the hunt, and not its end.
+func TestNotifyNobodyReads(t *testing.T) {
+	t.Parallel()
+	h := harness.NewHost(t, "")
+	path, _ := systemdSocket(h)
+	full, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	if err := full.SetWriteDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = full.Write([]byte("STATUS=filling"))
+	}
+	config, evidence := h.Configure("")
+	d := h.HuntWith(config, evidence, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=300000")
+	d.AwaitLog("systemd was not told how culprit is")
+	h.Sender(harness.NewUID()).Ask("x.badzone.test")
+	d.Hit("x.badzone.test")
+	began := time.Now()
+	d.Stop()
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("it took %v to end", took)
+	}
+	if n := strings.Count(d.Output.String(), "systemd was not told"); n != 1 {
+		t.Errorf("it says %d times that systemd does not listen", n)
+	}
+}

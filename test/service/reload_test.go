@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -121,32 +120,12 @@ func TestReload(t *testing.T) {
 func TestReloadGap(t *testing.T) {
 	harness.EachBackend(t, func(t *testing.T, h *harness.Host) {
 		d := h.Hunt(harness.LongWindow + harness.Badzone)
-		s := h.Sender(harness.NewUID())
-		var sent atomic.Int64
-		stop, done := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(done)
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					s.Ask(fmt.Sprintf("q%d.badzone.test", sent.Add(1)))
-				}
-			}
-		}()
+		stop := h.Sender(harness.NewUID()).AskOn()
 		for i := range 6 {
 			reload(t, d, harness.LongWindow+fmt.Sprintf("rules: [{name: other%d, string: other}, {name: badzone, string: BADZONE}]", i), "reloaded")
 		}
-		close(stop)
-		<-done
-		d.Hit(fmt.Sprintf("q%d.badzone.test", sent.Load()))
-		seen := map[string]bool{}
-		for _, hit := range d.Hits() {
-			seen[hit.DNS.Question.Name] = true
-		}
-		if int64(len(seen)) != sent.Load() {
-			t.Errorf("%d of %d packets were hits", len(seen), sent.Load())
+		if sent, hits := stop(d); hits != sent {
+			t.Errorf("%d of %d packets were hits", hits, sent)
 		}
 		d.Stop()
 	})

@@ -198,7 +198,11 @@ func (s *soak) fault(random *rand.Rand) {
 		{"jump moved", healed("iptables", "-t", "raw", "-I", "OUTPUT", "-p", "tcp", "-j", "ACCEPT"), true},
 		{"straces killed", straces(syscall.SIGKILL), false},
 		{"reloaded", logs("reloaded", func() { s.d.Signal(syscall.SIGHUP) }), false},
-		{"gate killed", func() { syscall.Kill(s.d.Gate(), syscall.SIGKILL) }, false},
+		{"thawer killed", func() {
+			if pid := s.d.Thawer(); pid != 0 {
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}, false},
 		{"daemon stopped for 300 ms", func() {
 			s.d.Signal(syscall.SIGSTOP)
 			time.Sleep(300 * time.Millisecond) // is the fault
@@ -241,7 +245,7 @@ func (s *soak) measure() {
 	fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.d.PID))
 	s.rss, s.fds = append(s.rss, rss), append(s.fds, len(fds))
 	fmt.Fprintf(&s.table, "%.0f %.1f %.1f %d %d %d\n", time.Since(s.begin).Seconds(),
-		float64(rss)/1024, float64(rssOf(s.d.Gate()))/1024, len(fds), len(s.d.Straces()), len(s.hits))
+		float64(rss)/1024, float64(rssOf(s.d.Thawer()))/1024, len(fds), len(s.d.Straces()), len(s.hits))
 }
 
 // read takes the events of the file that was renamed a second ago, and renames the next.
