@@ -74,10 +74,7 @@ func NewPublisher(c *Conn, numbers Numbers, machine string, log *slog.Logger) *P
 				return
 			case <-connected:
 			}
-			select {
-			case p.ready <- struct{}{}:
-			default:
-			}
+			ring(p.ready)
 		}
 	}()
 	return p

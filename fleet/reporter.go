@@ -40,10 +40,7 @@ func (r *Reporter) Change(change func(*Status)) {
 	r.mu.Lock()
 	change(&r.status)
 	r.mu.Unlock()
-	select {
-	case r.changed <- struct{}{}:
-	default:
-	}
+	ring(r.changed)
 }
 
 // Run reports until the context ends.

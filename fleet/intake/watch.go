@@ -3,6 +3,7 @@ package intake
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -54,16 +55,21 @@ func (i *Intake) watchOnce(ctx context.Context, back <-chan nats.Status, watchin
 	ctx, end := context.WithTimeout(ctx, again)
 	defer end()
 	places := i.conn.Name.Sets()
-	changed, stop, err := i.conn.Changes(places)
+	changed, err := i.conn.Changes(ctx, places)
 	if err != nil {
 		return err
 	}
-	defer stop()
+	told := map[string]string{} // which message of each place was
 	for {
 		here := map[string]bool{}
 		err := i.conn.LastOfEach(ctx, places.Stream(), places.Subject(">"), func(subject string, m *nats.Msg) error {
 			name := places.Key(subject)
 			here[name] = true
+			stamp := m.Header.Get("Nats-Sequence") + " " + m.Header.Get("Nats-Time-Stamp")
+			if told[name] == stamp {
+				return nil
+			}
+			told[name] = stamp
 			if !i.tell(ctx, i.read(name, m)) {
 				return ctx.Err()
 			}
@@ -82,6 +88,7 @@ func (i *Intake) watchOnce(ctx context.Context, back <-chan nats.Status, watchin
 			}
 		}
 		i.here = here
+		maps.DeleteFunc(told, func(name, _ string) bool { return !here[name] })
 		watching()
 		// Who has the servers could say without end that something has changed.
 		rest := time.After(leastPause)

@@ -23,6 +23,7 @@ const (
 	retryWait    = 2 * time.Second
 	maxNews      = 1024
 	askAll       = 5 * time.Minute  // what all hosts say of themselves
+	askAgain     = 2 * time.Second  // what one says that was heard
 	patience     = 30 * time.Second // with servers that send nothing of what they have
 )
 
@@ -276,6 +277,17 @@ func watch(ctx context.Context, c *fleet.Conn, to chan<- member) error {
 	defer all.Stop()
 	connected := c.StatusChanged(nats.CONNECTED)
 	defer c.RemoveStatusListener(connected)
+	// A message itself can be anybody's answer to anything: only what the bucket has counts.
+	look := func(subject string) error {
+		last, err := c.Last(ctx, hosts.Stream(), subject)
+		if err == nil {
+			err = said(subject, last)
+		}
+		if errors.Is(err, fleet.ErrForged) || errors.Is(err, fleet.ErrNotFound) {
+			return nil
+		}
+		return err
+	}
 	for {
 		if err := c.LastOfEach(ctx, hosts.Stream(), hosts.Subject(">"), said); err != nil {
 			return failed(err)
@@ -283,17 +295,27 @@ func watch(ctx context.Context, c *fleet.Conn, to chan<- member) error {
 		if err := send(member{last: true}); err != nil {
 			return err
 		}
+		// Who was heard, and may have been stored only after we looked (see fleet.Conn.Changes).
+		late := map[string]bool{}
+		var again <-chan time.Time
 		for more := true; more; {
 			select {
 			case msg := <-news:
-				// The message itself can be anybody's answer to anything: only what the bucket has counts.
-				last, err := c.Last(ctx, hosts.Stream(), msg.Subject)
-				if err == nil {
-					err = said(msg.Subject, last)
-				}
-				if err != nil && !errors.Is(err, fleet.ErrForged) && !errors.Is(err, fleet.ErrNotFound) {
+				if err := look(msg.Subject); err != nil {
 					return failed(err)
 				}
+				late[msg.Subject] = true
+				if again == nil {
+					again = time.After(askAgain)
+				}
+			case <-again:
+				for subject := range late {
+					if err := look(subject); err != nil {
+						return failed(err)
+					}
+				}
+				clear(late)
+				again = nil
 			case <-all.C:
 				more = false
 			case <-connected:

@@ -24,11 +24,12 @@ func Of(h fleet.Status, set string) (sets.Status, bool) {
 // or the context ends. After the first time, and each other, it calls read, which may say false, too.
 func Hosts(ctx context.Context, c *fleet.Conn, read func() bool, each func(fleet.Status) bool) error {
 	hosts := c.Name.Hosts()
-	changed, stop, err := c.Changes(hosts)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	changed, err := c.Changes(ctx, hosts)
 	if err != nil {
 		return err
 	}
-	defer stop()
 	for {
 		err := c.LastOfEach(ctx, hosts.Stream(), hosts.Subject(">"), func(subject string, m *nats.Msg) error {
 			// What cannot be read, or is of a host that it is not the place of, is left out.
