@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -227,30 +228,23 @@ func writeSigned(dir string, s *sets.Set, signed sets.Signed, paths map[string]s
 			return "", fmt.Errorf("write the lists: %w", err)
 		}
 	}
+	write := func(name string, content io.Reader) error {
+		return writeFile(nil, name, func(w io.Writer) error {
+			_, err := io.Copy(w, content)
+			return err
+		})
+	}
 	for name, path := range paths {
-		if err := copyFile(filepath.Join(base+listsSuffix, name), path); err != nil {
-			return "", fmt.Errorf("write the list %s: %w", name, err)
+		list, err := os.Open(path)
+		if err == nil {
+			err = errors.Join(write(filepath.Join(base+listsSuffix, name), list), list.Close())
+		}
+		if err != nil {
+			return "", fmt.Errorf("the list %s: %w", name, err)
 		}
 	}
 	file = base + ".json"
-	if err := errors.Join(os.WriteFile(file, signed.Set, 0o600), os.WriteFile(file+signatureSuffix, []byte(signed.Signature), 0o600)); err != nil {
-		return "", fmt.Errorf("write the set: %w", err)
-	}
-	return file, nil
-}
-
-func copyFile(to, from string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
+	return file, errors.Join(write(file, bytes.NewReader(signed.Set)), write(file+signatureSuffix, strings.NewReader(signed.Signature)))
 }
 
 // readSigned reads what writeSigned has written.
