@@ -35,6 +35,7 @@ type Store struct {
 	failures atomic.Uint64
 	written  chan struct{} // closed when the writing loop has ended
 	patient  bool          // Close waits for all packets files
+	proven   func([]string)
 }
 
 // An Option is something that only some Stores do.
@@ -53,6 +54,11 @@ func SendToFleet(host string, open func(*catalogue.Outbox) outlet.Outlet) Option
 	}
 }
 
+// Proven tells of which captures proofs have just been written. It must not wait.
+func Proven(tell func(captures []string)) Option {
+	return func(s *Store) { s.proven = tell }
+}
+
 // Masking is [Store.Redact] from the first line on.
 func Masking(p *redact.Patterns) Option {
 	return func(s *Store) { s.dir.Redact(p) }
@@ -61,7 +67,7 @@ func Masking(p *redact.Patterns) Option {
 // Open makes or opens an evidence directory and its catalogue. It marks as lost what a killed
 // daemon left running. Only one Store can have a directory open. The caller closes it.
 func Open(dir string, log *slog.Logger, options ...Option) (_ *Store, err error) {
-	s := &Store{log: log, mail: newMailbox(), written: make(chan struct{})}
+	s := &Store{log: log, mail: newMailbox(), written: make(chan struct{}), proven: func([]string) {}}
 	if s.dir, err = directory.Open(dir); err != nil {
 		return nil, err
 	}

@@ -53,6 +53,9 @@ func (s *Store) write() {
 			s.log.Info("the catalogue can be written again")
 			kept = nil
 		}
+		if proven := next.Proven(); len(proven) > 0 {
+			s.proven(proven)
+		}
 		for _, c := range next.settled {
 			s.packer.Pack(c)
 		}

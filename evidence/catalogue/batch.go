@@ -2,6 +2,7 @@ package catalogue
 
 import (
 	"maps"
+	"slices"
 
 	"culprit/internal/event"
 )
@@ -69,6 +70,15 @@ func (b *Batch) Program(p event.Program) {
 	if b.room() {
 		b.programs = append(b.programs, p)
 	}
+}
+
+// Proven returns the captures of which the batch has proofs.
+func (b *Batch) Proven() []string {
+	captures := map[string]bool{}
+	for _, p := range b.proofs {
+		captures[p.Culprit.Capture.ID] = true
+	}
+	return slices.Collect(maps.Keys(captures))
 }
 
 // Proof adds a proof.
