@@ -23,6 +23,7 @@ type member struct {
 	log      *slog.Logger
 	outbox   *catalogue.Outbox
 	reporter *fleet.Reporter
+	proofs   *bundles.Proofs // nil: nobody wants to know of them
 }
 
 // joinFleet connects this host, if the configuration says so. It waits a second for the servers.
@@ -38,7 +39,11 @@ func joinFleet(c config.Fleet, log *slog.Logger) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &member{conn: conn, machine: machine, log: log}, nil
+	m := &member{conn: conn, machine: machine, log: log}
+	if c.Bundles == config.BundlesProven {
+		m.proofs = new(bundles.Proofs)
+	}
+	return m, nil
 }
 
 // send has the store send its events to the fleet.
@@ -46,10 +51,14 @@ func (m *member) send() []evidence.Option {
 	if m == nil {
 		return nil
 	}
-	return []evidence.Option{evidence.SendToFleet(m.conn.Host, func(o *catalogue.Outbox) outlet.Outlet {
+	options := []evidence.Option{evidence.SendToFleet(m.conn.Host, func(o *catalogue.Outbox) outlet.Outlet {
 		m.outbox = o
 		return fleet.NewPublisher(m.conn, o, m.machine, m.log)
 	})}
+	if m.proofs != nil {
+		options = append(options, evidence.Proven(m.proofs.Add))
+	}
+	return options
 }
 
 // reports makes what tells the fleet how this host is.
@@ -77,7 +86,7 @@ func (m *member) run(ctx context.Context) {
 // give gives bundles of captures to the fleet, until the context ends.
 func (m *member) give(ctx context.Context, dir, rule string) {
 	if m != nil {
-		g := bundles.Giver{Conn: m.conn, Dir: dir, Rule: rule, Changed: m.reporter.Change, Log: m.log}
+		g := bundles.Giver{Conn: m.conn, Dir: dir, Rule: rule, Proofs: m.proofs, Changed: m.reporter.Change, Log: m.log}
 		g.Run(ctx)
 	}
 }

@@ -2,14 +2,10 @@ package fleet
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -25,9 +21,6 @@ import (
 // ErrNotFound says that there is no such message, key or object.
 var ErrNotFound = errors.New("not found")
 
-// ErrTooLarge says that an object has more bytes than whoever wants it takes.
-var ErrTooLarge = errors.New("it is too large")
-
 // ErrForged says that a message was put where it is by somebody who may not write there.
 var ErrForged = errors.New("another host put it there by a trick: look for whoever has the credentials of a host, in the log of nats-server")
 
@@ -39,6 +32,7 @@ const (
 	headerStream   = "Nats-Stream"
 	headerSubject  = "Nats-Subject"
 	headerSequence = "Nats-Sequence"
+	headerTime     = "Nats-Time-Stamp"
 	headerStatus   = "Status"
 	headerText     = "Description"
 )
@@ -170,57 +164,4 @@ func (c *Conn) put(ctx context.Context, bucket Bucket, key string, value []byte)
 		return 0, fmt.Errorf("write %s of %s of the fleet: %w", key, bucket, withoutStream(err))
 	}
 	return ack.Sequence, nil
-}
-
-// An objectInfo describes an object (jetstream.ObjectInfo).
-type objectInfo struct {
-	Size    int64  `json:"size"`
-	ID      string `json:"nuid"`
-	Chunks  int    `json:"chunks"`
-	Digest  string `json:"digest"`
-	Deleted bool   `json:"deleted"`
-}
-
-// Object writes an object of an object store, of at most that many bytes (see [ErrTooLarge]), to w. It fails if the digest is not that of what it
-// wrote.
-func (c *Conn) Object(ctx context.Context, bucket, name string, most int64, w io.Writer) error {
-	failed := func(err error) error { return fmt.Errorf("get %s: %w", name, err) }
-	stream := "OBJ_" + bucket
-	m, err := c.Last(ctx, stream, "$O."+bucket+".M."+base64.URLEncoding.EncodeToString([]byte(name)))
-	if err != nil {
-		return failed(err)
-	}
-	var info objectInfo
-	switch err := json.Unmarshal(m.Data, &info); {
-	case err != nil:
-		return failed(fmt.Errorf("read its description: %w", err))
-	case info.Deleted:
-		return failed(ErrNotFound)
-	case info.Size > most:
-		return failed(fmt.Errorf("%w: it has %d bytes, more than %d", ErrTooLarge, info.Size, most))
-	case info.ID == "" || strings.ContainsAny(info.ID, " .*>\t\r\n"):
-		return failed(errors.New("its description is none"))
-	}
-	sum, size, after := sha256.New(), int64(0), uint64(1)
-	for range info.Chunks {
-		m, err := c.get(ctx, stream, "", &getRequest{Sequence: after, NextFor: "$O." + bucket + ".C." + info.ID})
-		if err != nil {
-			return failed(err)
-		}
-		if after, err = Sequence(m); err != nil {
-			return failed(err)
-		}
-		after++
-		if size += int64(len(m.Data)); size > info.Size {
-			return failed(errors.New("it is longer than its description says"))
-		}
-		sum.Write(m.Data)
-		if _, err := w.Write(m.Data); err != nil {
-			return failed(err)
-		}
-	}
-	if got := "SHA-256=" + base64.URLEncoding.EncodeToString(sum.Sum(nil)); got != info.Digest || size != info.Size {
-		return failed(fmt.Errorf("it is damaged: it has the digest %s, its description says %.80q", got, info.Digest))
-	}
-	return nil
 }

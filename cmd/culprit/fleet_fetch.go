@@ -7,12 +7,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"culprit/fleet/bundles"
+	"culprit/internal/config"
 	"culprit/internal/text"
 )
 
 func newFleetFetch() *cobra.Command {
 	var f mirrorFlags
 	fetcher := bundles.Fetcher{}
+	var most string
 	cmd := &cobra.Command{
 		Use:   "fetch ID",
 		Short: "Get the traces of a capture from its host",
@@ -21,10 +23,18 @@ executables: then show, grep, report and serve have them. ID is a capture, or on
 hits or traces.
 
 A host gives what its own configuration allows (fleet.bundles), and only captures that
-have ended. If the bundle is not there yet, the host is asked for it.`,
+have ended. If the bundle is not there yet, the host is asked for it. What was interrupted
+goes on where it was when you fetch it again.
+
+How large a bundle is, its host says: more than --max-size is not taken, packed or unpacked.`,
 		Example: "  culprit fleet fetch 9HBJC3C",
 		Args:    oneID,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			size, err := config.ParseBytes(most)
+			if err != nil {
+				return usageError{fmt.Errorf("--max-size: %w", err)}
+			}
+			fetcher.Max = int64(size)
 			r, err := f.read(cmd)
 			if err != nil {
 				return err
@@ -57,6 +67,7 @@ have ended. If the bundle is not there yet, the host is asked for it.`,
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().DurationVar(&fetcher.Wait, "wait", 2*time.Minute, "how `long` to wait for the host")
+	cmd.Flags().DurationVar(&fetcher.Wait, "wait", 2*time.Minute, "how `long` to wait for the host, and for servers that are away meanwhile")
+	cmd.Flags().StringVar(&most, "max-size", "1GiB", "the most `bytes` of a bundle, such as 4GiB")
 	return cmd
 }

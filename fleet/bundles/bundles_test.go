@@ -103,7 +103,7 @@ func TestBundles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fetcher := Fetcher{Conn: reader, Dir: mirror, Told: func(string, ...any) {}}
+	fetcher := Fetcher{Conn: reader, Dir: mirror, Max: 1 << 30, Told: func(string, ...any) {}}
 	got, err := fetcher.Fetch(t.Context(), c.Reader(), &capture)
 	if err != nil || got.Files == 0 {
 		t.Fatalf("fetched %+v, %v", got, err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -21,17 +20,15 @@ import (
 	"culprit/internal/text"
 )
 
-const (
-	maxBundle = 64 << 30 // bytes
-	askEvery  = time.Second
-)
+const askEvery = time.Second
 
 // A Fetcher gets bundles from the fleet into a mirror.
 type Fetcher struct {
 	Conn *fleet.Conn
 	Dir  string        // of the mirror
 	Free int64         // bytes that stay free on its disk
-	Wait time.Duration // for a host to give its bundle
+	Max  int64         // bytes of a bundle, packed and unpacked; more is not taken, whatever its host says
+	Wait time.Duration // for a host to give its bundle, and for servers that are away meanwhile
 	// Told is what happens, for people.
 	Told func(format string, args ...any)
 }
@@ -43,7 +40,8 @@ type Got struct {
 	Digest string
 }
 
-// Fetch gets the bundle of a capture, asks the host for it if it is not there, and puts its traces into the mirror.
+// Fetch gets the bundle of a capture, asks the host for it if it is not there, and puts its traces into the mirror. What was
+// interrupted goes on where it was.
 func (f *Fetcher) Fetch(ctx context.Context, r *catalogue.Reader, c *event.Capture) (got Got, err error) {
 	if c.Host == nil || c.Host.Name == "" {
 		return got, errors.New("the capture is not of a fleet: its traces are here already")
@@ -53,39 +51,50 @@ func (f *Fetcher) Fetch(ctx context.Context, r *catalogue.Reader, c *event.Captu
 		return got, err
 	}
 	defer d.Close()
-	file, err := os.CreateTemp(f.Dir, "fetch-*.tmp")
+	o, err := f.await(ctx, c)
+	if err != nil {
+		return got, err
+	}
+	p, err := openPart(d, c.Event.ID)
 	if err != nil {
 		return got, fmt.Errorf("fetch %s: %w", c.Event.ID, err)
 	}
-	defer file.Close()
-	if err := os.Remove(file.Name()); err != nil {
+	defer p.close()
+	if err := f.download(ctx, o, d, p); err != nil {
+		if p.head.Size == 0 {
+			err = errors.Join(err, p.remove())
+		}
 		return got, err
 	}
-	if err := f.await(ctx, c, d, file); err != nil {
+	got.Bytes = o.Size
+	if got.Digest, err = f.check(c, p); err != nil {
+		return got, errors.Join(err, p.remove())
+	}
+	if got.Files, err = f.unpack(r, d, c, p.content()); err != nil {
 		return got, err
 	}
-	if got.Bytes, err = file.Seek(0, io.SeekCurrent); err != nil {
-		return got, err
-	}
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return got, err
-	}
-	checked, err := bundle.Verify(file)
-	if err != nil {
-		return got, err
-	}
+	return got, p.remove()
+}
+
+// check verifies that what has come is the bundle of a capture. It returns the SHA-256 of its manifest.
+func (f *Fetcher) check(c *event.Capture, p *part) (digest string, err error) {
+	checked, err := bundle.VerifyWithin(p.content(), f.Max)
 	switch {
+	case errors.Is(err, bundle.ErrTooLarge):
+		return "", f.tooLarge("what is in the bundle of " + c.Event.ID + " is larger")
+	case err != nil:
+		return "", err
 	case !checked.OK():
-		return got, fmt.Errorf("the bundle of %s is not intact: %s", c.Event.ID, checked.Problems[0])
+		return "", fmt.Errorf("the bundle of %s is not intact: %s", c.Event.ID, checked.Problems[0])
 	case checked.Manifest.Capture.Event.ID != c.Event.ID:
-		return got, fmt.Errorf("the bundle that host %s gives for capture %s is of another", text.Escape(c.Host.Name), c.Event.ID)
+		return "", fmt.Errorf("the bundle that host %s gives for capture %s is of another", text.Escape(c.Host.Name), c.Event.ID)
 	}
-	got.Digest = checked.Digest
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return got, err
-	}
-	got.Files, err = f.unpack(r, d, c, file)
-	return got, err
+	return checked.Digest, nil
+}
+
+// tooLarge says what to do about a bundle that is larger than was said.
+func (f *Fetcher) tooLarge(what string) error {
+	return fmt.Errorf("%w: %s, and at most %s is taken: if you trust its host with more, say so with --max-size", fleet.ErrTooLarge, what, text.Size(f.Max))
 }
 
 // room is how many bytes may come into the mirror.
@@ -100,56 +109,46 @@ func (f *Fetcher) noRoom(what string, room int64) error {
 		what, text.Size(room), f.Dir, text.Size(f.Free))
 }
 
-// await gets the bundle, and asks for it if it is not there.
-func (f *Fetcher) await(ctx context.Context, c *event.Capture, d *directory.Directory, to *os.File) error {
+// await finds the bundle, and asks for it if it is not there.
+func (f *Fetcher) await(ctx context.Context, c *event.Capture) (fleet.Object, error) {
 	host, id := c.Host.Name, c.Event.ID
+	failed := func(format string, args ...any) (fleet.Object, error) {
+		return fleet.Object{}, fmt.Errorf(format, args...)
+	}
 	asked, request := time.Time{}, uint64(0)
 	for {
-		if _, err := to.Seek(0, io.SeekStart); err != nil {
-			return err
-		}
-		if err := to.Truncate(0); err != nil {
-			return err
-		}
-		room, err := f.room(d)
-		if err != nil {
-			return err
-		}
-		err = f.Conn.Object(ctx, f.Conn.Name.Bundles(host), ObjectName(id), min(maxBundle, room), to)
-		if errors.Is(err, fleet.ErrTooLarge) && room < maxBundle {
-			return f.noRoom("the bundle of "+id, room)
-		}
+		o, err := f.Conn.Find(ctx, f.Conn.Name.Bundles(host), ObjectName(id))
 		if err == nil || !errors.Is(err, fleet.ErrNotFound) {
-			return err
+			return o, err
 		}
 		s, err := f.status(ctx, host)
 		if err != nil {
-			return err
+			return o, err
 		}
 		switch {
 		case s.Bundles == config.BundlesNever:
-			return fmt.Errorf("host %s never gives bundles (fleet.bundles in its configuration): look at the capture there, with culprit show %s", host, id)
+			return failed("host %s never gives bundles (fleet.bundles in its configuration): look at the capture there, with culprit show %s", host, id)
 		case asked.IsZero():
 			if request, err = f.Conn.Ask(ctx, host, id); err != nil {
-				return err
+				return o, err
 			}
 			asked = time.Now()
 			f.Told("host %s was asked for the bundle of %s; it gives captures that have ended\n", host, id)
 		default:
 			for _, one := range s.Refused {
 				if one.Capture == id && one.Request >= request { // not one of before
-					return fmt.Errorf("host %s does not give the bundle: %s", host, text.Clip(text.Escape(one.Why), 300))
+					return failed("host %s does not give the bundle: %s", host, text.Clip(text.Escape(one.Why), 300))
 				}
 			}
 		}
 		if time.Since(asked) > f.Wait {
 			state := s.State(time.Now())
-			return fmt.Errorf("the bundle did not come within %s: host %s is %s. It stays asked for: fetch again later, or --wait longer", f.Wait, host, text.Escape(state))
+			return failed("the bundle did not come within %s: host %s is %s. It stays asked for: fetch again later, or --wait longer", f.Wait, host, text.Escape(state))
 		}
 		select {
 		case <-time.After(askEvery):
 		case <-ctx.Done():
-			return ctx.Err()
+			return o, ctx.Err()
 		}
 	}
 }
@@ -198,7 +197,7 @@ func (f *Fetcher) unpack(r *catalogue.Reader, d *directory.Directory, c *event.C
 			})
 		case in == directory.Executables:
 			n++
-			_, _, err := d.KeepExecutable(&left, maxBundle)
+			_, _, err := d.KeepExecutable(&left, f.Max)
 			return err
 		}
 		return nil // documents and reports: the mirror has the documents

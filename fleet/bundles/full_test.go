@@ -67,7 +67,7 @@ func TestFullStore(t *testing.T) {
 		}
 		return err == nil
 	}
-	g := Giver{Conn: host, Dir: dir, Rule: config.BundlesAll, Log: discard, open: map[string]bool{}, given: map[string]bool{}, needs: map[string]int64{}}
+	g := newGiver(host, dir, config.BundlesAll)
 	round := func() {
 		t.Helper()
 		g.again = time.Time{}
@@ -84,7 +84,7 @@ func TestFullStore(t *testing.T) {
 	if g.again.IsZero() {
 		t.Error("what has no room is not tried again later")
 	}
-	if err := g.give(t.Context(), waits.Event.ID); err == nil || !strings.Contains(err.Error(), "--bundle-bytes") {
+	if err := g.give(t.Context(), waits.Event.ID, true); err == nil || !strings.Contains(err.Error(), "--bundle-bytes") {
 		t.Errorf("who asks for what has no room is told %v", err)
 	}
 	if err := store.Delete(t.Context(), "old"); err != nil {

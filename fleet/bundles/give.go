@@ -4,11 +4,9 @@ package bundles
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,13 +15,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sys/unix"
 
-	"culprit/evidence/catalogue"
-	"culprit/evidence/dossier"
 	"culprit/fleet"
 	"culprit/internal/config"
-	"culprit/internal/during"
-	"culprit/internal/event"
-	"culprit/internal/text"
 )
 
 // ObjectName is what the bundle of a capture is called in the store of its host.
@@ -35,10 +28,11 @@ const (
 	settles     = 5 * time.Second    // after the end of a capture: its last proofs
 	lookBack    = 7 * 24 * time.Hour // how old captures may be that are given by rule
 	overlap     = time.Minute        // of two looks: how late the catalogue may have a capture
-	lateProof   = time.Minute        // after the end of a capture
 	retryWait   = 30 * time.Second   // after a failure
 	maxRefusals = 20                 // that a host tells
-	giveTimeout = 30 * time.Minute   // for one bundle
+	giveTimeout = 30 * time.Minute   // for one bundle; the next try goes on behind it
+	cleanEvery  = 6 * time.Hour      // look for what uploads have left
+	abandoned   = 24 * time.Hour     // nobody goes on with such an upload
 )
 
 // A Giver gives bundles of this host. All its work is done in idle time of processor and disk.
@@ -46,6 +40,8 @@ type Giver struct {
 	Conn *fleet.Conn
 	Dir  string // the evidence
 	Rule string // one of config.Bundles…
+	// Proofs are those that come, for [config.BundlesProven].
+	Proofs *Proofs
 	// Changed changes what this host says of itself.
 	Changed func(func(*fleet.Status))
 	Log     *slog.Logger
@@ -57,6 +53,8 @@ type Giver struct {
 	// needs is what bundles take for which the store had no room; 0: the servers said that there is none.
 	needs map[string]int64
 	again time.Time // when captures are given by rule again
+
+	cleaned time.Time // when leftovers of uploads were last looked for
 }
 
 // refusal is why a capture is not given, for whoever asked.
@@ -112,6 +110,12 @@ func (g *Giver) run(ctx context.Context) error {
 		return fmt.Errorf("ask who wants bundles of this host: %w: an operator makes the place for it with culprit fleet init --host %s", err, g.Conn.Host)
 	}
 	for {
+		if time.Since(g.cleaned).Abs() > cleanEvery {
+			if err := g.clean(ctx, "", abandoned); err != nil {
+				return err
+			}
+			g.cleaned = time.Now()
+		}
 		if err := g.byRule(ctx); err != nil {
 			return err
 		}
@@ -140,7 +144,7 @@ func (g *Giver) answer(ctx context.Context, msg jetstream.Msg) error {
 	if err != nil {
 		return fmt.Errorf("read who wants a bundle of this host: %w", err)
 	}
-	err = g.give(ctx, id)
+	err = g.give(ctx, id, true)
 	var why refusal
 	switch {
 	case err == nil:
@@ -160,148 +164,4 @@ func (g *Giver) refuse(r fleet.Refusal) {
 	g.refused = g.refused[max(0, len(g.refused)-maxRefusals):]
 	all := slices.Clone(g.refused)
 	g.Changed(func(s *fleet.Status) { s.Refused = all })
-}
-
-// byRule gives the captures that the configuration says. What has no room is tried again once there is.
-func (g *Giver) byRule(ctx context.Context) error {
-	if g.Rule == config.BundlesRequest || time.Now().Before(g.again) {
-		return nil
-	}
-	due, err := g.due(ctx)
-	if err != nil || len(due) == 0 {
-		return err
-	}
-	left := int64(0)
-	if len(g.needs) > 0 {
-		if left, _, err = g.Conn.Room(ctx, g.bucket()); err != nil {
-			return err
-		}
-	}
-	for _, id := range due {
-		needs, told := g.needs[id]
-		if needs > left {
-			g.again = time.Now().Add(retryWait)
-			continue
-		}
-		err := g.give(ctx, id)
-		var why refusal
-		switch {
-		case errors.As(err, &why):
-			if !told {
-				g.Log.Warn("a bundle of a capture is not given", "capture", id, "reason", why.why)
-			}
-			if !why.full {
-				break
-			}
-			g.again = time.Now().Add(retryWait)
-			if g.needs[id] == 0 {
-				return nil
-			}
-			continue
-		case errors.Is(err, errNotEnded):
-			continue
-		case err != nil:
-			return err
-		}
-		g.given[id] = true
-		g.close(id)
-	}
-	return nil
-}
-
-// bucket is the store of bundles of this host.
-func (g *Giver) bucket() string { return g.Conn.Name.Bundles(g.Conn.Host) }
-
-// ended reports whether nothing is added to a capture any more.
-func ended(c *event.Capture) bool {
-	switch c.Culprit.State {
-	case event.StateEnded:
-		return c.Event.End == nil || time.Since(*c.Event.End).Abs() > settles
-	case event.StateLost:
-		return true
-	}
-	return false
-}
-
-// give puts the bundle of a capture into the store of this host, unless it is there.
-func (g *Giver) give(ctx context.Context, id string) error {
-	ctx, cancel := context.WithTimeout(ctx, giveTimeout)
-	defer cancel()
-	bucket := g.bucket()
-	switch _, err := g.Conn.Last(ctx, "OBJ_"+bucket, "$O."+bucket+".M."+base64.URLEncoding.EncodeToString([]byte(ObjectName(id)))); {
-	case err == nil:
-		return nil
-	case !errors.Is(err, fleet.ErrNotFound):
-		return err
-	}
-	f, digest, err := g.pack(ctx, id)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := g.room(ctx, id, f); err != nil {
-		return err
-	}
-	err = g.Conn.PutObject(ctx, bucket, jetstream.ObjectMeta{Name: ObjectName(id), Metadata: map[string]string{"manifest": digest}}, f)
-	if errors.Is(err, fleet.ErrFull) {
-		g.needs[id] = 0
-		return refusal{why: fmt.Sprintf("the servers take no more (%v): see the limits of the fleet's account, and of OBJ_%s", err, bucket), full: true}
-	}
-	if err != nil {
-		return err
-	}
-	g.Log.Info("the fleet has a bundle", "capture", id)
-	return nil
-}
-
-// room refuses a bundle for which the store has none.
-func (g *Giver) room(ctx context.Context, id string, f *os.File) error {
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("look at the bundle of %s: %w", id, err)
-	}
-	left, most, err := g.Conn.Room(ctx, g.bucket())
-	needs := fleet.Stored(info.Size())
-	if err != nil || needs <= left {
-		return err
-	}
-	why := fmt.Sprintf("it takes %s, and the store of bundles has %s free of %s: an operator makes it larger (nats stream edit OBJ_%s --max-bytes; of new hosts, culprit fleet init --bundle-bytes)",
-		text.Size(needs), text.Size(max(0, left)), text.Size(most), g.bucket())
-	if needs <= most {
-		why += " or removes old ones"
-		g.needs[id] = needs
-	}
-	return refusal{why: why, full: needs <= most}
-}
-
-// pack makes the bundle of a capture, in a file without a name.
-func (g *Giver) pack(ctx context.Context, id string) (f *os.File, digest string, err error) {
-	r, err := catalogue.OpenReader(g.Dir)
-	if err != nil {
-		return nil, "", err
-	}
-	defer r.Close()
-	r = r.Within(ctx)
-	found, err := r.Find(id)
-	if err != nil || found.Capture == nil || found.Capture.Event.ID != id {
-		return nil, "", refusal{why: "this host has no such capture, or not any more"}
-	}
-	if !ended(found.Capture) {
-		return nil, "", errNotEnded
-	}
-	if f, err = os.CreateTemp(g.Dir, "bundle-*.tmp"); err == nil {
-		err = os.Remove(f.Name())
-	}
-	if err != nil {
-		return nil, "", fmt.Errorf("make a file for the bundle: %w", err)
-	}
-	digest, _, err = dossier.Export(r, during.Writer(ctx, f), found.Capture)
-	if err == nil {
-		_, err = f.Seek(0, 0)
-	}
-	if err != nil {
-		f.Close()
-		return nil, "", fmt.Errorf("pack the capture %s: %w", id, err)
-	}
-	return f, digest, nil
 }

@@ -28,7 +28,8 @@ type Report struct {
 	Good     int    // files that are as the manifest says
 	Bytes    int64  // of all files, uncompressed
 	Problems []Problem
-	More     int // problems beyond those
+	More     int  // problems beyond those
+	large    bool // it unpacks to more than it may
 }
 
 // OK reports whether the bundle is whole and unchanged since its manifest was made.
@@ -65,6 +66,20 @@ var usual = limits{bytes: 1 << 40, files: maxFiles + 1, manifestBytes: maxManife
 // problem.
 func Verify(r io.Reader) (*Report, error) { return verify(r, usual) }
 
+// ErrTooLarge says that a bundle unpacks to more than whoever wants it takes.
+var ErrTooLarge = errors.New("it unpacks to too much")
+
+// VerifyWithin is [Verify] for a bundle that may unpack to so many bytes; if it does to more, it fails with [ErrTooLarge].
+func VerifyWithin(r io.Reader, bytes int64) (*Report, error) {
+	l := usual
+	l.bytes = min(l.bytes, bytes)
+	report, err := verify(r, l)
+	if err == nil && report.large {
+		return nil, ErrTooLarge
+	}
+	return report, err
+}
+
 func verify(r io.Reader, l limits) (*Report, error) {
 	src := &source{r: r}
 	v := &verifier{limits: l, seen: map[string]*digest{}, hash: sha256.New(), report: new(Report)}
@@ -97,11 +112,13 @@ func (s *source) Read(p []byte) (int, error) {
 type bounded struct {
 	r    io.Reader
 	left int64
+	over *bool
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	if b.left -= int64(n); b.left < 0 {
+		*b.over = true
 		return 0, errors.New("it unpacks to more than any capture has")
 	}
 	return n, err
@@ -145,7 +162,7 @@ func (v *verifier) read(r io.Reader) error {
 		return err
 	}
 	defer z.Close()
-	unpacked := &bounded{z, v.bytes}
+	unpacked := &bounded{z, v.bytes, &v.report.large}
 	for t := tar.NewReader(unpacked); ; {
 		header, err := t.Next()
 		if err == io.EOF {
