@@ -4,6 +4,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,12 +45,14 @@ func filterOf(q url.Values, now time.Time) (f catalogue.Filter, err error) {
 		}
 	}
 	f.Rule, f.Name, f.List, f.Container, f.Host = value("rule"), value("name"), value("list"), value("container"), value(hostField)
-	for name, to := range map[string]*string{"before": &f.Before, "after": &f.After} {
-		if *to = value(name); *to == "" {
-			continue
+	if f.Before = value("before"); f.Before != "" {
+		if _, err := ulid.ParseStrict(f.Before); err != nil {
+			return f, wrong(http.StatusBadRequest, "before is not an id")
 		}
-		if _, err := ulid.ParseStrict(*to); err != nil {
-			return f, wrong(http.StatusBadRequest, "%s is not an id", name)
+	}
+	if s := value("after"); s != "" {
+		if f.Arrived.After, err = strconv.ParseInt(s, 10, 64); err != nil || f.Arrived.After < 0 {
+			return f, wrong(http.StatusBadRequest, "after is not the number of an arrival")
 		}
 	}
 	return f, nil

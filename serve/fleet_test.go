@@ -1,11 +1,14 @@
 package serve
 
 import (
+	"crypto/rand"
 	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/oklog/ulid/v2"
 
 	"culprit/evidence/catalogue"
 	"culprit/evidence/directory"
@@ -97,20 +100,31 @@ func TestFleet(t *testing.T) {
 	}
 }
 
-// Hits come live also when an earlier one of another host comes later.
+// Hits come live in the order in which they come into the mirror, whatever the clocks of their hosts say.
 func TestFleetLive(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	put := mirrorIn(t, dir)
-	earlier := hitOn("web2", "earlier.test")
-	put(hitOn("web1", "first.test"))
+	ahead := hitOn("web2", "ahead.test")
+	ahead.Document.(*event.Hit).Event.ID = ulid.MustNew(ulid.Timestamp(time.Now().Add(time.Hour)), rand.Reader).String()
+	earlier, proven := hitOn("web3", "earlier.test"), hitOn("web3", "proven.test")
+	put(hitOn("web1", "first.test"), proven)
 	at, _ := start(t, dir, "127.0.0.1:0")
-	stream := listenTo(t, at+"/events", "")
-	nextHit(t, stream) // the first
-	for _, one := range []catalogue.Received{hitOn("web1", "second.test"), earlier, hitOn("web1", "third.test")} {
+	_, page := get(t, at)
+	stream := listenTo(t, at+"/events?after="+newest(t, page), "")
+	for _, one := range []catalogue.Received{hitOn("web1", "second.test"), ahead, hitOn("web1", "third.test"), earlier, hitOn("web2", "fourth.test")} {
 		put(one)
 		if got, want := nextHit(t, stream), one.Document.(*event.Hit).Event.ID; got != want {
 			t.Errorf("told of %s, want %s", got, want)
 		}
+	}
+	hit := proven.Document.(*event.Hit).Event.ID
+	put(catalogue.Received{Host: "web3", Document: event.Proof{
+		Timestamp: time.Now(), Event: event.Meta{ID: event.NewID()}, Host: &event.Host{Name: "web3"},
+		Culprit: event.ProofDetail{Hit: event.Reference{ID: hit}, Capture: event.Reference{ID: event.NewID()}, Trace: event.Reference{ID: event.NewID()}, Line: 7},
+	}})
+	next(t, stream, "event: change")
+	if row := next(t, stream, `data: <tr data-id="`); !strings.HasPrefix(row, hit) || !strings.Contains(row, "line 7") {
+		t.Errorf("told of the proof by %s", row)
 	}
 }

@@ -24,7 +24,7 @@ type hitsPage struct {
 	Older    template.URL // the query of the next page; "": this is the last
 	Paged    bool         // this is not the first page: no new hits come here
 	Query    template.URL // the filters, for what the page loads
-	Newest   string       // the id of the newest hit
+	Newest   int64        // the number of the latest arrival
 	Running  int          // captures
 	Fleet    bool
 }
@@ -87,6 +87,9 @@ func (s *Server) hits(w http.ResponseWriter, r *http.Request) {
 			return "", nil, err
 		}
 		p.Inputs, p.Filtered = inputs(q, p.Fleet)
+		if p.Newest, err = reader.Arrived(); err != nil { // before the hits: none is missing between them and the next
+			return "", nil, err
+		}
 		hits, err := catalogue.All(reader.Hits(f))
 		if err != nil {
 			return "", nil, err
@@ -98,9 +101,6 @@ func (s *Server) hits(w http.ResponseWriter, r *http.Request) {
 		}
 		for i := range hits {
 			p.Rows = append(p.Rows, rowOf(&hits[i]))
-		}
-		if len(hits) > 0 {
-			p.Newest = hits[0].Event.ID
 		}
 		running, err := reader.RunningCaptures()
 		p.Running = len(running)

@@ -4,22 +4,20 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"culprit/evidence/catalogue"
-	"culprit/internal/event"
 )
 
 const (
 	lookEvery  = 300 * time.Millisecond
 	signOfLife = 15 * time.Second // between two signs that the connection is there
-	keepProofs = 50
+	mostProofs = 50               // of one look
 )
 
 // events tells a page of hits as they come (server-sent events), and of rows that have changed. Each
 // reader has a loop of its own that reads what is new, closes the catalogue and only then writes: one that
-// does not read in time is cut off, and its browser comes again with the id of the last hit that it has.
+// does not read in time is cut off, and its browser comes again with the number of the last arrival that it was told of.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
@@ -69,110 +67,77 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 // news is what one page was told.
 type news struct {
 	s      *Server
-	filter catalogue.Filter // After is the last hit that it was told of
-	proofs map[string]bool  // that it was told of
-	hits   map[string]bool  // of the last seconds that it was told of, in a fleet
+	filter catalogue.Filter // Arrived.After is the last arrival that it was told of; 0: none
 	was    status
 }
 
-// look returns what has changed since the last look, as events.
+// look returns what has changed since the last look, as events. It goes by what arrived: in a fleet the clock of a host
+// may be wrong, and an earlier hit come later.
 func (n *news) look(r *catalogue.Reader) ([]byte, error) {
 	var b bytes.Buffer
-	hits, err := n.fresh(r)
-	if err != nil {
+	var err error
+	f, follows := &n.filter, n.filter.Arrived.After > 0
+	if f.Arrived.UpTo, err = r.Arrived(); err != nil {
 		return nil, err
 	}
-	if len(hits) == hitsPerPage && n.filter.After != "" {
-		fmt.Fprint(&b, "event: more\ndata: \n\n") // some may be missing between these and the earlier
+	if f.Arrived.UpTo < f.Arrived.After { // another catalogue is in its place
+		f.Arrived.After = 0
 	}
-	for i := range hits {
-		n.filter.After = max(n.filter.After, hits[i].Event.ID)
-		if err := n.row(&b, &hits[i]); err != nil {
+	if f.Arrived.After < f.Arrived.UpTo {
+		f.Last = hitsPerPage
+		hits, err := catalogue.All(r.Hits(*f))
+		if err != nil {
 			return nil, err
 		}
-	}
-	if err := n.proven(&b, r); err != nil {
-		return nil, err
+		if len(hits) == hitsPerPage && follows {
+			fmt.Fprint(&b, "event: more\ndata: \n\n") // some may be missing between these and the earlier
+		}
+		for i := range hits {
+			if err := n.event(&b, "hit", rowOf(&hits[i])); err != nil {
+				return nil, err
+			}
+		}
+		if err := n.proven(&b, r, f.Arrived); err != nil {
+			return nil, err
+		}
+		// A browser that is cut off before here is told again, and knows the rows that it has.
+		fmt.Fprintf(&b, "id: %d\n\n", f.Arrived.UpTo)
+		f.Arrived.After = f.Arrived.UpTo
 	}
 	now, err := n.s.status(r)
 	if err == nil && now != n.was {
 		n.was = now
-		err = n.event(&b, "status", "", "status", now)
+		err = n.event(&b, "status", now)
 	}
 	return b.Bytes(), err
 }
 
-// settles is how long after another, of another host, an earlier hit may come into the mirror of a fleet and still be
-// told as new.
-const settles = 10 * time.Second
-
-// fresh returns the hits that the page was not told of.
-func (n *news) fresh(r *catalogue.Reader) ([]event.Hit, error) {
-	f := n.filter
-	f.Last = hitsPerPage
-	fleet, err := isFleet(r)
-	if err != nil || !fleet {
-		if err != nil {
-			return nil, err
-		}
-		return catalogue.All(r.Hits(f))
-	}
-	f.After = catalogue.Earlier(f.After, settles)
-	hits, err := catalogue.All(r.Hits(f))
-	if err != nil {
-		return nil, err
-	}
-	told := map[string]bool{}
-	var fresh []event.Hit
-	for _, h := range hits {
-		told[h.Event.ID] = true
-		if !n.hits[h.Event.ID] && h.Event.ID != n.filter.After {
-			fresh = append(fresh, h)
-		}
-	}
-	if n.hits == nil && n.filter.After != "" { // the page itself has those before
-		fresh = slices.DeleteFunc(fresh, func(h event.Hit) bool { return h.Event.ID < n.filter.After })
-	}
-	n.hits = told
-	return fresh, nil
-}
-
-// proven tells of the rows of hits that were proven since the last look. The first look tells of the last ones:
-// they may have come after the page was made.
-func (n *news) proven(b *bytes.Buffer, r *catalogue.Reader) error {
-	known := map[string]bool{}
-	for p, err := range r.Proofs(catalogue.Filter{Last: keepProofs}) {
+// proven tells of the rows of hits that were proven within a span.
+func (n *news) proven(b *bytes.Buffer, r *catalogue.Reader, span catalogue.Arrivals) error {
+	for p, err := range r.Proofs(catalogue.Filter{Last: mostProofs, Arrived: span}) {
 		if err != nil {
 			return err
-		}
-		known[p.Event.ID] = true
-		if n.proofs[p.Event.ID] {
-			continue
 		}
 		found, err := r.Find(p.Culprit.Hit.ID)
 		if err != nil || found.Hit == nil {
 			continue // it was removed meanwhile
 		}
-		if err := n.event(b, "change", "", "row", rowOf(found.Hit)); err != nil {
+		if err := n.event(b, "change", rowOf(found.Hit)); err != nil {
 			return err
 		}
 	}
-	n.proofs = known
 	return nil
 }
 
-func (n *news) row(b *bytes.Buffer, h *event.Hit) error {
-	return n.event(b, "hit", h.Event.ID, "row", rowOf(h))
-}
-
-// event writes one event whose data is a piece of a page, on one line.
-func (n *news) event(b *bytes.Buffer, kind, id, name string, data any) error {
+// event writes one event whose data is a row of the table, or the status, on one line.
+func (n *news) event(b *bytes.Buffer, kind string, data any) error {
+	name := "row"
+	if kind == "status" {
+		name = kind
+	}
 	var piece bytes.Buffer
 	if err := n.s.layout.ExecuteTemplate(&piece, name, data); err != nil {
 		return err
-	}
-	if id != "" {
-		fmt.Fprintf(b, "id: %s\n", id)
 	}
 	fmt.Fprintf(b, "event: %s\ndata: %s\n\n", kind, bytes.ReplaceAll(piece.Bytes(), []byte("\n"), []byte(" ")))
 	return nil

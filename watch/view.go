@@ -1,12 +1,9 @@
 package watch
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"time"
-
-	"github.com/oklog/ulid/v2"
 
 	"culprit/evidence/catalogue"
 	"culprit/internal/event"
@@ -32,11 +29,10 @@ type view struct {
 	captures []*captureView // oldest first
 	hits     []event.Hit    // oldest first
 	losses   []event.Loss   // oldest first
-	proofs   map[string]bool
-	lastHit  string // the id of the last hit
-	newHits  int    // since then
-	proven   int    // since then
-	lost     uint64 // since then
+	arrived  int64          // the number of the last arrival that was looked at
+	newHits  int            // since then
+	proven   int            // since then
+	lost     uint64         // since then
 }
 
 // captureView is a capture with a summary of its traces.
@@ -64,48 +60,53 @@ func (v *view) look(tell notify) error {
 		v.daemon = daemon
 		tell(time.Now(), "culprit", daemon)
 	}
-	if err := v.lookHits(first, tell); err != nil {
+	// By arrival, not by time: in the mirror of a fleet the clock of a host may be wrong, and an earlier hit come later.
+	upTo, err := v.r.Arrived()
+	if err != nil {
 		return err
 	}
-	if err := v.lookCaptures(first, tell); err != nil {
+	if upTo < v.arrived { // another catalogue is in its place
+		v.arrived = 0
+	}
+	all, fresh := catalogue.Arrivals{UpTo: upTo}, catalogue.Arrivals{After: v.arrived, UpTo: upTo}
+	if err := v.lookHits(first, fresh, tell); err != nil {
 		return err
 	}
-	if err := v.lookProofs(first, tell); err != nil {
+	if err := v.lookCaptures(first, all, tell); err != nil {
 		return err
 	}
-	return v.lookLosses(first, tell)
+	if !first {
+		if err := v.lookProofs(fresh, tell); err != nil {
+			return err
+		}
+	}
+	if err := v.lookLosses(first, all, tell); err != nil {
+		return err
+	}
+	v.arrived = upTo
+	return nil
 }
 
 // lookHits reads hits in chunks, so that hits which came while the reader of our output was
 // slow do not fill the memory, and the catalogue does not wait for that reader.
-func (v *view) lookHits(first bool, tell notify) error {
-	for {
-		var f catalogue.Filter
+func (v *view) lookHits(first bool, fresh catalogue.Arrivals, tell notify) error {
+	for fresh.After < fresh.UpTo {
+		f := catalogue.Filter{Arrived: fresh}
 		if first {
 			f.Last = keepHits
-		} else if v.lastHit != "" {
-			id, err := ulid.Parse(v.lastHit)
-			if err != nil {
-				return fmt.Errorf("read the id of a hit: %w", err)
-			}
-			f.Since = id.Timestamp()
-		}
-		var hits []event.Hit
-		for h, err := range v.r.Hits(f) {
-			if err != nil {
+		} else {
+			var err error
+			if f.Arrived, err = v.r.NextHits(fresh, chunk); err != nil {
 				return err
 			}
-			if h.Event.ID <= v.lastHit {
-				continue // of the same millisecond
-			}
-			if hits = append(hits, h); len(hits) == chunk {
-				break
-			}
+		}
+		hits, err := catalogue.All(v.r.Hits(f))
+		if err != nil {
+			return err
 		}
 		for i := range hits {
 			h := &hits[i]
 			h.Packet = nil // not shown
-			v.lastHit = h.Event.ID
 			if !first {
 				v.newHits++
 				tell(h.Timestamp, "hit", hitLine(h))
@@ -113,19 +114,18 @@ func (v *view) lookHits(first bool, tell notify) error {
 		}
 		v.hits = append(v.hits, hits...)
 		v.hits = slices.Clone(v.hits[max(0, len(v.hits)-keepHits):])
-		if len(hits) < chunk {
-			return nil
-		}
+		fresh.After = f.Arrived.UpTo
 	}
+	return nil
 }
 
-func (v *view) lookCaptures(first bool, tell notify) error {
+func (v *view) lookCaptures(first bool, all catalogue.Arrivals, tell notify) error {
 	known := map[string]*captureView{}
 	for _, w := range v.captures {
 		known[w.Event.ID] = w
 	}
 	var captures []*captureView
-	for c, err := range v.r.Captures(catalogue.Filter{Last: keepCaptures}) {
+	for c, err := range v.r.Captures(catalogue.Filter{Last: keepCaptures, Arrived: all}) {
 		if err != nil {
 			return err
 		}
@@ -192,22 +192,11 @@ func (v *view) lookTraces(w *captureView, tell notify) error {
 	return nil
 }
 
-// lookProofs adds proofs to the hits. Proofs are not always recorded in the order of their ids.
-func (v *view) lookProofs(first bool, tell notify) error {
-	var fresh []event.Proof
-	proofs := map[string]bool{}
-	for p, err := range v.r.Proofs(catalogue.Filter{Last: keepProofs}) {
-		if err != nil {
-			return err
-		}
-		proofs[p.Event.ID] = true
-		if !v.proofs[p.Event.ID] {
-			fresh = append(fresh, p)
-		}
-	}
-	v.proofs = proofs
-	if first {
-		return nil
+// lookProofs adds proofs to the hits.
+func (v *view) lookProofs(span catalogue.Arrivals, tell notify) error {
+	fresh, err := catalogue.All(v.r.Proofs(catalogue.Filter{Last: keepProofs, Arrived: span}))
+	if err != nil {
+		return err
 	}
 	if len(fresh) == keepProofs {
 		tell(time.Now(), "proof", "there may be more than these: see `culprit show CAPTURE`")
@@ -227,13 +216,13 @@ func (v *view) lookProofs(first bool, tell notify) error {
 	return nil
 }
 
-func (v *view) lookLosses(first bool, tell notify) error {
+func (v *view) lookLosses(first bool, all catalogue.Arrivals, tell notify) error {
 	known := map[string]bool{}
 	for _, l := range v.losses {
 		known[l.Event.ID] = true
 	}
 	var losses []event.Loss
-	for l, err := range v.r.Losses(catalogue.Filter{Last: keepLosses}) {
+	for l, err := range v.r.Losses(catalogue.Filter{Last: keepLosses, Arrived: all}) {
 		if err != nil {
 			return err
 		}

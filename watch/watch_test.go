@@ -3,6 +3,7 @@ package watch
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -17,8 +18,11 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/oklog/ulid/v2"
+
 	"culprit/evidence"
 	"culprit/evidence/catalogue"
+	"culprit/evidence/directory"
 	"culprit/internal/event"
 	"culprit/internal/text"
 )
@@ -299,7 +303,7 @@ func TestLookProofs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if _, err := db.Exec("INSERT INTO proofs (id, capture, trace, hit, doc) VALUES (?, 'C', 'T', ?, ?)", proof.Event.ID, hit.Event.ID, doc); err != nil {
+	if _, err := db.Exec("UPDATE arrivals SET number = number + 1; INSERT INTO proofs (id, capture, trace, hit, doc, arrived) SELECT ?, 'C', 'T', ?, ?, number FROM arrivals", proof.Event.ID, hit.Event.ID, doc); err != nil {
 		t.Fatal(err)
 	}
 	look()
@@ -310,6 +314,78 @@ func TestLookProofs(t *testing.T) {
 	}
 	if h := v.hits[0]; h.Culprit.Proof == nil || h.Process.Name != "php" {
 		t.Errorf("the hit is %+v", h)
+	}
+}
+
+// In the mirror of a fleet a host whose clock is an hour ahead does not hide what others find after it: hits, and proofs
+// and losses beyond those that are kept.
+func TestLookAhead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	put := mirrorIn(t, dir)
+	r, err := catalogue.OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	v := newView(r, dir)
+	told := map[string][]string{}
+	look := func() {
+		t.Helper()
+		clear(told)
+		if err := v.look(func(_ time.Time, kind, what string) { told[kind] = append(told[kind], what) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := func(ahead time.Duration) string {
+		return ulid.MustNew(ulid.Timestamp(time.Now().Add(ahead)), rand.Reader).String()
+	}
+	of := func(host string, ahead time.Duration) []catalogue.Received {
+		hit := aHit(id(ahead), "php")
+		c := aCapture(id(ahead), event.StateRunning)
+		p := event.Proof{Event: event.Meta{ID: id(ahead)}, Culprit: event.ProofDetail{Hit: event.Reference{ID: hit.Event.ID}, Capture: event.Reference{ID: c.Event.ID}, Trace: event.Reference{ID: id(ahead)}}}
+		l := event.NewLoss("packets", host, 1)
+		l.Event.ID = id(ahead)
+		return []catalogue.Received{{Host: host, Document: &hit}, {Host: host, Document: c}, {Host: host, Document: p}, {Host: host, Document: l}}
+	}
+	look()
+	for range keepProofs + 1 { // more than are kept of anything
+		put(of("ahead", time.Hour)...)
+	}
+	look()
+	put(of("behind", -time.Minute)...)
+	look()
+	for _, kind := range []string{"hit", "capture", "proof", "loss"} {
+		if len(told[kind]) != 1 {
+			t.Errorf("of the host whose clock is right, %d of kind %s are told, want 1: %q", len(told[kind]), kind, told[kind])
+		}
+	}
+	put(of("ahead", time.Hour)...)
+	look()
+	if len(told["hit"]) != 1 || len(told["proof"]) != 1 {
+		t.Errorf("then of the host that is ahead: %q", told)
+	}
+}
+
+// mirrorIn makes the mirror of a fleet, and keeps it open. It returns what puts documents into it.
+func mirrorIn(t *testing.T, dir string) func(documents ...catalogue.Received) {
+	t.Helper()
+	d, err := directory.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := catalogue.OpenMirror(d, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(); d.Close() })
+	sequence := uint64(0)
+	return func(documents ...catalogue.Received) {
+		t.Helper()
+		sequence++
+		if refused, err := c.Receive(t.Context(), catalogue.Position{Stream: "culprit_events", Created: watchTime, Sequence: sequence}, documents); err != nil || len(refused) > 0 {
+			t.Fatal(refused, err)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ type Filter struct {
 	Name    string // a domain: only hits that ask for it, or for a name below it
 	Last    int    // only that many, the newest; 0: all
 	Before  string // an id: only older documents
-	After   string // an id: only newer documents
+	Arrived Arrivals
 	Place
 
 	// NoProofs leaves out the proofs of traces: a long trace can have many.
@@ -57,7 +57,7 @@ func (p Place) conditions(add func(cond string, arg any)) {
 	}
 }
 
-// query builds the statement. The newest come last, as ids sort by time.
+// query builds the statement. The newest come last, as ids sort by time, or what arrived last.
 func (f Filter) query(table, columns string) (string, []any) {
 	where, args := []string{"1"}, []any{}
 	add := func(cond string, arg any) {
@@ -95,8 +95,9 @@ func (f Filter) query(table, columns string) (string, []any) {
 	if f.Before != "" {
 		add("id < ?", f.Before)
 	}
-	if f.After != "" {
-		add("id > ?", f.After)
+	if f.Arrived.UpTo > 0 {
+		add("arrived > ?", f.Arrived.After)
+		add("arrived <= ?", f.Arrived.UpTo)
 	}
 	if f.Capture != "" {
 		column := "capture"
@@ -112,7 +113,15 @@ func (f Filter) query(table, columns string) (string, []any) {
 	if f.unfinished {
 		where = append(where, unfinishedStates)
 	}
-	q := fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY id", columns, table, strings.Join(where, " AND "))
+	const selected = "SELECT %s FROM %s WHERE %s ORDER BY %s"
+	if f.Arrived.UpTo > 0 {
+		if f.Last > 0 {
+			newest := fmt.Sprintf(selected+" LIMIT %d", "id", table, strings.Join(where, " AND "), "arrived DESC, id DESC", f.Last)
+			where = []string{"id IN (" + newest + ")"}
+		}
+		return fmt.Sprintf(selected, columns, table, strings.Join(where, " AND "), "arrived, id"), args
+	}
+	q := fmt.Sprintf(selected, columns, table, strings.Join(where, " AND "), "id")
 	if f.Last > 0 {
 		q = fmt.Sprintf("SELECT * FROM (%s DESC LIMIT %d) ORDER BY id", q, f.Last)
 	}
@@ -148,15 +157,6 @@ func firstID(t time.Time) string {
 		return "" // centuries away
 	}
 	return id.String()
-}
-
-// Earlier returns an id that is so much earlier than another; "" of "".
-func Earlier(id string, by time.Duration) string {
-	t, err := idTime(id)
-	if err != nil {
-		return ""
-	}
-	return firstID(t.Add(-by))
 }
 
 // idTime returns the time of an id.

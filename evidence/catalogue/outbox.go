@@ -116,7 +116,7 @@ func (e *eventsToAdd) end(t *transaction) {
 	}
 	l.Culprit.Count += e.dropped
 	e.full = &l
-	t.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, document(l), nil)
+	t.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, document(l), nil, t.arrived())
 	t.exec(skipEvents, e.next-1, e.outbox.table.name)
 }
 

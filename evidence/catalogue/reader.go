@@ -283,10 +283,10 @@ func reference(id sql.NullString) *event.Reference {
 	return &event.Reference{ID: id.String}
 }
 
-// Losses yields losses, oldest first, until there are no more or one error. Only Since, Last and Host
-// of the filter count.
+// Losses yields losses, oldest first, until there are no more or one error. Only Since, Last, Host and
+// Arrived of the filter count.
 func (r *Reader) Losses(f Filter) iter.Seq2[event.Loss, error] {
-	q, args := Filter{Since: f.Since, Last: f.Last, Host: f.Host}.query("losses", "id, doc")
+	q, args := Filter{Since: f.Since, Last: f.Last, Host: f.Host, Arrived: f.Arrived}.query("losses", "id, doc")
 	return rows(r, q, args, fromDocument[event.Loss])
 }
 

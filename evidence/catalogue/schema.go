@@ -68,7 +68,22 @@ CREATE TABLE outboxes (name TEXT PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID;
 `, `
 DROP INDEX proofs_trace;
 CREATE INDEX proofs_line ON proofs (trace, doc ->> '$.culprit.line');
-`}
+`, arrivals}
+
+// arrivals numbers what comes: each transaction has a number, greater than that of any before, also of rows that were
+// removed; 1 is what was there before there were numbers. A new catalogue begins with the time, so that who followed another in its place goes on.
+const arrivals = `
+ALTER TABLE hits ADD COLUMN arrived INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE captures ADD COLUMN arrived INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE proofs ADD COLUMN arrived INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE losses ADD COLUMN arrived INTEGER NOT NULL DEFAULT 1;
+CREATE INDEX hits_arrived ON hits (arrived);
+CREATE INDEX captures_arrived ON captures (arrived);
+CREATE INDEX proofs_arrived ON proofs (arrived);
+CREATE INDEX losses_arrived ON losses (arrived);
+CREATE TABLE arrivals (number INTEGER NOT NULL);
+INSERT INTO arrivals VALUES (unixepoch() * 1000);
+`
 
 // hosts says of which host of a fleet each row is; NULL: of our own. mirrors says how far a mirror has
 // read, and members what the hosts last said of themselves.

@@ -79,14 +79,15 @@ func (c *Catalogue) write(b *Batch) error {
 
 // The statements that are used often: they are prepared.
 var (
-	putHit     = put("hits", "id, rule, uid, capture, count, doc, packet, host, name")
+	putHit     = put("hits", "id, rule, uid, capture, count, doc, packet, host, name, arrived")
 	countHit   = "UPDATE hits SET count = ? WHERE id = ?"
-	putCapture = put("captures", "id, rule, uid, state, doc, host")
+	putCapture = put("captures", "id, rule, uid, state, doc, host, arrived")
 	putTrace   = put("traces", "id, rule, uid, capture, hit, state, doc, host")
 	putProgram = put("programs", "id, uid, capture, doc, host")
-	putProof   = put("proofs", "id, rule, uid, capture, trace, hit, doc, host")
-	putLoss    = put("losses", "id, code, count, doc, host")
+	putProof   = put("proofs", "id, rule, uid, capture, trace, hit, doc, host, arrived")
+	putLoss    = put("losses", "id, code, count, doc, host, arrived")
 	putSnap    = put("snapshots", "id, rule, uid, capture, hit, trace, executable, doc, host")
+	nextNumber = "UPDATE arrivals SET number = number + 1 RETURNING number"
 	skipEvents = "UPDATE sqlite_sequence SET seq = ? WHERE name = ?"
 	getHit     = "SELECT doc FROM hits WHERE id = ?"
 )
@@ -98,7 +99,7 @@ func put(table, columns string) string {
 	for _, name := range names[1:] {
 		value := "excluded." + name
 		switch name {
-		case "host":
+		case "host", "arrived":
 			continue
 		case "packet": // a repeat need not have it
 			value = "coalesce(excluded.packet, packet)"
@@ -113,7 +114,7 @@ func put(table, columns string) string {
 
 func prepare(db *sql.DB) (map[string]*sql.Stmt, error) {
 	statements := map[string]*sql.Stmt{}
-	for _, query := range []string{putHit, countHit, putCapture, putTrace, putProgram, putProof, putSnap, putLoss, eventsBox.put, fleetBox.put, skipEvents, getHit, foreign} {
+	for _, query := range []string{putHit, countHit, putCapture, putTrace, putProgram, putProof, putSnap, putLoss, nextNumber, eventsBox.put, fleetBox.put, skipEvents, getHit, foreign} {
 		st, err := db.Prepare(query)
 		if err != nil {
 			return nil, err
@@ -128,8 +129,17 @@ type transaction struct {
 	tx         *sql.Tx
 	statements map[string]*sql.Stmt
 	events     []*eventsToAdd
-	host       any // whose documents they are, in a mirror; nil: our own
+	host       any   // whose documents they are, in a mirror; nil: our own
+	number     int64 // of all that arrives in it; 0: nothing yet
 	err        error
+}
+
+// arrived returns the number of what arrives in the transaction.
+func (t *transaction) arrived() int64 {
+	if t.number == 0 && t.err == nil {
+		t.err = t.tx.Stmt(t.statements[nextNumber]).QueryRow().Scan(&t.number)
+	}
+	return t.number
 }
 
 // exec runs a statement and returns how many rows it changed.
@@ -163,7 +173,7 @@ func (t *transaction) putHit(h *event.Hit) bool {
 		capture = h.Culprit.Capture.ID
 	}
 	doc := document(h)
-	put := t.exec(putHit, h.Event.ID, h.Rule.Name, uid, capture, h.Culprit.Count, doc, h.Packet, t.host, name)
+	put := t.exec(putHit, h.Event.ID, h.Rule.Name, uid, capture, h.Culprit.Count, doc, h.Packet, t.host, name, t.arrived())
 	t.addEvent(h.Event.ID, h.Event.Action, "", doc, func(of *event.Host) string { return hitOf(h, h.Packet, of) })
 	return put > 0
 }
@@ -210,7 +220,7 @@ func (t *transaction) hit(id string) (h event.Hit, ok bool) {
 }
 
 func (t *transaction) putCapture(c event.Capture) bool {
-	put := t.exec(putCapture, c.Event.ID, ruleName(c.Rule), c.User.UID(), c.Culprit.State, document(c), t.host)
+	put := t.exec(putCapture, c.Event.ID, ruleName(c.Rule), c.User.UID(), c.Culprit.State, document(c), t.host, t.arrived())
 	if state := fmt.Sprint(c.Culprit.State, c.Culprit.Level); t.wants(c.Event.ID, state) {
 		c.Culprit.Config = "" // the catalogue has it
 		t.addEvent(c.Event.ID, c.Event.Action, state, document(c), func(of *event.Host) string {
@@ -251,7 +261,7 @@ func (t *transaction) putTrace(tr event.Trace) bool {
 func (t *transaction) putProof(p event.Proof) bool {
 	d := &p.Culprit
 	doc := document(p)
-	put := t.exec(putProof, p.Event.ID, p.Rule.Name, p.User.UID(), d.Capture.ID, d.Trace.ID, d.Hit.ID, doc, t.host)
+	put := t.exec(putProof, p.Event.ID, p.Rule.Name, p.User.UID(), d.Capture.ID, d.Trace.ID, d.Hit.ID, doc, t.host, t.arrived())
 	t.addEvent(p.Event.ID, p.Event.Action, "", doc, func(of *event.Host) string { p.Host = of; return document(p) })
 	return put > 0
 }
@@ -278,7 +288,7 @@ func (t *transaction) putSnapshot(s event.Snapshot) bool {
 
 func (t *transaction) putLoss(l event.Loss) bool {
 	doc := document(l)
-	put := t.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, doc, t.host)
+	put := t.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, doc, t.host, t.arrived())
 	t.addEvent(l.Event.ID, l.Event.Action, "", doc, func(of *event.Host) string { l.Host = of; return document(l) })
 	return put > 0
 }

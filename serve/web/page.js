@@ -18,9 +18,8 @@ const mostRows = 500;
 
 if (table && table.dataset.live !== undefined) {
   const body = table.tBodies[0], live = $("#live");
-  const after = table.dataset.newest ? "&after=" + table.dataset.newest : "";
   const row = id => [...body.rows].find(r => r.dataset.id === id);
-  const events = new EventSource("/events?" + table.dataset.live + after);
+  const events = new EventSource("/events?" + table.dataset.live + "&after=" + table.dataset.newest);
   let dropped = 0, missing = false;
   const say = () => {
     live.textContent = (missing ? "More hits came than are shown here: load the page again. " : "") +
