@@ -9,10 +9,8 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"sync"
-	"time"
 
 	"culprit/evidence/directory"
 	"culprit/internal/event"
@@ -159,37 +157,6 @@ func (r *Reader) path(capture, path string) string {
 	return filepath.Join(r.dir, directory.Traces, capture, filepath.Base(path))
 }
 
-// ForwardedBy yields the hits of packets in which forwarders sent on what a hit asked, or may have.
-func (r *Reader) ForwardedBy(h *event.Hit) iter.Seq2[event.Hit, error] {
-	return func(yield func(event.Hit, error) bool) {
-		if h.Culprit.ForwardedFrom != nil {
-			return
-		}
-		host := ""
-		if h.Host != nil {
-			host = h.Host.Name
-		}
-		for by, err := range r.Forwards(h.Timestamp.Add(-time.Second), h.Timestamp.Add(time.Minute), host) {
-			isFor := slices.ContainsFunc(by.Culprit.For(), func(f *event.Forwarded) bool { return f.ID == h.Event.ID })
-			if (err != nil || isFor) && !yield(by, err) {
-				return
-			}
-		}
-	}
-}
-
-// Forwards yields the hits of packets in which forwarders sent on what others asked, from since
-// until until, or to the end if until is zero; of a fleet only those of one host.
-func (r *Reader) Forwards(since, until time.Time, host string) iter.Seq2[event.Hit, error] {
-	return func(yield func(event.Hit, error) bool) {
-		for h, err := range r.Hits(Filter{alone: true, Since: since, until: until, Host: host}) {
-			if (err != nil || len(h.Culprit.For()) > 0) && !yield(h, err) {
-				return
-			}
-		}
-	}
-}
-
 // addProof adds a proof to its hit. The process of the proof wins over one that held the socket,
 // which then comes first among the others; one that the kernel saw stays.
 func addProof(h *event.Hit, doc string) error {
@@ -303,63 +270,4 @@ func (r *Reader) ClosedTraces(capture string) (map[string]bool, error) {
 // Proven returns the ids of the traces and captures that have a proof.
 func (r *Reader) Proven() (map[string]bool, error) {
 	return r.ids("SELECT trace FROM proofs UNION SELECT capture FROM proofs")
-}
-
-// ids runs a query that yields ids.
-func (r *Reader) ids(query string, args ...any) (map[string]bool, error) {
-	ids := map[string]bool{}
-	for id, err := range rows(r, query, args, func(id *string, scan func(...any) error) error { return scan(id) }) {
-		if err != nil {
-			return nil, err
-		}
-		ids[id] = true
-	}
-	return ids, nil
-}
-
-// All collects what a sequence yields. It returns the first error instead.
-func All[T any](seq iter.Seq2[T, error]) (all []T, err error) {
-	for v, err := range seq {
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, v)
-	}
-	return all, nil
-}
-
-func fromDocument[T any](v *T, scan func(...any) error) error {
-	var id, doc string
-	if err := scan(&id, &doc); err != nil {
-		return err
-	}
-	return json.Unmarshal([]byte(doc), v)
-}
-
-func rows[T any](r *Reader, query string, args []any, read func(*T, func(...any) error) error) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		fail := func(err error) {
-			var zero T
-			yield(zero, fmt.Errorf("read the catalogue: %w", err))
-		}
-		rs, err := r.db.QueryContext(r.ctx, query, args...)
-		if err != nil {
-			fail(err)
-			return
-		}
-		defer rs.Close()
-		for rs.Next() {
-			var v T
-			if err := read(&v, rs.Scan); err != nil {
-				fail(err)
-				return
-			}
-			if !yield(v, nil) {
-				return
-			}
-		}
-		if err := rs.Err(); err != nil {
-			fail(err)
-		}
-	}
 }
