@@ -19,7 +19,7 @@ func (s *Store) write() {
 	defer close(s.written)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	retry := time.NewTicker(retryEvery)
+	retry := time.NewTimer(retryEvery)
 	defer retry.Stop()
 	var kept *pending // of a transaction that failed
 	for last := false; !last; {
@@ -46,6 +46,7 @@ func (s *Store) write() {
 			}
 			s.failures.Add(1)
 			kept = next.kept()
+			retry.Reset(retryEvery)
 			s.mail.dropped.Add(kept.Dropped() - next.Dropped())
 			continue
 		}

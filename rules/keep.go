@@ -8,12 +8,14 @@ import (
 	"time"
 )
 
-// Keep asks nf_tables every keepEvery whether anything changed, by the number of its
-// generation. The tables of iptables-legacy have no generation: for them it lists our chain,
-// every legacyEach rounds.
+// nf_tables says when anything has changed; then Keep looks at once, but not more often than every
+// keepEvery. restEvery it asks all the same, by the number of the generation; every keepEvery where
+// the kernel does not say. The tables of iptables-legacy have neither: for them Keep lists our
+// chain every legacyEvery.
 const (
-	keepEvery  = time.Second
-	legacyEach = 4
+	keepEvery   = time.Second
+	restEvery   = time.Minute
+	legacyEvery = 4 * time.Second
 )
 
 // A Gap is a period in which rules were missing or not the first to see a packet.
@@ -26,29 +28,58 @@ type Gap struct {
 // firewall or load one of their own. If they are not, it installs them again and calls healed,
 // or failed each time it cannot. Nobody else may use the Firewall meanwhile.
 func (f *Firewall) Keep(ctx context.Context, healed func(Gap), failed func()) {
-	ticker := time.NewTicker(keepEvery)
-	defer ticker.Stop()
 	legacy := slices.ContainsFunc(f.tools, func(t tool) bool { return t.backend == BackendLegacy })
-	lastGood, lastError := time.Now(), ""
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	changes, err := nftChanges(ctx)
+	if err != nil {
+		f.log.Debug("the firewall is asked every second whether it has changed", "error", err)
+	}
+	rest := func() time.Duration {
+		switch {
+		case changes == nil:
+			return keepEvery
+		case legacy:
+			return legacyEvery
+		default:
+			return restEvery
+		}
+	}
+	look := time.NewTimer(rest())
+	defer look.Stop()
+	lastLook, lastGood, lastList, lastError := time.Now(), time.Now(), time.Now(), ""
 	seen, _ := nftGeneration()
-	for n := 1; ; n++ {
+	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case _, open := <-changes:
+			if !open {
+				changes = nil
+			} else if !legacy && lastError == "" {
+				// They were right until then, or until we heard of it.
+				lastGood = later(lastGood, time.Now().Add(-keepEvery))
+			}
+			look.Reset(time.Until(lastLook.Add(keepEvery)))
+			continue
+		case <-look.C:
 		}
 		now := time.Now()
+		lastLook = now
+		look.Reset(rest())
 		generation, err := nftGeneration()
 		same := err == nil && generation == seen || err != nil && legacy // nf_tables may be missing beside legacy
-		if same && lastError == "" && !(legacy && n%legacyEach == 0) {
+		if same && lastError == "" && !(legacy && now.Sub(lastList) >= legacyEvery) {
 			if !legacy {
 				lastGood = now
 			}
 			continue
 		}
+		lastList = now
 		broken, err := f.heal()
 		if err != nil {
 			failed()
+			look.Reset(keepEvery)
 			if err.Error() != lastError { // log it once, until the error changes
 				lastError = err.Error()
 				f.log.Error("the firewall rules are not all in place and cannot be repaired: packets are missed", "error", err)
@@ -62,9 +93,18 @@ func (f *Firewall) Keep(ctx context.Context, healed func(Gap), failed func()) {
 		}
 		if seen = generation; broken {
 			seen-- // our own change raised it: look once more, as others may have changed it too
+			look.Reset(keepEvery)
 		}
 		lastGood, lastError = now, ""
 	}
+}
+
+// later returns the later one of two times.
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // heal installs the rules again if they are not right.

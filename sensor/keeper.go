@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -52,65 +51,64 @@ func (s *Sensor) Leased() <-chan struct{} { return s.leased }
 
 // keep runs one thawer until it fails or the context ends.
 func (s *Sensor) keep(ctx context.Context, deadline time.Duration, pins []*pin) error {
-	conn, cmd, err := s.startThawer(deadline, pins)
+	t, err := s.startThawer(deadline, pins)
 	if err != nil {
 		return fmt.Errorf("start the thawer: %w", err)
 	}
-	answers := make(chan struct{}, 1)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		answer := make([]byte, 1)
-		for n := 1; n > 0; n, _ = conn.Read(answer) {
-			select {
-			case answers <- struct{}{}:
-			default:
-			}
+		if n, _ := t.ready.Read(answer); n > 0 { // it has the lease
+			s.lease()
+			_, _ = t.ready.Read(answer) // which says no more
 		}
 	}()
-	<-answers // the first is the goroutine's own
-	err = s.ping(ctx, conn, answers, ended)
+	err = s.ping(ctx, t.pings, ended)
 	if err != nil {
-		_ = cmd.Process.Kill()
+		_ = t.cmd.Process.Kill()
 	}
 	s.endLease()
-	conn.Close() // ends a healthy thawer
-	kill := time.AfterFunc(time.Second, func() { _ = cmd.Process.Kill() })
-	_ = cmd.Wait()
+	t.pings.Close() // ends a healthy thawer
+	kill := time.AfterFunc(time.Second, func() { _ = t.cmd.Process.Kill() })
+	_ = t.cmd.Wait()
 	kill.Stop()
+	t.ready.Close()
 	<-ended
 	s.endLease() // it may have renewed the lease once more
 	return err
 }
 
-// ping pings the thawer until it fails or the context ends. With each answer it has renewed the
-// lease.
-func (s *Sensor) ping(ctx context.Context, conn net.Conn, answers, ended <-chan struct{}) error {
+// ping pings the thawer until it fails or the context ends. It answers by renewing the lease:
+// a message would wake us once more each time.
+func (s *Sensor) ping(ctx context.Context, pings *os.File, ended <-chan struct{}) error {
 	ticker := time.NewTicker(pingEvery)
 	defer ticker.Stop()
-	owed := 0
+	owed, seen := 0, s.leasedUntil()
 	for {
 		if owed++; owed > maxOwed {
 			return fmt.Errorf("the thawer has not answered for %s", maxOwed*pingEvery)
 		}
-		conn.SetWriteDeadline(time.Now().Add(pingEvery))
-		if _, err := conn.Write([]byte{0}); err != nil {
+		if _, err := pings.Write([]byte{0}); err != nil { // there is always room for what it may owe
 			return fmt.Errorf("ping the thawer: %w", err)
 		}
-		for waiting := true; waiting; {
-			select {
-			case <-answers:
-				owed = 0
-				s.lease()
-			case <-ticker.C:
-				waiting = false
-			case <-ended:
-				return errors.New("the thawer has ended")
-			case <-ctx.Done():
-				return nil
-			}
+		select {
+		case <-ticker.C:
+		case <-ended:
+			return errors.New("the thawer has ended")
+		case <-ctx.Done():
+			return nil
+		}
+		if until := s.leasedUntil(); until != seen {
+			owed, seen = 0, until
 		}
 	}
+}
+
+// leasedUntil returns when the lease ends (CLOCK_MONOTONIC).
+func (s *Sensor) leasedUntil() (until uint64) {
+	_ = s.maps.lease.Lookup(uint32(0), &until) // an array of one: it is always there
+	return until
 }
 
 // lease notes that processes are stopped.
@@ -122,9 +120,16 @@ func (s *Sensor) lease() {
 	}
 }
 
-// startThawer starts this program as the thawer, with one end of a socket pair: when we die that
-// closes, and the thawer lets everybody go on.
-func (s *Sensor) startThawer(deadline time.Duration, pins []*pin) (net.Conn, *exec.Cmd, error) {
+// A helper is a thawer as the daemon sees it.
+type helper struct {
+	cmd   *exec.Cmd
+	pings *os.File // when it is closed, by our death too, the thawer lets everybody go on
+	ready *os.File // tells of the first lease, and ends with the thawer
+}
+
+// startThawer starts this program as the thawer. There are two pipes and no socket: of a socket the
+// kernel would tell us each time that the thawer has read a ping.
+func (s *Sensor) startThawer(deadline time.Duration, pins []*pin) (_ *helper, err error) {
 	args := []string{"culprit", "thaw", "--deadline", deadline.String()}
 	if s.pin != nil {
 		pins = append(slices.Clip(pins), s.pin)
@@ -132,39 +137,40 @@ func (s *Sensor) startThawer(deadline time.Duration, pins []*pin) (net.Conn, *ex
 	for _, p := range pins {
 		args = append(args, "--pin", p.file, "--mount", p.mounted)
 	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
-	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "thawer"), os.NewFile(uintptr(pair[1]), "thawer")
-	defer ours.Close()
-	files := []*os.File{theirs}
+	t := &helper{}
+	var theirs []*os.File
 	defer func() {
-		for _, f := range files {
+		for _, f := range theirs {
 			f.Close()
 		}
-	}()
-	for _, m := range []*ebpf.Map{s.maps.stopped, s.maps.stops, s.maps.lease} {
-		fd, err := syscall.Dup(m.FD())
 		if err != nil {
-			return nil, nil, err
+			t.pings.Close()
+			t.ready.Close()
 		}
-		files = append(files, os.NewFile(uintptr(fd), m.String()))
+	}()
+	pings, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make a pipe: %w", err)
 	}
-	cmd := &exec.Cmd{
+	theirs, t.pings = append(theirs, pings), w
+	r, ready, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	theirs, t.ready = append(theirs, ready), r
+	for _, m := range []*ebpf.Map{s.maps.stopped, s.maps.stops, s.maps.lease} {
+		fd, err := unix.FcntlInt(uintptr(m.FD()), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, fmt.Errorf("duplicate a descriptor: %w", err)
+		}
+		theirs = append(theirs, os.NewFile(uintptr(fd), m.String()))
+	}
+	t.cmd = &exec.Cmd{
 		// Not by its path, which may be another culprit's after an upgrade.
-		Path: "/proc/self/exe", Args: args, Stderr: os.Stderr, ExtraFiles: files,
+		Path: "/proc/self/exe", Args: args, Stderr: os.Stderr, ExtraFiles: theirs,
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true}, // a terminal's Ctrl-C must not reach it
 	}
-	conn, err := net.FileConn(ours)
-	if err != nil {
-		return nil, nil, fmt.Errorf("use the socket: %w", err)
-	}
-	if err := cmd.Start(); err != nil {
-		conn.Close()
-		return nil, nil, err
-	}
-	return conn, cmd, nil
+	return t, t.cmd.Start()
 }
 
 // endLease ends the lease, and lets everybody go on.

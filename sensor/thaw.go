@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -16,15 +17,15 @@ import (
 
 // Nobody may stay stopped because the daemon is killed or hangs. So a process of its own, which
 // does nothing else, lets everybody go on: at the deadline, and when the daemon's end of their
-// socket closes. It is the one that renews the lease, when the daemon pings: so the program in the
-// kernel stops nobody if either of them is dead or hangs. If the thawer is killed, the daemon
-// lets them go on and starts another; if both are killed at once, the next culprit does (see
-// left.go).
+// pipe closes. It is the one that renews the lease, when the daemon pings: so the program in the
+// kernel stops nobody if either of them is dead or hangs. The daemon sees by the lease that the
+// thawer turns. If the thawer is killed, the daemon lets them go on and starts another; if both are
+// killed at once, the next culprit does (see left.go).
 
 // leaseFor is how long a ping lets the program stop processes.
 const leaseFor = 2 * time.Second
 
-// pingEvery is how often the daemon pings, and maxOwed how many answers a thawer may owe.
+// pingEvery is how often the daemon pings, and maxOwed how many renewals a thawer may owe.
 const (
 	pingEvery = 500 * time.Millisecond
 	maxOwed   = 2
@@ -33,6 +34,7 @@ const (
 // The descriptors that the thawer inherits.
 const (
 	thawPings = 3 + iota
+	thawReady
 	thawStopped
 	thawStops
 	thawLease
@@ -43,19 +45,19 @@ type thawer struct {
 	fs       proc.FS
 	stopped  *ebpf.Map
 	stops    *ringbuf.Reader
-	ring     int // the descriptor of stops
+	wakes    *wakes
 	lease    *ebpf.Map
 	deadline time.Duration
 	pins     []*pin
 }
 
-// Thaw is the thawer: it runs until the daemon's end of the socket closes. deadline is the longest
+// Thaw is the thawer: it runs until the daemon's end of the pipe closes. deadline is the longest
 // that a process is stopped. pinned are what to remove from BPF file systems then, and mounted
 // what to unmount for each of them; empty: nothing.
 func Thaw(deadline time.Duration, pinned, mounted []string) (err error) {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20) // somebody stands still
-	t := &thawer{fs: proc.Default, deadline: deadline, ring: thawStops}
+	_ = unix.Setpriority(unix.PRIO_PGRP, 0, -20) // all threads: somebody stands still
+	t := &thawer{fs: proc.Default, deadline: deadline}
 	for i, file := range pinned[:min(len(pinned), len(mounted))] {
 		t.pins = append(t.pins, &pin{file: file, mounted: mounted[i]})
 	}
@@ -72,6 +74,10 @@ func Thaw(deadline time.Duration, pinned, mounted []string) (err error) {
 	if t.stops, err = ringbuf.NewReader(stops); err != nil {
 		return fmt.Errorf("read the ring of stopped processes: %w", err)
 	}
+	if t.wakes, err = newWakes(thawPings, thawStops); err != nil {
+		return err
+	}
+	defer t.wakes.close()
 	err = t.loop()
 	if e := endLease(t.fs, t.lease, t.stopped); err != nil || e != nil {
 		return errors.Join(err, e) // the daemon starts another, which needs the pins
@@ -81,28 +87,28 @@ func Thaw(deadline time.Duration, pinned, mounted []string) (err error) {
 
 // loop lets processes go on at their deadline, until the daemon has gone.
 func (t *thawer) loop() error {
-	fds := []unix.PollFd{{Fd: thawPings, Events: unix.POLLIN}, {Fd: int32(t.ring), Events: unix.POLLIN}}
 	pings := make([]byte, 64)
-	for {
-		timeout := -1
-		if next := t.thaw(); !next.IsZero() {
-			timeout = max(0, int(time.Until(next).Milliseconds())+1)
-		}
-		if _, err := unix.Poll(fds, timeout); err != nil && !errors.Is(err, unix.EINTR) {
+	for ready := false; ; {
+		woken, err := t.wakes.until(t.thaw())
+		if err != nil {
 			return fmt.Errorf("wait: %w", err)
 		}
-		if fds[0].Revents != 0 {
-			n, err := unix.Read(thawPings, pings)
-			if n == 0 || err != nil && !errors.Is(err, unix.EINTR) {
-				return nil
-			}
-			if err := t.renew(leaseFor); err != nil {
-				return err
-			}
-			_ = unix.Send(thawPings, pings[:1], unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
-		}
-		if fds[1].Revents != 0 {
+		if slices.Contains(woken, thawStops) {
 			t.drain()
+		}
+		if !slices.Contains(woken, thawPings) {
+			continue
+		}
+		n, err := unix.Read(thawPings, pings)
+		if n == 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			return nil
+		}
+		if err := t.renew(leaseFor); err != nil {
+			return err
+		}
+		if !ready { // somebody waits for it
+			ready = true
+			_, _ = unix.Write(thawReady, pings[:1]) // there is room; if nobody reads, nobody waits
 		}
 	}
 }

@@ -164,10 +164,18 @@ func (d *daemon) cpu(b *testing.B) time.Duration {
 	return time.Duration(user+kernel) * tick
 }
 
-// wakeups counts how often the process's threads went to sleep.
+// wakeups counts how often the threads of the process and of its helpers went to sleep.
 func (d *daemon) wakeups(b *testing.B) (n int) {
 	b.Helper()
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", d.pid))
+	children, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", d.pid))
+	for _, path := range children {
+		text, _ := os.ReadFile(path)
+		for child := range strings.FieldsSeq(string(text)) {
+			more, _ := filepath.Glob("/proc/" + child + "/task/*/status")
+			tasks = append(tasks, more...)
+		}
+	}
 	for _, path := range tasks {
 		v, _ := strconv.Atoi(field(path, "voluntary_ctxt_switches"))
 		n += v
