@@ -3,10 +3,11 @@
 #
 # `go test -exec scripts/asroot.sh` compiles as the user and runs the tests as
 # root. sudo drops the environment, so the variables that tests read are named here. The
-# system's directories come first in PATH: root runs no iptables from ~/bin.
+# system's directories come first in PATH: root runs no iptables from ~/bin. What only
+# tests use comes last (scripts/deps.sh).
 set -eu
 
-PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH:/opt/culprit-test/bin
 export PATH
 [ "$(id -u)" = 0 ] && exec "$@"
 

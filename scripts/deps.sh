@@ -6,8 +6,11 @@
 # if there is something to install. If nothing is missing, it prints nothing.
 set -eu
 
+# Single files of packages go here, where nobody but the tests looks.
+own=/opt/culprit-test/bin
+
 # Some of these commands are only in root's PATH.
-PATH=$PATH:/usr/local/bin:/usr/local/sbin:/usr/sbin:/sbin
+PATH=$PATH:/usr/local/bin:/usr/local/sbin:/usr/sbin:/sbin:$own
 export PATH
 
 usage() {
@@ -17,7 +20,7 @@ usage() {
 
 # wanted prints one line for each thing: what|what for|package with apt|dnf|apk|pacman|zypper.
 # A package may be several packages, or "-" if none has it. With apt, package=/path,/path is
-# files of the package, which are put into /usr/local/bin.
+# files of the package, which are put into /opt/culprit-test/bin.
 wanted() {
 	cat <<-'END'
 		iptables|puts the rules into the firewall|iptables|iptables-nft|iptables|iptables|iptables
@@ -131,6 +134,41 @@ as_root() {
 	fi
 }
 
+# quietly installs Debian packages, whose services neither start now nor with the machine: a test
+# starts what it needs by itself. Who has a policy of his own (invoke-rc.d(8)) keeps it.
+# shellcheck disable=SC2016 # it is for another shell
+quietly='
+	policy=/usr/sbin/policy-rc.d
+	ours="made by scripts/deps.sh of culprit for the time of an installation: it can be removed"
+	made=
+	clean_up() { [ -z "$made" ] || rm -f "$policy"; }
+	trap clean_up EXIT
+	trap "exit 130" HUP INT TERM
+	if (set -C && printf "#!/bin/sh\n# %s\nexit 101\n" "$ours" >"$policy") 2>/dev/null || grep -qs "$ours" "$policy"; then
+		made=yes # or left by one that was killed
+		chmod 755 "$policy"
+	else
+		echo "note: $policy is there already and says whether services start"
+	fi
+	installed() { dpkg-query --show --showformat "\${db:Status-Status} \${Package}\n" | sed -n "s/^installed //p" | sort; }
+	before=$(installed)
+	status=0
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends "$@" || status=$?
+	command -v systemctl >/dev/null || exit $status
+	for package in $(installed); do
+		case "
+$before
+" in *"
+$package
+"*) continue ;; esac
+		case $package in systemd* | udev | dbus*) continue ;; esac # what a machine begins with is not for us
+		for unit in $(dpkg --listfiles "$package" | grep -E "/systemd/system/[^/]+\.(service|socket|timer|path)$" | sed "s|.*/||"); do
+			[ "$(systemctl is-enabled "$unit" 2>/dev/null)" != enabled ] || systemctl --quiet disable "$unit"
+		done
+	done
+	exit $status
+'
+
 install_with() {
 	m=$1
 	shift
@@ -145,7 +183,7 @@ install_with() {
 			esac
 		done
 		# shellcheck disable=SC2086 # a list of package names
-		[ -z "$whole" ] || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y -o Dpkg::Use-Pty=0 --no-install-recommends $whole
+		[ -z "$whole" ] || as_root sh -eu -c "$quietly" sh $whole
 		;;
 	dnf) as_root dnf install -y --setopt=install_weak_deps=False "$@" ;;
 	apk) as_root apk add "$@" ;;
@@ -154,13 +192,14 @@ install_with() {
 	esac
 }
 
-# take puts files of a Debian package into /usr/local/bin, and installs nothing else.
+# take puts files of a Debian package into a directory of ours, and installs nothing else.
 take() {
 	dir=$(mktemp -d)
+	as_root install -d -m 755 "$own"
 	(cd "$dir" && apt-get download -qq -o APT::Sandbox::User=root "$1" && dpkg-deb --extract ./*.deb . &&
 		for file in $(echo "$2" | tr , ' '); do
 			[ -e ".$file" ] || file=/usr$file # where /usr is merged
-			as_root install -m 755 ".$file" /usr/local/bin/ || exit
+			as_root install -m 755 ".$file" "$own/" || exit
 		done)
 	status=$?
 	rm -rf "$dir"
@@ -177,7 +216,7 @@ by_hand() {
 		files=
 		for p in "$@"; do
 			case $p in
-			*=/*) files="$files, and ${p#*=} of the package ${p%%=*} into /usr/local/bin" ;;
+			*=/*) files="$files, and ${p#*=} of the package ${p%%=*} into $own" ;;
 			*) printf ' %s' "$p" ;;
 			esac
 		done

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -50,7 +51,11 @@ func TestDockerResolver(t *testing.T) {
 	docker := newDocker(t, h, tar)
 	docker.post("/networks/create", map[string]any{"Name": "net1"})
 	domain, config := zone("all")
-	d := h.Hunt(config)
+	path, err := exec.LookPath("dockerd") // it may be where no package has it
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := h.Hunt(config + "guard: {resolvers: [" + path + "]}\n")
 	for i, server := range []string{"127.0.0.1", "192.0.2.10"} {
 		h.Resolver(server, "")
 		box, name := fmt.Sprint("web-", i), fmt.Sprintf("x%d.%s", i, domain)

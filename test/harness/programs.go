@@ -22,8 +22,8 @@ func Main(m *testing.M) int {
 	if os.Geteuid() != 0 {
 		return m.Run() // every test skips itself
 	}
-	// What is in root's own directories other users cannot run.
-	os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"+os.Getenv("PATH"))
+	// What is in root's own directories other users cannot run. The last directory is that of scripts/deps.sh.
+	os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"+os.Getenv("PATH")+":/opt/culprit-test/bin")
 	os.Unsetenv("NOTIFY_SOCKET")
 	if err := provide(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
