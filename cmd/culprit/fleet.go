@@ -29,7 +29,7 @@ host, and works when the servers are away.`,
 			return cmd.Help()
 		},
 	}
-	cmd.AddCommand(newFleetInit(), newFleetAccounts(), newFleetHandover(), newFleetKeygen(), newFleetSign(), newFleetPublish(), newFleetWithdraw(), newFleetSets(), newFleetHunt())
+	cmd.AddCommand(newFleetInit(), newFleetAccounts(), newFleetHandover(), newFleetKeygen(), newFleetSign(), newFleetPublish(), newFleetWithdraw(), newFleetTidy(), newFleetSets(), newFleetHunt())
 	cmd.AddCommand(newFleetHosts(), newHits(new(mirrorFlags)), newCaptures(new(mirrorFlags)), newTraces(new(mirrorFlags)), newLosses(new(mirrorFlags)),
 		newShowFrom(new(mirrorFlags)), newGrep(new(mirrorFlags)), newFleetFetch())
 	return cmd

@@ -91,6 +91,9 @@ func waitFlag(cmd *cobra.Command, wait *time.Duration) {
 	cmd.Flags().DurationVar(wait, "wait", 10*time.Second, "how long to wait for hosts that are there to take it")
 }
 
+// manyNames is with how many sets who publishes is told so.
+const manyNames = shelf.MaxNames * 9 / 10
+
 // publish puts a set on the servers, and says what the hosts make of it.
 func (f *fleetFlags) publish(ctx context.Context, w io.Writer, s *sets.Set, signed sets.Signed, paths map[string]string, wait time.Duration) error {
 	c, err := f.connect(ctx)
@@ -111,6 +114,9 @@ func (f *fleetFlags) publish(ctx context.Context, w io.Writer, s *sets.Set, sign
 	}
 	if err := shelf.Tidy(ctx, c, time.Now()); err != nil && ctx.Err() == nil { // the next one does it
 		fmt.Fprintln(w, text.Escape(err.Error()))
+	}
+	if n, err := shelf.Count(ctx, c); err == nil && n >= manyNames {
+		fmt.Fprintf(w, "the servers have %d sets of %d that hosts read: `culprit fleet tidy --key FILE` removes those that are withdrawn or long over\n", n, shelf.MaxNames)
 	}
 	answers, err := collect(ctx, c, s, wait)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -134,6 +136,8 @@ func (s *shownSet) state() string {
 		return "withdrawn"
 	case s.Set.Expired(time.Now()):
 		return "over"
+	case s.Set.Ended != nil:
+		return "for good"
 	case s.Set.Expires.IsZero():
 		return "until withdrawn"
 	}
@@ -185,6 +189,9 @@ func (s *shownSet) print(w io.Writer) error {
 		line("hosts", "%s", whom(s.Set))
 		for _, r := range s.Set.Rules {
 			line("rule", "%s", ruleLine(r))
+		}
+		for _, name := range slices.Sorted(maps.Keys(s.Set.Ended)) {
+			line("ended", "%s, up to version %d", name, s.Set.Ended[name])
 		}
 		for _, l := range s.Set.Lists {
 			line("list", "%s, %s, SHA-256 %s", l.Name, text.Size(l.Size), l.SHA256)

@@ -191,6 +191,9 @@ func contents(s *sets.Set) string {
 	if s.Withdrawn {
 		return "withdrawn"
 	}
+	if s.Ended != nil {
+		return "takes " + text.Plural(len(s.Ended), "set") + " back"
+	}
 	all := text.Plural(len(s.Rules), "rule")
 	if len(s.Lists) > 0 {
 		all += ", " + text.Plural(len(s.Lists), "list")

@@ -62,9 +62,16 @@ func (b *Book) Offer(as Signed, s *Set, now time.Time) (news bool, why *Refusal)
 		delete(b.refused, s.Name)
 		return false, nil
 	}
+	if upTo := b.ended(s.Name); s.Version <= upTo && (e == nil || s.Version > e.newest.Version) {
+		if !s.Withdrawn {
+			return false, refuse(CodeReplayed, "version %d was offered, and all up to version %d were taken back: sign it again, with a higher version", s.Version, upTo)
+		}
+		delete(b.refused, s.Name)
+		return false, nil
+	}
 	if e == nil {
 		b.forget(now)
-		if len(b.entries) >= maxSets {
+		if len(b.entries) >= maxSets && s.Ended == nil {
 			return false, refuse(CodeTooMany, "this host knows %d sets already", maxSets)
 		}
 		e = &entry{}
@@ -79,6 +86,11 @@ func (b *Book) Offer(as Signed, s *Set, now time.Time) (news bool, why *Refusal)
 		case s.Version == e.newest.Version:
 			delete(b.refused, s.Name)
 			return false, nil
+		}
+		for name, version := range e.newest.Ended {
+			if s.Ended[name] < version {
+				return false, refuse(CodeReplayed, "it does not say that version %d of the set %s was taken back, as version %d did: sign it again, with all", version, name, e.newest.Version)
+			}
 		}
 	}
 	delete(b.refused, s.Name)
@@ -105,14 +117,22 @@ func (b *Book) Refuse(name string, why *Refusal) (news bool) {
 func (b *Book) Gone(name string) (warn bool) {
 	delete(b.refused, name)
 	e := b.entries[name]
-	return e != nil && !e.newest.Withdrawn && !e.over
+	return e != nil && !e.newest.Withdrawn && !e.over && e.newest.Version > b.ended(name)
 }
 
-// forget forgets sets that have long been over.
+// forget forgets sets that have long been over, and those that the set [EndedName] remembers.
 func (b *Book) forget(now time.Time) {
-	maps.DeleteFunc(b.entries, func(_ string, e *entry) bool {
-		return e.inForce == nil && !e.forever && e.newest.LongOver(now)
+	maps.DeleteFunc(b.entries, func(name string, e *entry) bool {
+		return e.inForce == nil && (!e.forever && e.newest.LongOver(now) || e.newest.Version <= b.ended(name))
 	})
+}
+
+// ended returns up to which version the set of a name was taken back by [EndedName]; 0: it was not.
+func (b *Book) ended(name string) uint64 {
+	if e := b.entries[EndedName]; e != nil {
+		return e.newest.Ended[name]
+	}
+	return 0
 }
 
 // LongOver reports whether the set ended so long ago that hosts forget it.
@@ -132,10 +152,10 @@ func (b *Book) Steps(now time.Time, ready func(*Set) bool, again bool) (steps []
 		e := b.entries[name]
 		back := Step{Name: name, Was: e.inForce}
 		switch state := b.judge(e, now); {
-		case e.inForce != nil && (state.ends() || !b.fits(e.inForce) || e.inForce.Expired(now)):
+		case e.inForce != nil && (state.ends() || e.inForce.Version <= b.ended(name) || !b.fits(e.inForce) || e.inForce.Expired(now)):
 			steps = append(steps, back)
 		case state == StateInForce, state.ends():
-		case e.before != nil && e.tries < maxTries && b.fits(e.before) && !e.before.Expired(now) && ready(e.before):
+		case e.before != nil && e.before.Version > b.ended(name) && e.tries < maxTries && b.fits(e.before) && !e.before.Expired(now) && ready(e.before):
 			steps = append(steps, Step{Name: name, Set: e.before})
 		case state == StateRefused && (!again || b.lasting(e) != nil):
 			// The version before it stays in force.
@@ -162,7 +182,9 @@ func rank(s Step) int {
 func (b *Book) judge(e *entry, now time.Time) State {
 	e.over = e.over || e.newest.Expired(now)
 	switch {
-	case e.newest.Withdrawn:
+	case e.newest.Ended != nil:
+		return StateInForce
+	case e.newest.Withdrawn, e.newest.Version <= b.ended(e.newest.Name):
 		return StateWithdrawn
 	case e.over:
 		return StateExpired

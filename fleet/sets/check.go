@@ -2,6 +2,7 @@ package sets
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -37,6 +38,9 @@ func (s *Set) check() (all []config.Problem) {
 			add(fmt.Sprintf("hosts[%d]", i), "%q is not a pattern of names of hosts, such as web*", p)
 		}
 	}
+	if s.Name == EndedName || s.Ended != nil {
+		return append(all, s.checkEnded()...)
+	}
 	if s.Withdrawn {
 		if len(s.Rules)+len(s.Lists) > 0 {
 			add("withdrawn", "a set that is withdrawn has neither rules nor lists")
@@ -44,6 +48,25 @@ func (s *Set) check() (all []config.Problem) {
 		return all
 	}
 	return append(append(all, s.checkLists()...), s.checkRules()...)
+}
+
+// checkEnded checks the set that takes others back.
+func (s *Set) checkEnded() (all []config.Problem) {
+	add := func(key, format string, args ...any) {
+		all = append(all, config.Problem{Key: key, Text: fmt.Sprintf(format, args...)})
+	}
+	if s.Name != EndedName || len(s.Ended) == 0 {
+		add("name", "%q: the name %s is that of the set that takes others back, and no other can have ended", s.Name, EndedName)
+	}
+	if s.Withdrawn || !s.Expires.IsZero() || len(s.Hosts)+len(s.Rules)+len(s.Lists) > 0 {
+		add("ended", "a set that takes others back has nothing else: it is for all hosts, and for good")
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Ended)) {
+		if !setName.MatchString(name) || name == EndedName || s.Ended[name] == 0 {
+			add("ended", "version %d of %q is not one of a set", s.Ended[name], name)
+		}
+	}
+	return all
 }
 
 func (s *Set) checkLists() (all []config.Problem) {

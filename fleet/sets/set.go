@@ -47,7 +47,13 @@ type Set struct {
 	Lists []List        `json:"lists,omitempty"`
 	// Withdrawn says that the set is taken back. Such a set has neither rules nor lists.
 	Withdrawn bool `json:"withdrawn,omitempty"`
+	// Ended are other sets that are taken back, by name, with the version up to which they are. Only the set [EndedName] has any, and nothing
+	// else: it stands for the withdrawals of many, which then need no place of their own.
+	Ended map[string]uint64 `json:"ended,omitempty"`
 }
+
+// EndedName is the name of the set that takes others back.
+const EndedName = "taken-back"
 
 // A List is a file of a set, as rules of a configuration name them.
 type List struct {
@@ -98,6 +104,9 @@ func (s *Set) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode the set %s: %w", s.Name, err)
 	}
 	if b.Len() > MaxBytes {
+		if s.Ended != nil {
+			return nil, fmt.Errorf("%d sets were taken back, and no more have room in %d bytes: publish under names that there were", len(s.Ended), MaxBytes)
+		}
 		return nil, fmt.Errorf("the set %s has %d bytes, %d are allowed: put names into a list, or make several sets", s.Name, b.Len(), MaxBytes)
 	}
 	return b.Bytes(), nil

@@ -53,8 +53,11 @@ func (b *Book) Statuses(now time.Time) (all []Status) {
 	for _, name := range b.Names() {
 		e := b.entries[name]
 		s := Status{Name: name, Version: e.newest.Version, State: b.judge(e, now), Expires: e.newest.Expires}
-		if e.inForce != nil {
+		switch {
+		case e.inForce != nil:
 			s.InForce = e.inForce.Version
+		case e.newest.Ended != nil:
+			s.InForce = e.newest.Version
 		}
 		why := e.refused
 		if s.State != StateRefused {

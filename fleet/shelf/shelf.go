@@ -34,8 +34,16 @@ func Put(ctx context.Context, c *fleet.Conn, signed sets.Signed, paths map[strin
 	if err != nil {
 		return err
 	}
+	if err := notEnded(ctx, bucket, s); err != nil {
+		return err
+	}
 	there, err := bucket.Get(ctx, s.Name)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		if n, err := Count(ctx, c); err != nil {
+			return err
+		} else if n >= MaxNames && s.Ended == nil {
+			return fmt.Errorf("the servers have %d sets, and hosts read no more: remove those that are withdrawn or long over (`culprit fleet tidy --key FILE`), withdraw some before, or publish under a name that is there", n)
+		}
 		_, err = bucket.Create(ctx, s.Name, value)
 	} else if err == nil {
 		if before := place(there).Set; before != nil && before.Version >= s.Version {
@@ -48,6 +56,21 @@ func Put(ctx context.Context, c *fleet.Conn, signed sets.Signed, paths map[strin
 		return fmt.Errorf("somebody else has published the set %s just now: look at it (`culprit fleet sets %s`), and try again", s.Name, s.Name)
 	case err != nil:
 		return fmt.Errorf("publish the set %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// notEnded refuses a version that was taken back, see [sets.EndedName].
+func notEnded(ctx context.Context, bucket jetstream.KeyValue, s *sets.Set) error {
+	e, err := bucket.Get(ctx, sets.EndedName)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the set %s: %w", sets.EndedName, err)
+	}
+	if p := place(e); p.Set != nil && p.Set.Ended[s.Name] >= s.Version {
+		return fmt.Errorf("all versions of the set %s up to %d were taken back, and this is version %d: hosts take only what is newer: sign it again", s.Name, p.Set.Ended[s.Name], s.Version)
 	}
 	return nil
 }
@@ -113,6 +136,7 @@ func putList(ctx context.Context, c *fleet.Conn, store jetstream.ObjectStore, l 
 // A Place is what stands on the servers under the name of a set.
 type Place struct {
 	Name      string
+	revision  uint64
 	Published time.Time // as the servers say
 	Set       *sets.Set // nil: it cannot be read, Err says why
 	Signed    sets.Signed
@@ -165,7 +189,7 @@ func Get(ctx context.Context, c *fleet.Conn, name string) (*Place, error) {
 }
 
 func place(e jetstream.KeyValueEntry) Place {
-	p := Place{Name: e.Key(), Published: e.Created()}
+	p := Place{Name: e.Key(), revision: e.Revision(), Published: e.Created()}
 	if p.Signed, p.Err = sets.ReadValue(e.Value()); p.Err == nil {
 		p.Set, p.Err = p.Signed.Unverified()
 	}

@@ -37,6 +37,22 @@ func (s *site) gate(bytes int64) *natsserver.Gate {
 	return natsserver.NewGate(s.t, l, func() (net.Conn, error) { return s.Dial("tcp", "127.0.0.1:4222") }, bytes)
 }
 
+// operator connects an operator from outside.
+func (s *site) operator() *fleet.Conn {
+	s.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	door := natsserver.NewGate(s.t, l, func() (net.Conn, error) { return s.Dial("tcp", "127.0.0.1:4222") }, -1)
+	op, err := fleet.Connect(s.t.Context(), config.Fleet{Servers: []string{door.URL}, Name: "culprit", Credentials: s.nkey("operator")})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(op.Close)
+	return op
+}
+
 // ended writes a capture that has ended, with one trace, into evidence.
 func ended(t *testing.T, dir, content string) (capture string) {
 	t.Helper()
@@ -110,16 +126,7 @@ func TestBundleInterrupted(t *testing.T) {
 		t.Errorf("%d bytes passed the second time, want %d at most", second.Passed(), most)
 	}
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	door := natsserver.NewGate(t, l, func() (net.Conn, error) { return s.Dial("tcp", "127.0.0.1:4222") }, -1)
-	op, err := fleet.Connect(t.Context(), config.Fleet{Servers: []string{door.URL}, Name: "culprit", Credentials: s.nkey("operator")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer op.Close()
+	op := s.operator()
 	bucket := op.Name.Bundles("web1")
 	var got bytes.Buffer
 	if err := op.Object(t.Context(), bucket, bundles.ObjectName(id), size, &got); err != nil {

@@ -192,6 +192,58 @@ func TestSets(t *testing.T) {
 	s.Unchanged(before, "after the hunt")
 }
 
+// A set that was withdrawn and removed while a host was away is taken back when the host comes; whoever has the servers cannot bring it back.
+func TestTidied(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	config, evidence := s.Configure(harness.LongWindow + harness.Badzone + s.block("rules"))
+	d := s.HuntWith(config, evidence)
+	s.publish("zones", "rules: [{name: worse, string: WORSE}]", "--version-number", "1")
+	logged(d, inForce, "zones", `"version":1`)
+	d.Stop()
+
+	op := s.operator()
+	places := op.Name.Sets()
+	was, err := op.Last(t.Context(), places.Stream(), places.Subject("zones"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := s.fleet("tidy", "--key", s.key, "--wait", "0s"); !strings.Contains(out, "nothing to remove") {
+		t.Errorf("tidy says %s", out)
+	}
+	s.fleet("withdraw", "zones", "--key", s.key, "--wait", "0s")
+	if out := s.fleet("tidy", "--key", s.key, "--wait", "0s"); !strings.Contains(out, "takes 1 set back") || !strings.Contains(out, "removed 1 set from the servers") {
+		t.Errorf("tidy says %s", out)
+	}
+	if out := s.fleet("sets"); strings.Contains(out, "zones") || !strings.Contains(out, sets.EndedName) {
+		t.Errorf("the sets are\n%s", out)
+	}
+	if out := s.fleet("sets", sets.EndedName); !strings.Contains(out, "zones, up to version ") {
+		t.Errorf("the set that takes back is\n%s", out)
+	}
+
+	d = s.HuntWith(config, evidence)
+	logged(d, back, "zones", `"version":1`)
+	if err := op.Put(t.Context(), places, "zones", was.Data); err != nil {
+		t.Fatal(err)
+	}
+	s.publish("later", "rules: [{name: later, string: LATER}]")
+	logged(d, inForce, "later", "")
+	sender := s.Sender(harness.NewUID())
+	sender.Ask("a.worse.test")
+	sender.Ask("last.badzone.test")
+	d.Hit("last.badzone.test")
+	for _, hit := range d.Hits() {
+		if hit.DNS.Question.Name == "a.worse.test" {
+			t.Errorf("a hit of a rule that was taken back: %+v", hit.Rule)
+		}
+	}
+	d.Stop()
+	d = s.HuntWith(config, evidence) // which has forgotten the set, but not that
+	logged(d, refused, "zones", "were taken back")
+	d.Stop()
+}
+
 // A host needs no rules of its own; those that it has come first, also when they come later.
 func TestSetsAndReload(t *testing.T) {
 	t.Parallel()
