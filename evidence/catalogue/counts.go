@@ -1,26 +1,45 @@
 package catalogue
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Counts returns how many hits came in each of n equal parts of the time from since until until.
-// Of a filter with a place, a list or a name it has to read every document.
+// Of a filter with a place, a list or a name it has to read every document, unless the indices of a mirror find few.
 func (r *Reader) Counts(f Filter, since, until time.Time, n int) ([]int, error) {
-	f.Since, f.until, f.Last = since, until, 0
-	q, args := r.planned(f).query("hits", "id")
+	f = r.planned(f)
+	f.Last = 0
 	counts := make([]int, n)
 	span := until.Sub(since)
-	for at, err := range rows(r, q, args, func(at *time.Time, scan func(...any) error) (err error) {
-		var id string
-		if err = scan(&id); err == nil {
-			*at, err = idTime(id)
+	if f.few() {
+		f.Since, f.until = since, until
+		q, args := f.query("hits", "id")
+		for at, err := range rows(r, q, args, func(at *time.Time, scan func(...any) error) (err error) {
+			var id string
+			if err = scan(&id); err == nil {
+				*at, err = idTime(id)
+			}
+			return err
+		}) {
+			if err != nil {
+				return nil, err
+			}
+			part := int(float64(at.Sub(since)) / float64(span) * float64(n))
+			counts[min(max(part, 0), n-1)]++
 		}
-		return err
-	}) {
-		if err != nil {
-			return nil, err
+		return counts, nil
+	}
+	// A million rows are counted by SQLite ten times as fast as here.
+	f.until = since
+	for i := range counts {
+		if f.Since, f.until = f.until, f.until.Add(span/time.Duration(n)); i == n-1 {
+			f.until = until
 		}
-		part := int(float64(at.Sub(since)) / float64(span) * float64(n))
-		counts[min(max(part, 0), n-1)]++
+		q, args := f.query("hits", "1")
+		if err := r.db.QueryRowContext(r.ctx, "SELECT count(*) FROM ("+q+")", args...).Scan(&counts[i]); err != nil {
+			return nil, fmt.Errorf("count hits: %w", err)
+		}
 	}
 	return counts, nil
 }

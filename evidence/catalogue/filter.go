@@ -32,6 +32,8 @@ type Filter struct {
 	alone      bool      // only hits without a capture
 	unfinished bool      // only what is running
 	common     bool      // so many ask for the name that its index does not help
+	contained  bool      // few are in the container, and a mirror's indices find them
+	ofList     bool      // few are of the list, and a mirror's indices find them
 }
 
 // Place selects by the container that a process is in. What is on the host has none.
@@ -82,15 +84,26 @@ func (f Filter) query(table, columns string) (string, []any) {
 	if f.Rule != "" {
 		add("rule = ?", f.Rule)
 	}
-	if f.List != "" {
-		add("? IN (doc ->> '$.threat.feed.name', doc ->> '$.culprit.listed.file')", f.List)
+	if f.List != "" && !f.ofList {
+		add("? IN (doc->>'$.threat.feed.name', doc->>'$.culprit.listed.file')", f.List)
 	}
-	if f.Name != "" {
-		below := "id IN (" + namedBelow + ")"
-		if f.common {
-			below = "(+name = ?1 OR +name >= ?1 || '.' AND +name < ?1 || '/')" // in the order of ids, until there are enough
-		}
-		add(strings.ReplaceAll(below, "?1", fmt.Sprintf("?%d", len(args)+1)), nameKey(f.Name))
+	among := func(ids, key string) {
+		add(strings.ReplaceAll("id IN ("+ids+")", "?1", fmt.Sprintf("?%d", len(args)+1)), key)
+	}
+	if f.ofList {
+		among(onList, f.List)
+	}
+	place := f.Place
+	if f.contained {
+		among(inContainer, f.Container)
+		place.Container = ""
+	}
+	switch {
+	case f.Name == "":
+	case f.common: // in the order of ids, until there are enough
+		add(strings.ReplaceAll("(+name = ?1 OR +name >= ?1 || '.' AND +name < ?1 || '/')", "?1", fmt.Sprintf("?%d", len(args)+1)), nameKey(f.Name))
+	default:
+		among(namedBelow, nameKey(f.Name))
 	}
 	if f.Before != "" {
 		add("id < ?", f.Before)
@@ -106,7 +119,7 @@ func (f Filter) query(table, columns string) (string, []any) {
 		}
 		add(column+" = ?", f.Capture)
 	}
-	f.Place.conditions(add)
+	place.conditions(add)
 	if f.alone {
 		where = append(where, "capture IS NULL")
 	}
@@ -134,17 +147,28 @@ const namedBelow = "SELECT id FROM hits WHERE name = ?1 UNION ALL SELECT id FROM
 // nameKey is a name as the catalogue has it.
 func nameKey(name string) string { return backwards(strings.ToLower(strings.Trim(name, "."))) }
 
-// manyNamed is how many hits ask for a name that is common.
-const manyNamed = 10_000
+// many is how many hits are so many that their index does not help to find the newest.
+const many = 10_000
 
-// planned returns a filter that knows whether its name is common.
+// planned returns a filter that knows of which of its conditions an index helps.
 func (r *Reader) planned(f Filter) Filter {
 	if f.Name != "" {
-		var n int
-		err := r.db.QueryRowContext(r.ctx, fmt.Sprintf("SELECT count(*) FROM (%s LIMIT %d)", namedBelow, manyNamed), nameKey(f.Name)).Scan(&n)
-		f.common = err == nil && n == manyNamed
+		f.common = r.hasMany(namedBelow, nameKey(f.Name))
+	}
+	if (f.Container != "" || f.List != "") && r.indexed() {
+		f.contained = f.Container != "" && !r.hasMany(inContainer, f.Container)
+		f.ofList = f.List != "" && !r.hasMany(onList, f.List)
 	}
 	return f
+}
+
+// few reports whether a planned filter selects so few hits that there is an index for them.
+func (f Filter) few() bool { return f.contained || f.ofList || f.Name != "" && !f.common }
+
+func (r *Reader) hasMany(ids, key string) bool {
+	var n int
+	err := r.db.QueryRowContext(r.ctx, fmt.Sprintf("SELECT count(*) FROM (%s LIMIT %d)", ids, many), key).Scan(&n)
+	return err == nil && n == many
 }
 
 // unfinishedStates is the condition for captures and traces that are running.

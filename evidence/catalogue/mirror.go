@@ -54,6 +54,9 @@ func OpenMirror(d *directory.Directory, log *slog.Logger) (c *Catalogue, err err
 	if err == nil {
 		err = c.isMirror()
 	}
+	if err == nil {
+		err = c.index()
+	}
 	if err != nil {
 		c.Close()
 		return nil, err

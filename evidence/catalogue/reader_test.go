@@ -78,6 +78,9 @@ func TestFilters(t *testing.T) {
 			h.Container = &event.Container{ID: []string{"0a1b2c", "ff"}[i-3], Name: "cart", Image: &event.Image{Name: "quay.io/cart:3"}}
 			h.Orchestrator = &event.Orchestrator{Namespace: []string{"web", "test"}[i-3], Resource: event.Resource{Name: "shop", ID: fmt.Sprint("p", i)}}
 		}
+		if i == 4 {
+			h.Container.Parent = &event.Container{ID: "0a1b2c", Name: "outer"}
+		}
 		h.DNS.Question.Name = []string{"", "y.evil.example", "evil.example", "notevil.example", "evil.example.test", "sch\u00f6n.z.evil.example"}[i]
 		ids = append(ids, h.Event.ID)
 		write(t, c, h)
@@ -85,7 +88,7 @@ func TestFilters(t *testing.T) {
 	done()
 	r := reader(t, dir)
 	seven := uint32(7)
-	for name, tt := range map[string]struct {
+	tests := map[string]struct {
 		f    Filter
 		want []int
 	}{
@@ -102,8 +105,11 @@ func TestFilters(t *testing.T) {
 		"another list": {Filter{List: "feed"}, nil},
 		"injection":    {Filter{Rule: "a' OR '1'='1"}, nil},
 		"container":    {Filter{Place: Place{Container: "cart"}}, []int{3, 4}},
-		"its id":       {Filter{Place: Place{Container: "0a1b"}}, []int{3}},
+		"its id":       {Filter{Place: Place{Container: "ff"}}, []int{4}},
 		"no container": {Filter{Place: Place{Container: "%"}}, nil},
+		"around it":    {Filter{Place: Place{Container: "outer"}}, []int{4}},
+		"+ rule":       {Filter{Place: Place{Container: "0a1"}, Rule: "a"}, []int{3}},
+		"outer's id":   {Filter{Place: Place{Container: "0a1b2"}}, []int{3, 4}},
 		"pod":          {Filter{Place: Place{Pod: "shop"}}, []int{3, 4}},
 		"one pod":      {Filter{Place: Place{Pod: "web/shop"}}, []int{3}},
 		"pod's id":     {Filter{Place: Place{Pod: "p4"}}, []int{4}},
@@ -113,26 +119,49 @@ func TestFilters(t *testing.T) {
 		"half a name":  {Filter{Name: "vil.example"}, nil},
 		"no name":      {Filter{Name: "%"}, nil},
 		"image":        {Filter{Place: Place{Image: "Quay.io/cart"}, Rule: "a"}, []int{3}},
-	} {
-		var got, want []string
-		for _, h := range fixture.All(t, r.Hits(tt.f)) {
-			got = append(got, h.Event.ID)
-		}
-		if tt.f.Name != "" { // as if many asked for it
-			tt.f.common = true
-			q, args := tt.f.query("hits", "id")
-			ids := fixture.All(t, rows(r, q, args, func(id *string, scan func(...any) error) error { return scan(id) }))
-			if d := cmp.Diff(ids, got); d != "" {
-				t.Errorf("%s, common: %s", name, d)
+	}
+	check := func(r *Reader, kind string) {
+		t.Helper()
+		for name, tt := range tests {
+			var got, want []string
+			for _, h := range fixture.All(t, r.Hits(tt.f)) {
+				got = append(got, h.Event.ID)
+			}
+			many := r.planned(tt.f) // as if many had what is asked for
+			many.common, many.contained, many.ofList = tt.f.Name != "", false, false
+			q, args := many.query("hits", "id")
+			if d := cmp.Diff(fixture.All(t, rows(r, q, args, func(id *string, scan func(...any) error) error { return scan(id) })), got); d != "" {
+				t.Errorf("%s, %s, common: %s", kind, name, d)
+			}
+			for _, i := range tt.want {
+				want = append(want, ids[i])
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Errorf("%s, %s: %s", kind, name, d)
+			}
+			if !tt.f.Since.IsZero() || tt.f.Last > 0 {
+				continue
+			}
+			now, n := time.Now(), 0
+			counts, err := r.Counts(tt.f, now.Add(-time.Hour), now.Add(time.Hour), 7)
+			for _, one := range counts {
+				n += one
+			}
+			if err != nil || n != len(want) || counts[3] != n {
+				t.Errorf("%s, %s: counted %v, %v", kind, name, counts, err)
 			}
 		}
-		for _, i := range tt.want {
-			want = append(want, ids[i])
-		}
-		if d := cmp.Diff(want, got); d != "" {
-			t.Errorf("%s: %s", name, d)
-		}
 	}
+	check(r, "of a host")
+	c, _, done = open(t, dir, nil)
+	defer done()
+	if err := c.index(); err != nil {
+		t.Fatal(err)
+	}
+	if f := r.planned(Filter{Place: Place{Container: "cart"}, List: "feed.txt"}); !f.contained || !f.ofList || !f.few() {
+		t.Errorf("a mirror does not use its indices: %+v", f)
+	}
+	check(r, "of a mirror")
 }
 
 func TestNothingThere(t *testing.T) {
