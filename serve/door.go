@@ -10,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 )
 
 // A Door decides who may come in.
@@ -18,8 +20,8 @@ type Door struct {
 	// Token is what a browser must show. Without one everybody may come in who can use the listener: only
 	// root can use its socket.
 	Token string
-	// Certificate is our own, whose names a browser may call us by; nil without TLS.
-	Certificate *x509.Certificate
+	// Secure has our certificate, whose names a browser may call us by; nil without TLS.
+	Secure *Secure
 }
 
 // policy lets a page have what we serve with it, and nothing else.
@@ -35,7 +37,7 @@ func (d *Door) guard(pages http.Handler) http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
-		if d.Certificate != nil {
+		if d.Secure != nil {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
 		switch {
@@ -66,13 +68,13 @@ func (d *Door) knows(host string) bool {
 	if _, err := netip.ParseAddr(name); err == nil || strings.EqualFold(name, "localhost") {
 		return true
 	}
-	return d.Certificate != nil && d.Certificate.VerifyHostname(name) == nil
+	return d.Secure != nil && d.Secure.certificate().VerifyHostname(name) == nil
 }
 
 // admits reports whether a request shows the token, the cookie that login gave for it, or a certificate
 // that TLS has verified.
 func (d *Door) admits(r *http.Request) bool {
-	if d.Token == "" || r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+	if d.Token == "" || r.TLS != nil && isValid(r.TLS.VerifiedChains, time.Now()) {
 		return true
 	}
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
@@ -80,6 +82,13 @@ func (d *Door) admits(r *http.Request) bool {
 	}
 	c, err := r.Cookie(cookieName)
 	return err == nil && subtle.ConstantTimeCompare([]byte(c.Value), []byte(d.cookie())) == 1
+}
+
+// isValid reports whether a certificate that was verified when its connection began has not expired since.
+func isValid(chains [][]*x509.Certificate, now time.Time) bool {
+	return slices.ContainsFunc(chains, func(chain []*x509.Certificate) bool {
+		return !slices.ContainsFunc(chain, func(c *x509.Certificate) bool { return now.After(c.NotAfter) })
+	})
 }
 
 func (d *Door) isToken(s string) bool {

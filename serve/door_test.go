@@ -1,10 +1,12 @@
 package serve
 
 import (
+	"crypto/x509"
 	"net/http"
 	"net/http/cookiejar"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Whoever has no token sees nothing, and who calls us by a name that is not ours gets no answer.
@@ -86,6 +88,22 @@ func TestLogin(t *testing.T) {
 			if cookie.Value == token {
 				t.Error("the cookie is the token")
 			}
+		}
+	}
+}
+
+// A certificate lets in until it expires, also on a connection that began before.
+func TestExpiredMeanwhile(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	chain := []*x509.Certificate{{NotAfter: now.Add(time.Minute)}, {NotAfter: now.Add(time.Hour)}}
+	for _, c := range []struct {
+		at     time.Time
+		chains [][]*x509.Certificate
+		want   bool
+	}{{now, nil, false}, {now, [][]*x509.Certificate{chain}, true}, {now.Add(2 * time.Minute), [][]*x509.Certificate{chain}, false}} {
+		if got := isValid(c.chains, c.at); got != c.want {
+			t.Errorf("after %s it is %t, want %t", c.at.Sub(now), got, c.want)
 		}
 	}
 }

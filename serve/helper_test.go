@@ -65,7 +65,7 @@ func start(t testing.TB, dir, address string) (at string, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- s.Serve(ctx, l, nil); close(done) }()
+	go func() { done <- s.Serve(ctx, l); close(done) }()
 	stop = func() {
 		cancel()
 		if err := <-done; err != nil {

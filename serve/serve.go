@@ -7,7 +7,6 @@ package serve
 
 import (
 	"context"
-	"crypto/tls"
 	"embed"
 	"errors"
 	"fmt"
@@ -65,12 +64,11 @@ func New(dir string, door Door, log *slog.Logger) (*Server, error) {
 	}, nil
 }
 
-// Serve answers until the context ends, and closes the listener. With a TLS configuration it speaks
-// nothing else.
-func (s *Server) Serve(ctx context.Context, l net.Listener, secure *tls.Config) error {
+// Serve answers until the context ends, and closes the listener. If its door has TLS it speaks nothing else.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.stop = ctx.Done()
 	server := &http.Server{
-		Handler: s.handler(), TLSConfig: secure,
+		Handler: s.handler(),
 		ReadHeaderTimeout: requestTimeout, ReadTimeout: requestTimeout, WriteTimeout: 2 * pageTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
@@ -87,7 +85,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, secure *tls.Config) 
 	}()
 	l = netutil.LimitListener(l, maxConnections)
 	serve := server.Serve
-	if secure != nil {
+	if secure := s.door.Secure; secure != nil {
+		server.TLSConfig = secure.config()
 		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
 	}
 	if err := serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
@@ -60,7 +58,7 @@ and shows that. When the servers are away it shows what it has.`,
 			if err != nil {
 				return usageError{fmt.Errorf("serve.listen: %w", err)}
 			}
-			door, secure, err := openDoor(settings, network)
+			door, err := openDoor(settings, network, log)
 			if err != nil {
 				return err
 			}
@@ -76,8 +74,8 @@ and shows that. When the servers are away it shows what it has.`,
 				l.Close()
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "the evidence in %s is shown at %s\n", dir, shownAt(l, door, secure, settings.TokenFile == ""))
-			return fleet.follow(cmd.Context(), func(ctx context.Context) error { return s.Serve(ctx, l, secure) })
+			fmt.Fprintf(cmd.OutOrStdout(), "the evidence in %s is shown at %s\n", dir, shownAt(l, door, settings.TokenFile == ""))
+			return fleet.follow(cmd.Context(), func(ctx context.Context) error { return s.Serve(ctx, l) })
 		},
 	}
 	f.add(cmd)
@@ -92,37 +90,17 @@ func (f *evidenceFlags) serve() (config.Serve, error) {
 	return c.Serve, err
 }
 
-// openDoor makes what decides who may come in, and the configuration of TLS, nil without.
-func openDoor(c config.Serve, network string) (door serve.Door, secure *tls.Config, err error) {
+// openDoor makes what decides who may come in.
+func openDoor(c config.Serve, network string, log *slog.Logger) (door serve.Door, err error) {
 	if network == "tcp" {
 		if door.Token, err = token(c.TokenFile); err != nil {
-			return door, nil, err
+			return door, err
 		}
 	}
-	if c.TLS.Cert == "" {
-		return door, nil, nil
+	if c.TLS.Cert != "" {
+		door.Secure, err = serve.NewSecure(c.TLS, c.TokenFile == "", log)
 	}
-	pair, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
-	if err != nil {
-		return door, nil, fmt.Errorf("serve.tls: load the certificate %s: %w", c.TLS.Cert, err)
-	}
-	door.Certificate = pair.Leaf
-	secure = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
-	if c.TLS.ClientCA != "" {
-		pem, err := os.ReadFile(c.TLS.ClientCA)
-		if err != nil {
-			return door, nil, fmt.Errorf("serve.tls.client_ca: %w", err)
-		}
-		secure.ClientCAs = x509.NewCertPool()
-		if !secure.ClientCAs.AppendCertsFromPEM(pem) {
-			return door, nil, fmt.Errorf("serve.tls.client_ca: %s has no certificate in PEM", c.TLS.ClientCA)
-		}
-		secure.ClientAuth = tls.VerifyClientCertIfGiven
-		if c.TokenFile == "" {
-			secure.ClientAuth = tls.RequireAndVerifyClientCert
-		}
-	}
-	return door, secure, nil
+	return door, err
 }
 
 // token returns the token of a file, or a new one.
@@ -150,15 +128,15 @@ func token(path string) (string, error) {
 }
 
 // shownAt is where a browser finds us. A token that only we know is part of it.
-func shownAt(l net.Listener, door serve.Door, secure *tls.Config, tell bool) string {
+func shownAt(l net.Listener, door serve.Door, tell bool) string {
 	if l.Addr().Network() == "unix" {
 		return "unix:" + l.Addr().String()
 	}
 	u := url.URL{Scheme: "http", Host: l.Addr().String(), Path: "/"}
-	if secure != nil {
+	if door.Secure != nil {
 		u.Scheme = "https"
 	}
-	if secure != nil && secure.ClientAuth == tls.RequireAndVerifyClientCert || !tell {
+	if door.Secure != nil && door.Secure.Required() || !tell {
 		return u.String()
 	}
 	u.Path, u.RawQuery = "/login", url.Values{"token": {door.Token}}.Encode()
