@@ -68,7 +68,7 @@ func New(dir string, door Door, log *slog.Logger) (*Server, error) {
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.stop = ctx.Done()
 	server := &http.Server{
-		Handler: s.handler(),
+		Handler:           s.handler(),
 		ReadHeaderTimeout: requestTimeout, ReadTimeout: requestTimeout, WriteTimeout: 2 * pageTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
