@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Server is one nats-server with JetStream on 127.0.0.1. It ends with the test.
@@ -212,11 +214,24 @@ func (s *Server) end(signal syscall.Signal) {
 	close(s.ended)
 }
 
-// Signal sends a signal, such as SIGSTOP, to the server.
+// Signal sends a signal to the server. After SIGSTOP it waits until the server stands still: on a busy machine its threads may answer for
+// many milliseconds before they are stopped.
 func (s *Server) Signal(signal syscall.Signal) {
 	s.t.Helper()
-	if err := s.cmd.Process.Signal(signal); err != nil {
+	err := s.cmd.Process.Signal(signal)
+	if err == nil && signal == syscall.SIGSTOP {
+		err = ignoringEINTR(func() error { return unix.Waitid(unix.P_PID, s.cmd.Process.Pid, nil, unix.WSTOPPED, nil) })
+	}
+	if err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+func ignoringEINTR(f func() error) error {
+	for {
+		if err := f(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
 	}
 }
 
