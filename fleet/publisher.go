@@ -57,6 +57,7 @@ type Publisher struct {
 	asked     bool   // the stream said how far it has come
 	taken     uint64 // the last event that it has
 	sequence  uint64 // the place in the stream of our last message
+	other     string // the id there because of which the numbers here got another
 	onRefused func(int64, string)
 	ready     chan struct{}
 }
@@ -202,8 +203,10 @@ func (p *Publisher) compare(ctx context.Context, m *nats.Msg) error {
 	case "":
 		return nil
 	case p.numbers.ID():
+	case p.other: // nothing was stored since, or who answered does not have it yet: then the stream refuses what is sent
+		return nil
 	default:
-		return p.numbers.Renew()
+		return p.renew(m)
 	}
 	last, err := strconv.ParseUint(m.Header.Get(HeaderLast), 10, 64)
 	if err != nil {
@@ -215,10 +218,19 @@ func (p *Publisher) compare(ctx context.Context, m *nats.Msg) error {
 		return err
 	case again:
 		p.log.Warn("the evidence is an older copy of itself: its events get numbers of their own in the fleet")
-		return p.numbers.Renew()
+		return p.renew(m)
 	}
 	p.taken = max(p.taken, last)
 	return nil
+}
+
+// renew gives the numbers here an id that is not that of a message.
+func (p *Publisher) renew(m *nats.Msg) error {
+	err := p.numbers.Renew()
+	if err == nil {
+		p.other = m.Header.Get(HeaderOutbox)
+	}
+	return err
 }
 
 // isOurs returns an error if the last message under our name is of another machine.

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strconv"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -127,34 +125,5 @@ func TestObject(t *testing.T) {
 	}
 	if err := c.Object(t.Context(), "f_no", "no", 1, new(bytes.Buffer)); !errors.Is(err, nats.ErrNoResponders) {
 		t.Error(err)
-	}
-}
-
-// Who looks when somebody is heard finds what was written, although it may be heard before it is stored.
-func TestChanges(t *testing.T) {
-	t.Parallel()
-	c := setUp(t, Plan{MaxBytes: 1 << 20})
-	hosts := c.Name.Hosts()
-	changed, err := c.Changes(t.Context(), hosts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 500 {
-		want := strconv.Itoa(i)
-		if err := c.Publish(hosts.Subject("web1"), []byte(want)); err != nil {
-			t.Fatal(err)
-		}
-		for found := false; !found; {
-			select {
-			case <-changed:
-			case <-time.After(30 * time.Second):
-				t.Fatalf("%s was not found", want)
-			}
-			m, err := c.Last(t.Context(), hosts.Stream(), hosts.Subject("web1"))
-			if err != nil && !errors.Is(err, ErrNotFound) {
-				t.Fatal(err)
-			}
-			found = m != nil && string(m.Data) == want
-		}
 	}
 }

@@ -13,8 +13,9 @@ import (
 
 // Times of a status.
 const (
-	statusPause = time.Second     // between two, at least
-	statusLast  = 2 * time.Second // for the one that says that the host stops
+	statusPause = time.Second      // between two, at least
+	statusRetry = 10 * time.Second // after one that failed: it may be the first to say something
+	statusLast  = 2 * time.Second  // for the one that says that the host stops
 )
 
 // A Reporter says how this host is: at the start, when something changes, each [StatusEvery], and that it stops. Safe for
@@ -51,8 +52,12 @@ func (r *Reporter) Run(ctx context.Context) {
 	defer again.Stop()
 	failing := ""
 	for {
+		var retry <-chan time.Time
 		if r.conn.IsConnected() {
 			err := r.report(ctx, false)
+			if err != nil {
+				retry = time.After(statusRetry)
+			}
 			if why := fmt.Sprint(err); err != nil && why != failing && ctx.Err() == nil {
 				r.log.Warn("the fleet does not learn how this host is", "error", err)
 				failing = why
@@ -68,6 +73,7 @@ func (r *Reporter) Run(ctx context.Context) {
 		case <-r.changed:
 		case <-connected:
 		case <-again.C:
+		case <-retry:
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusLast)
 			defer cancel()
@@ -106,4 +112,12 @@ func (r *Reporter) report(ctx context.Context, stopped bool) error {
 		return err
 	}
 	return r.conn.Put(ctx, hosts, Token(r.conn.Host), body)
+}
+
+// ring tells who waits, once for all that it was not told yet.
+func ring(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }

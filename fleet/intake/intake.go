@@ -22,7 +22,8 @@ type Intake struct {
 	log   *slog.Logger
 	news  chan News
 	want  chan []*sets.Set
-	here  map[string]bool // the names of the places that were read last; watch has it
+	here  map[string]bool // the names of the places that are not told to be gone; watch has it
+	seen  fleet.Seen      // what stood there last; watch has it
 }
 
 // News is what has become of a set on its way. Exactly one of Set, Refused, Gone and Fetched is set.
@@ -42,7 +43,7 @@ type News struct {
 
 // New makes an intake. What it fetches goes into dir.
 func New(conn *fleet.Conn, t sets.Trust, dir sets.Dir, free func() int64, log *slog.Logger) *Intake {
-	return &Intake{conn: conn, trust: t, dir: dir, free: free, log: log, news: make(chan News), want: make(chan []*sets.Set, 1)}
+	return &Intake{conn: conn, trust: t, dir: dir, free: free, log: log, news: make(chan News), want: make(chan []*sets.Set, 1), here: map[string]bool{}, seen: fleet.Seen{}}
 }
 
 // News returns what happens. Who does not read it makes the intake wait.

@@ -15,17 +15,20 @@ import (
 // again is how often all sets are read again, although nothing was heard: the bucket may have been made anew.
 const again = 5 * time.Minute
 
+// gone is how long a place is missing before that is told.
+const gone = 5 * time.Second
+
 // leastPause is how long to wait between two readings.
 const leastPause = 250 * time.Millisecond
 
-// watch reads all sets, and hears of those that change. It begins again when the connection is back, after errors, and now and then.
+// watch reads all sets, and hears of those that change. It begins again after errors, and now and then.
 func (i *Intake) watch(ctx context.Context) {
 	back := i.conn.StatusChanged(nats.CONNECTED)
 	defer i.conn.RemoveStatusListener(back)
 	var wait pause
 	last := ""
 	for ctx.Err() == nil {
-		err := i.watchOnce(ctx, back, func() {
+		err := i.watchOnce(ctx, func() {
 			if last != "" {
 				i.log.Info("the sets of the fleet are watched again")
 			}
@@ -47,11 +50,11 @@ func (i *Intake) watch(ctx context.Context) {
 	}
 }
 
-// watchOnce reads all sets, and again whenever one has changed, until the connection is back after it was lost, or it is time to begin
-// again: then the error is nil. It calls watching when it has read what there is.
+// watchOnce reads all sets, and again whenever one may have changed, until it is time to begin again: then the error is nil. It calls watching
+// when it has read what there is.
 //
 // A host may make no consumer on the servers (see package fleet), so it listens to what others write, and reads that itself.
-func (i *Intake) watchOnce(ctx context.Context, back <-chan nats.Status, watching func()) error {
+func (i *Intake) watchOnce(ctx context.Context, watching func()) error {
 	ctx, end := context.WithTimeout(ctx, again)
 	defer end()
 	places := i.conn.Name.Sets()
@@ -59,17 +62,30 @@ func (i *Intake) watchOnce(ctx context.Context, back <-chan nats.Status, watchin
 	if err != nil {
 		return err
 	}
-	told := map[string]string{} // which message of each place was
+	told, missing := map[string]bool{}, map[string]time.Time{}
 	for {
+		var look <-chan time.Time
+		if len(missing) > 0 {
+			look = time.After(gone)
+		}
+		select {
+		case <-changed:
+		case <-look:
+		case <-ctx.Done():
+			return nil
+		}
 		here := map[string]bool{}
 		err := i.conn.LastOfEach(ctx, places.Stream(), places.Subject(">"), func(subject string, m *nats.Msg) error {
 			name := places.Key(subject)
 			here[name] = true
-			stamp := m.Header.Get("Nats-Sequence") + " " + m.Header.Get("Nats-Time-Stamp")
-			if told[name] == stamp {
+			order, err := i.seen.Compare(subject, m)
+			if err != nil {
+				return err
+			}
+			if order < 0 || order == 0 && told[name] { // what is old would look as if somebody had put it back
 				return nil
 			}
-			told[name] = stamp
+			told[name] = true
 			if !i.tell(ctx, i.read(name, m)) {
 				return ctx.Err()
 			}
@@ -81,26 +97,28 @@ func (i *Intake) watchOnce(ctx context.Context, back <-chan nats.Status, watchin
 		if err != nil {
 			return err
 		}
-		// A place may be emptied without a word.
+		// A place may be emptied without a word; or who answered is behind, and does not have it yet.
 		for name := range i.here {
-			if !here[name] && !i.tell(ctx, News{Name: name, Gone: true}) {
-				return nil
+			since, known := missing[name]
+			switch {
+			case here[name]:
+				delete(missing, name)
+			case !known:
+				missing[name] = time.Now()
+			case time.Since(since) >= gone:
+				delete(missing, name)
+				delete(told, name)
+				delete(i.here, name)
+				if !i.tell(ctx, News{Name: name, Gone: true}) {
+					return nil
+				}
 			}
 		}
-		i.here = here
-		maps.DeleteFunc(told, func(name, _ string) bool { return !here[name] })
+		maps.Copy(i.here, here)
 		watching()
 		// Who has the servers could say without end that something has changed.
-		rest := time.After(leastPause)
 		select {
-		case <-changed:
-		case <-back:
-			return nil
-		case <-ctx.Done():
-			return nil
-		}
-		select {
-		case <-rest:
+		case <-time.After(leastPause):
 		case <-ctx.Done():
 			return nil
 		}

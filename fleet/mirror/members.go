@@ -13,12 +13,8 @@ import (
 	"culprit/fleet"
 )
 
-// Bounds of what is read of hosts.
-const (
-	maxNews  = 1024
-	askAll   = 5 * time.Minute // what all hosts say of themselves
-	askAgain = 2 * time.Second // what one says that was heard
-)
+// askAll is how often all that hosts say of themselves is read, whatever was heard.
+const askAll = 5 * time.Minute
 
 // member is what a host said of itself, or, without a document, that it is no member any more.
 type member struct {
@@ -33,12 +29,10 @@ func watch(ctx context.Context, c *fleet.Conn, to chan<- member) error {
 		return fmt.Errorf("read what the hosts of the fleet say of themselves: %w", err)
 	}
 	hosts := c.Name.Hosts()
-	news := make(chan *nats.Msg, maxNews)
-	subscription, err := c.ChanSubscribe(hosts.Subject(">"), news)
+	changed, err := c.ChangedKeys(ctx, hosts)
 	if err != nil {
 		return failed(err)
 	}
-	defer subscription.Unsubscribe()
 	send := func(one member) error {
 		select {
 		case to <- one:
@@ -47,81 +41,70 @@ func watch(ctx context.Context, c *fleet.Conn, to chan<- member) error {
 			return ctx.Err()
 		}
 	}
+	seen := fleet.Seen{}
 	said := func(subject string, msg *nats.Msg) error {
-		host, err := fleet.HostOf(hosts.Key(subject))
-		if err != nil {
-			return nil
-		}
-		one := member{Member: catalogue.Member{Host: host}}
-		if one.Revision, err = fleet.Sequence(msg); err != nil {
+		if order, err := seen.Compare(subject, msg); order <= 0 || err != nil {
 			return err
 		}
-		if !fleet.Deleted(msg.Header) {
-			one.Document = msg.Data
-			if n := len(msg.Data); n > fleet.MaxStatus {
-				unread := fleet.Status{Host: host, Unread: fmt.Sprintf("it has %d bytes, and a host of this version says %d at most", n, fleet.MaxStatus)}
-				if one.Document, err = json.Marshal(unread); err != nil {
-					return err
-				}
-			}
-			if !json.Valid(one.Document) {
-				return nil
-			}
+		one, err := memberOf(hosts.Key(subject), msg)
+		if err != nil || one.Host == "" {
+			return err
 		}
-		return send(one)
+		return send(member{Member: one})
 	}
 	all := time.NewTicker(askAll)
 	defer all.Stop()
-	connected := c.StatusChanged(nats.CONNECTED)
-	defer c.RemoveStatusListener(connected)
-	// A message itself can be anybody's answer to anything: only what the bucket has counts.
-	look := func(subject string) error {
-		last, err := c.Last(ctx, hosts.Stream(), subject)
-		if err == nil {
-			err = said(subject, last)
-		}
-		if errors.Is(err, fleet.ErrForged) || errors.Is(err, fleet.ErrNotFound) {
-			return nil
-		}
-		return err
-	}
 	for {
-		if err := c.LastOfEach(ctx, hosts.Stream(), hosts.Subject(">"), said); err != nil {
+		host := ""
+		select {
+		case host = <-changed:
+		case <-all.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if host == "" {
+			if err := c.LastOfEach(ctx, hosts.Stream(), hosts.Subject(">"), said); err != nil {
+				return failed(err)
+			}
+			if err := send(member{last: true}); err != nil {
+				return err
+			}
+			continue
+		}
+		// A message itself can be anybody's answer to anything: only what the bucket has counts.
+		msg, err := c.Last(ctx, hosts.Stream(), hosts.Subject(host))
+		if err == nil {
+			err = said(hosts.Subject(host), msg)
+		}
+		if err != nil && !errors.Is(err, fleet.ErrForged) && !errors.Is(err, fleet.ErrNotFound) {
 			return failed(err)
 		}
-		if err := send(member{last: true}); err != nil {
-			return err
-		}
-		// Who was heard, and may have been stored only after we looked (see fleet.Conn.Changes).
-		late := map[string]bool{}
-		var again <-chan time.Time
-		for more := true; more; {
-			select {
-			case msg := <-news:
-				if err := look(msg.Subject); err != nil {
-					return failed(err)
-				}
-				late[msg.Subject] = true
-				if again == nil {
-					again = time.After(askAgain)
-				}
-			case <-again:
-				for subject := range late {
-					if err := look(subject); err != nil {
-						return failed(err)
-					}
-				}
-				clear(late)
-				again = nil
-			case <-all.C:
-				more = false
-			case <-connected:
-				more = false
-			case <-ctx.Done():
-				return ctx.Err()
+	}
+}
+
+// memberOf reads what stands in the place of a host. Without a host it says nothing that could be read.
+func memberOf(key string, msg *nats.Msg) (one catalogue.Member, err error) {
+	host, err := fleet.HostOf(key)
+	if err != nil {
+		return one, nil
+	}
+	if one.Revision, err = fleet.Sequence(msg); err != nil {
+		return one, err
+	}
+	if !fleet.Deleted(msg.Header) {
+		one.Document = msg.Data
+		if n := len(msg.Data); n > fleet.MaxStatus {
+			unread := fleet.Status{Host: host, Unread: fmt.Sprintf("it has %d bytes, and a host of this version says %d at most", n, fleet.MaxStatus)}
+			if one.Document, err = json.Marshal(unread); err != nil {
+				return one, err
 			}
 		}
+		if !json.Valid(one.Document) {
+			return one, nil
+		}
 	}
+	one.Host = host
+	return one, nil
 }
 
 // member writes what a host said of itself.

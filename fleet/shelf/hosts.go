@@ -30,8 +30,17 @@ func Hosts(ctx context.Context, c *fleet.Conn, read func() bool, each func(fleet
 	if err != nil {
 		return err
 	}
+	seen := fleet.Seen{}
 	for {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
 		err := c.LastOfEach(ctx, hosts.Stream(), hosts.Subject(">"), func(subject string, m *nats.Msg) error {
+			if order, err := seen.Compare(subject, m); order < 0 || err != nil {
+				return err
+			}
 			// What cannot be read, or is of a host that it is not the place of, is left out.
 			host, err := fleet.HostOf(hosts.Key(subject))
 			if err != nil || fleet.Deleted(m.Header) {
@@ -48,11 +57,6 @@ func Hosts(ctx context.Context, c *fleet.Conn, read func() bool, each func(fleet
 		case err != nil:
 			return err
 		case !read():
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
 			return nil
 		}
 	}
