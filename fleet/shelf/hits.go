@@ -16,14 +16,20 @@ import (
 // Hits begins to read the hits of all hosts from now on. The function that it returns calls each with those of the rules of a set, until the
 // context ends; a hit that is told again is left out.
 func Hits(ctx context.Context, c *fleet.Conn, set string) (read func(each func(host string, h *event.Hit)) error, err error) {
-	stream, err := c.JS.OrderedConsumer(ctx, c.Name.Stream(), jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy})
+	stream, err := c.JS.Stream(ctx, c.Name.Stream())
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, fmt.Errorf("the servers have no %s: type `culprit fleet init`", c.Name.Stream())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", c.Name.Stream(), err)
 	}
-	messages, err := stream.Messages()
+	// By its number: when the connection is back, before the first one has come, "new" would be only what comes from then on.
+	next := stream.CachedInfo().State.LastSeq + 1
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: next})
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", c.Name.Stream(), err)
+	}
+	messages, err := consumer.Messages()
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", c.Name.Stream(), err)
 	}
