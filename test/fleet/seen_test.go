@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -76,35 +74,7 @@ func TestSeen(t *testing.T) {
 	second := other.HuntWith(config, evidence)
 
 	mirror := filepath.Join(s.Dir, "mirror")
-	page := s.StartCommandAs(0, exec.Command(harness.Programs.Culprit, "serve", "--fleet", "--servers", servers, "--credentials", s.nkey("reader"),
-		"--mirror", mirror, "--listen", "127.0.0.1:9358"))
-	page.Said("is shown at", 1)
-	_, token, _ := strings.Cut(strings.TrimSpace(page.Output.String()), "token=")
-	token, _, _ = strings.Cut(token, "\n")
-	client := &http.Client{Transport: &http.Transport{DialContext: func(_ context.Context, network, address string) (net.Conn, error) { return s.Dial(network, address) }}}
-	shows := func(path string, texts ...string) {
-		t.Helper()
-		harness.Eventually(t, "the page "+path, func() error {
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:9358"+path, nil)
-			if err != nil {
-				return err
-			}
-			r.Header.Set("Authorization", "Bearer "+token)
-			answer, err := client.Do(r)
-			if err != nil {
-				return err
-			}
-			defer answer.Body.Close()
-			body, err := io.ReadAll(answer.Body)
-			for _, text := range texts {
-				if err == nil && !strings.Contains(string(body), text) {
-					err = fmt.Errorf("%s, without %q: %s", answer.Status, text, body)
-				}
-			}
-			return err
-		})
-	}
-	t.Cleanup(client.CloseIdleConnections)
+	page := s.browse(mirror)
 
 	sender := first.Captured(harness.NewUID()) // so that the next question is proven, however busy the machine is
 	sender.Ask("seen.badzone.test")
@@ -119,9 +89,9 @@ func TestSeen(t *testing.T) {
 	sender.Signal(syscall.SIGKILL) // its capture ends with it
 	sender.Wait()
 	third := second.Hit("seen.badzone.test")
-	shows("/", hit.Event.ID, third.Event.ID, "2 of 2 hosts alive")
-	shows("/hits/"+hit.Event.ID, "web1", "web2 (1 hit)", "culprit fleet fetch")
-	shows("/hosts", "web1", "web2", "request", "never")
+	page.shows("/", hit.Event.ID, third.Event.ID, "2 of 2 hosts alive")
+	page.shows("/hits/"+hit.Event.ID, "web1", "web2 (1 hit)", "culprit fleet fetch")
+	page.shows("/hosts", "web1", "web2", "request", "never")
 
 	// The mirror has what the host has.
 	harness.Eventually(t, "the proof in the mirror", func() error {
@@ -142,13 +112,12 @@ func TestSeen(t *testing.T) {
 	if out := s.look(mirror, "show", hit.Event.ID).Must(t); !strings.Contains(out, "what the thread did around line") {
 		t.Errorf("the trace is not shown: %s", out)
 	}
-	shows("/traces/"+hit.Culprit.Proof.Trace.ID, "seen")
+	page.shows("/traces/"+hit.Culprit.Proof.Trace.ID, "seen")
 	s.look(mirror, "fetch", third.Event.ID).Fails(t, 1, "web2 never gives bundles")
 	if found := s.look(mirror, "hits", "--host", "evil").Must(t); strings.Contains(found, "badzone.test") {
 		t.Errorf("another host has hits: %s", found)
 	}
-	page.Signal(syscall.SIGTERM)
-	page.Wait()
+	page.end()
 	first.Stop()
 	second.Stop()
 

@@ -34,12 +34,18 @@ const servers = "nats://127.0.0.1:4222"
 
 func newSite(t *testing.T) *site {
 	t.Helper()
+	return newSiteWith(t, func(*site) string { return "listen: \"127.0.0.1:4222\"\n" }, "web1", "web2")
+}
+
+// newSiteWith says how the server listens, and which hosts there are.
+func newSiteWith(t *testing.T, listens func(*site) string, hosts ...string) *site {
+	t.Helper()
 	s := &site{Host: harness.NewHost(t, ""), t: t}
-	rights := s.culprit("fleet", "accounts", "--dir", s.Dir, "web1", "web2")
+	rights := s.culprit(append([]string{"fleet", "accounts", "--dir", s.Dir}, hosts...)...)
 	rights = rights[strings.Index(rights, "accounts {"):] // what comes before says which keys were made
-	s.config = s.Write("nats.conf", fmt.Sprintf("listen: \"127.0.0.1:4222\"\njetstream { store_dir: %q }\n%s", filepath.Join(s.Dir, "store"), rights))
+	s.config = s.Write("nats.conf", fmt.Sprintf("%sjetstream { store_dir: %q }\n%s", listens(s), filepath.Join(s.Dir, "store"), rights))
 	s.serve()
-	s.fleet("init", "--host", "web1,web2")
+	s.fleet("init", "--host", strings.Join(hosts, ","))
 	s.key = filepath.Join(s.Dir, "fleet.key")
 	out := s.culprit("fleet", "keygen", "--no-password", s.key)
 	_, rest, _ := strings.Cut(out, "keys: [")
