@@ -22,7 +22,7 @@ func (a *egressProgram) byteOf(to asm.Register, at int16) {
 }
 
 // headers finds the kind of the packet, its destination port and its payload. R7 is then the kind with the
-// port, R9 whether it goes to a loopback address.
+// port, R9 whether it goes to Docker's resolver.
 func (a *egressProgram) headers() {
 	// R7: where the transport header begins. R9: its protocol.
 	a.Add(asm.Mov.Imm(asm.R7, 0))
@@ -33,25 +33,19 @@ func (a *egressProgram) headers() {
 	a.Add(asm.LoadMem(asm.R1, asm.RFP, onStackHead+6, asm.Half), asm.HostTo(asm.BE, asm.R1, asm.Half))
 	a.Add(asm.And.Imm(asm.R1, 0x1fff), asm.JNE.Imm(asm.R1, 0, "end")) // a later fragment
 	a.byteOf(asm.R9, 9)
-	a.byteOf(asm.R1, 16)
-	a.Add(asm.JNE.Imm(asm.R1, 127, "transport"), asm.Or.Imm(asm.R9, isLoopback), asm.Ja.Label("transport"))
+	a.Add(
+		asm.LoadMem(asm.R1, asm.RFP, onStackHead+16, asm.Word), asm.HostTo(asm.BE, asm.R1, asm.Word),
+		asm.JNE.Imm(asm.R1, dockerResolver, "transport"), asm.Or.Imm(asm.R9, toDocker), asm.Ja.Label("transport"),
+	)
 
 	a.Label("ipv6")
 	a.load(asm.R7, 40)
 	a.byteOf(asm.R9, 6)
-	a.Add(
-		asm.Mov.Imm(asm.R7, 40),
-		asm.LoadMem(asm.R1, asm.RFP, onStackHead+24, asm.DWord), asm.JNE.Imm(asm.R1, 0, "not loopback"),
-		asm.LoadMem(asm.R1, asm.RFP, onStackHead+32, asm.DWord), asm.HostTo(asm.BE, asm.R1, asm.DWord), asm.JNE.Imm(asm.R1, 1, "not loopback"),
-		asm.Or.Imm(asm.R9, isLoopback),
-	)
-	a.Label("not loopback")
-	a.Add(asm.Or.Imm(asm.R9, isIPv6))
+	a.Add(asm.Mov.Imm(asm.R7, 40), asm.Or.Imm(asm.R9, isIPv6))
 	a.extensions()
 
 	a.Label("transport")
 	a.load(asm.R7, 8)
-	a.Add(asm.LoadMem(asm.R8, asm.RFP, onStackHead, asm.Half), asm.HostTo(asm.BE, asm.R8, asm.Half), asm.StoreMem(asm.RFP, onStackSource, asm.R8, asm.DWord))
 	a.Add(asm.LoadMem(asm.R8, asm.RFP, onStackHead+2, asm.Half), asm.HostTo(asm.BE, asm.R8, asm.Half))
 	a.Add(asm.Mov.Reg(asm.R1, asm.R9), asm.And.Imm(asm.R1, isIPv6), asm.LSh.Imm(asm.R1, 9), asm.Or.Reg(asm.R8, asm.R1)) // becomes kindIPv6
 	a.Add(asm.Mov.Reg(asm.R1, asm.R9), asm.And.Imm(asm.R1, 0xff), asm.JEq.Imm(asm.R1, protoTCP, "tcp"), asm.JNE.Imm(asm.R1, protoUDP, "end"))
@@ -66,8 +60,8 @@ func (a *egressProgram) headers() {
 
 // Beside the protocol of a packet.
 const (
-	isLoopback = 0x200
-	isIPv6     = 0x100 // shifted by 9 it is kindIPv6
+	toDocker = 0x200
+	isIPv6   = 0x100 // shifted by 9 it is kindIPv6
 )
 
 // extensions goes past the extension headers of IPv6 (RFC 8200, section 4).
@@ -89,32 +83,69 @@ func (a *egressProgram) extensions() {
 		a.Add(asm.Add.Imm(asm.R1, 1), asm.LSh.Imm(asm.R1, 3), asm.Add.Reg(asm.R7, asm.R1))
 		a.Label(next)
 		a.byteOf(asm.R1, 0)
-		a.Add(asm.And.Imm(asm.R9, isLoopback|isIPv6), asm.Or.Reg(asm.R9, asm.R1))
+		a.Add(asm.And.Imm(asm.R9, toDocker|isIPv6), asm.Or.Reg(asm.R9, asm.R1))
 	}
 }
 
+// dockerResolver is 127.0.0.11, where Docker's resolver is in the network namespace of each container.
+const dockerResolver = 127<<24 | 11
+
 // whichWants notes which wants may have the packet, and ends if none. The hook comes after POSTROUTING, where
-// the packet may have got another port: Docker's resolver at 127.0.0.11 is reached so. A socket that is
-// connected knows where it meant to send. For one that is not, all that goes to a loopback address counts, unless it
-// comes from such a port, as an answer does.
+// the packet may have got another port. What its sender named is known by connection tracking, and where a socket is connected to by
+// that. Docker's resolver has a port besides 53 that it is sent to, which everybody in the container can see: there each UDP packet
+// counts but an answer, which the resolver itself takes no notice of.
 func (a *egressProgram) whichWants() {
 	a.portWants(asm.R7)
 	a.Follow(asm.R8, asm.R6, a.skbSock)
 	a.Follow(asm.R8, asm.R8, a.sockPort) // and the 6 bytes after it
+	a.alsoPort("socket")
+	if a.canNAT() {
+		a.named(asm.R8, "not tracked")
+		a.Follow(asm.R8, asm.R8, uint32(a.tupleDst+a.dstPort)) // and the 6 bytes after it
+		a.alsoPort("named")
+		a.Label("not tracked")
+	}
+	const header, flags, answer = 4, 2, 0x80 // of a message of DNS (RFC 1035, section 4.1.1)
 	a.Add(
-		asm.And.Imm(asm.R8, 0xffff), asm.HostTo(asm.BE, asm.R8, asm.Half),
-		asm.JNE.Imm(asm.R8, 0, "connected"),
-		asm.And.Imm(asm.R9, isLoopback), asm.JEq.Imm(asm.R9, 0, "wanted"),
-		asm.Mov.Reg(asm.R1, asm.R7), asm.And.Imm(asm.R1, kindTCP|kindIPv6),
-		asm.LoadMem(asm.R2, asm.RFP, onStackSource, asm.DWord), asm.Or.Reg(asm.R1, asm.R2),
+		asm.JNE.Imm(asm.R9, protoUDP|toDocker, "wanted"),
+		asm.LoadMem(asm.R8, asm.RFP, onStackFrom, asm.DWord),
 	)
-	a.Lookup(a.ports, asm.R1)
-	a.Add(asm.JNE.Imm(asm.R0, 0, "wanted"))
-	a.Label("connected") // or to any port, which is 0
-	a.Add(asm.And.Imm(asm.R7, kindTCP|kindIPv6), asm.Or.Reg(asm.R7, asm.R8))
+	a.load(asm.R8, header)
+	a.byteOf(asm.R1, flags)
+	a.Add(asm.And.Imm(asm.R1, answer), asm.JNE.Imm(asm.R1, 0, "wanted"), asm.And.Imm(asm.R7, kindTCP|kindIPv6))
 	a.portWants(asm.R7)
 	a.Label("wanted")
 	a.Add(asm.LoadMem(asm.R1, asm.RFP, onStackMask, asm.DWord), asm.JEq.Imm(asm.R1, 0, "end"))
+}
+
+// alsoPort adds the wants of a port, if it is another one than that of the packet. It is in R8, big-endian; 0: none.
+func (a *egressProgram) alsoPort(of string) {
+	same := a.Fresh("port of " + of)
+	a.Add(
+		asm.And.Imm(asm.R8, 0xffff), asm.JEq.Imm(asm.R8, 0, same), asm.HostTo(asm.BE, asm.R8, asm.Half),
+		asm.Mov.Reg(asm.R1, asm.R7), asm.And.Imm(asm.R1, kindTCP|kindIPv6), asm.Or.Reg(asm.R8, asm.R1),
+		asm.JEq.Reg(asm.R8, asm.R7, same),
+	)
+	a.portWants(asm.R8)
+	a.Label(same)
+}
+
+// canNAT reports whether the kernel can change where packets go.
+func (a *egressProgram) canNAT() bool { return a.skbTracked >= 0 && a.connTuples >= 0 }
+
+// named gets what connection tracking has of the packet as it was before NAT: the address of its struct nf_conntrack_tuple, that of the
+// packet's direction (nf_ct_get and nf_ct_get_tuple in net/netfilter). It jumps where nothing is tracked.
+func (a *egressProgram) named(to asm.Register, untracked string) {
+	original := a.Fresh("original")
+	const infoMask, isReply, isUntracked = 7, 3, 7 // NFCT_INFOMASK, IP_CT_IS_REPLY, IP_CT_UNTRACKED
+	a.Follow(to, asm.R6, uint32(a.skbTracked))
+	a.Add(
+		asm.Mov.Reg(asm.R1, to), asm.And.Imm(asm.R1, infoMask), asm.And.Imm(to, ^infoMask),
+		asm.JEq.Imm(to, 0, untracked), asm.JEq.Imm(asm.R1, isUntracked, untracked),
+		asm.Add.Imm(to, int32(a.connTuples)),
+		asm.JLT.Imm(asm.R1, isReply, original), asm.Add.Imm(to, int32(a.connReply)),
+	)
+	a.Label(original)
 }
 
 // portWants adds the wants of a kind with a port.

@@ -19,21 +19,22 @@ const (
 	egrLength = egrPort + 4   // u32: how much of the packet follows
 	egrAddr   = egrLength + 4 // [16]byte: where the socket is connected to; 4 bytes for IPv4
 	egrCgroup = egrAddr + 16  // u64: cgroup of v2 that the socket was made in
-	egrPacket = egrCgroup + 8
+	egrNamed  = egrCgroup + 8 // [16]byte: where it went before NAT, as egrAddr
+	egrToPort = egrNamed + 16 // u16, big-endian: likewise; 0: not tracked
+	egrPacket = egrToPort + 8
 )
 
 // Places on the stack.
 const (
-	onStackHead   = -64 // a header, up to 40 bytes
-	onStackMask   = -72 // u64: which wants may have the packet
-	onStackFrom   = -80 // u64: where its payload begins
-	onStackEnd    = -88 // u64: where the search ends
-	onStackPiece  = -96 // u64: how many pieces were searched
-	onStackSize   = -104
-	onStackStop   = -112              // u64: stopIt, or why its sender is not to be stopped; 0: nobody is to be
-	onStackSource = -120              // u64: the port that it comes from
-	onStackNetns  = -128              // u64: the network namespace
-	onStackBytes  = -128 - searchStep // a piece of the payload
+	onStackHead  = -64 // a header, up to 40 bytes
+	onStackMask  = -72 // u64: which wants may have the packet
+	onStackFrom  = -80 // u64: where its payload begins
+	onStackEnd   = -88 // u64: where the search ends
+	onStackPiece = -96 // u64: how many pieces were searched
+	onStackSize  = -104
+	onStackStop  = -112              // u64: stopIt, or why its sender is not to be stopped; 0: nobody is to be
+	onStackNetns = -120              // u64: the network namespace
+	onStackBytes = -120 - searchStep // a piece of the payload
 )
 
 const stopIt = 1 << 16
@@ -142,6 +143,14 @@ func (a *egressProgram) packet() {
 	a.Label(ipv4)
 	a.Probe(regRecord, egrAddr, 4, asm.R8, a.sockAddr)
 	a.Label(address)
+	a.Zero(regRecord, egrNamed, egrPacket-egrNamed)
+	if a.canNAT() {
+		untracked := a.Fresh("untracked")
+		a.named(asm.R8, untracked)
+		a.Probe(regRecord, egrNamed, 16, asm.R8, uint32(a.tupleDst))
+		a.Probe(regRecord, egrToPort, 2, asm.R8, uint32(a.tupleDst+a.dstPort))
+		a.Label(untracked)
+	}
 	a.Add(
 		asm.Mov.Reg(asm.R1, asm.R6), asm.FnSkbCgroupId.Call(), asm.StoreMem(regRecord, egrCgroup, asm.R0, asm.DWord),
 		asm.LoadMem(asm.R1, asm.RFP, onStackNetns, asm.DWord), asm.StoreMem(regRecord, egrNetns, asm.R1, asm.Word),

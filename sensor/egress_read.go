@@ -18,10 +18,11 @@ type OtherPacket struct {
 	SocketUID uint32
 	// SocketCgroup is the cgroup of v2 that the socket was made in, whoever runs now.
 	SocketCgroup uint64
-	// To is where the socket is connected to. Its port is 0 if it is not. The packet may go elsewhere, by a
-	// firewall's DNAT.
-	To   netip.AddrPort
-	Data []byte // from the IP header
+	// To is where the socket is connected to. Its port is 0 if it is not.
+	To netip.AddrPort
+	// Named is where the packet was sent, which a firewall's DNAT may have changed since. Its port is 0 if that does not track the packet.
+	Named netip.AddrPort
+	Data  []byte // from the IP header
 }
 
 // From tells who sent the packet, as far as its socket does.
@@ -108,10 +109,13 @@ func decodeOther(b []byte, calls map[uint32]string) (f OtherPacket, err error) {
 	if len(f.Data) == 0 {
 		return f, errors.New("record without a packet")
 	}
-	addr := netip.AddrFrom4([4]byte(b[egrAddr:]))
-	if f.Data[0]>>4 == 6 {
-		addr = netip.AddrFrom16([16]byte(b[egrAddr:]))
+	address := func(at, port int) netip.AddrPort {
+		addr := netip.AddrFrom4([4]byte(b[at:]))
+		if f.Data[0]>>4 == 6 {
+			addr = netip.AddrFrom16([16]byte(b[at:]))
+		}
+		return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(b[port:]))
 	}
-	f.To = netip.AddrPortFrom(addr, binary.BigEndian.Uint16(b[egrPort:]))
+	f.To, f.Named = address(egrAddr, egrPort), address(egrNamed, egrToPort)
 	return f, nil
 }

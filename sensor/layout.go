@@ -34,6 +34,10 @@ type layout struct {
 	taskPID, taskCgroups, cgroupsV2, cgroupNode, nodeID uint32
 
 	sockNet, sockUID, sockPort, sockAddr, sockAddr6 uint32 // of struct sock
+
+	// Of connection tracking; -1: the kernel has none. sk_buff._nfct, nf_conn.tuplehash[].tuple, from that of the original direction to that
+	// of replies, nf_conntrack_tuple.dst, and the port in there.
+	skbTracked, connTuples, connReply, tupleDst, dstPort int
 }
 
 // preemptCount says where the kernel counts in which context a processor is (preempt_count in
@@ -112,8 +116,21 @@ func readLayout() (*layout, error) {
 	}
 	l.compat = kernel.OptionalOffset(spec, "task_struct", "thread_info", "status")
 	l.softirqs = kernel.OptionalOffset(spec, "task_struct", "softirq_disable_cnt")
+	l.findTracking(spec)
 	l.preempt, err = findPreemptCount(spec)
 	return l, err
+}
+
+// findTracking looks where connection tracking keeps what it knows. It may be a module that is not loaded yet: its structs are in the
+// kernel's own BTF all the same, as net/core/flow_dissector.c reads them.
+func (l *layout) findTracking(spec *btf.Spec) {
+	l.skbTracked, l.connTuples = kernel.OptionalOffset(spec, "sk_buff", "_nfct"), -1
+	var hash *btf.Struct
+	tuple := kernel.OptionalOffset(spec, "nf_conntrack_tuple_hash", "tuple")
+	l.tupleDst, l.dstPort = kernel.OptionalOffset(spec, "nf_conntrack_tuple", "dst"), kernel.OptionalOffset(spec, "nf_conntrack_tuple", "dst", "u")
+	if first := kernel.OptionalOffset(spec, "nf_conn", "tuplehash"); min(first, tuple, l.tupleDst, l.dstPort) >= 0 && spec.TypeByName("nf_conntrack_tuple_hash", &hash) == nil {
+		l.connTuples, l.connReply, l.dstPort = first+tuple, int(hash.Size), l.dstPort-l.tupleDst
+	}
 }
 
 // findPreemptCount looks where each architecture and version has it.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"culprit/internal/dns"
 	"culprit/internal/event"
 	"culprit/internal/proc"
 	"culprit/sensor"
@@ -148,9 +149,12 @@ func (p *processor) other(in nflogPacket, out Output) {
 	}
 }
 
+// dockerResolver is where Docker's resolver is in the network namespace of each container.
+var dockerResolver = netip.AddrFrom4([4]byte{127, 0, 0, 11})
+
 // means reports whether a rule looks at a packet of another namespace, and its pattern is in it. The packet may have
-// got another destination by DNAT; where its socket is connected to counts, too. What goes to a loopback address from
-// a socket that is not connected counts whatever its port, unless it is an answer: so Docker's resolver is asked.
+// got another destination by DNAT: where it was sent counts, too, and where its socket is connected to. What goes to Docker's resolver
+// counts whatever its port, unless it is an answer.
 func (r *Rule) means(f *sensor.OtherPacket, pkt packet) bool {
 	to := netip.AddrPortFrom(pkt.destination.IP, pkt.destination.Port)
 	switch {
@@ -159,8 +163,13 @@ func (r *Rule) means(f *sensor.OtherPacket, pkt packet) bool {
 	case r.List == nil && !r.Pattern.Matches(pkt.payload):
 		return false
 	}
-	return r.reaches(to) || f.To.Port() != 0 && r.reaches(f.To) ||
-		f.To.Port() == 0 && to.Addr().IsLoopback() && r.within(to.Addr()) && !slices.Contains(r.Ports, int(pkt.source.Port))
+	return slices.ContainsFunc([]netip.AddrPort{to, f.Named, f.To}, r.reaches) || to.Addr() == dockerResolver && r.within(to.Addr()) && asks(pkt)
+}
+
+// asks reports whether a packet may be a question by UDP, and is no answer.
+func asks(pkt packet) bool {
+	const flags = 2
+	return pkt.network.Transport == "udp" && len(pkt.payload) > flags && pkt.payload[flags]&dns.IsAnswer == 0
 }
 
 // reaches reports whether the rule looks at what goes to an address.

@@ -1,6 +1,7 @@
 package trigger
 
 import (
+	"bytes"
 	"context"
 	"net/netip"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/gopacket"
 	"golang.org/x/sys/unix"
 
+	"culprit/internal/dns"
 	"culprit/internal/event"
 	"culprit/internal/testkit"
 	"culprit/sensor"
@@ -47,6 +49,8 @@ func TestOther(t *testing.T) {
   - {name: zone, domain: badzone.test, to: [192.0.2.0/24, 127.0.0.0/8], families: [ipv4]}
 `
 	asks, mentions := query(1, "\x07badzone\x04test", 1), []byte("a badzone")
+	answer := bytes.Clone(asks)
+	answer[2] |= dns.IsAnswer
 	packet := func(to string, transport gopacket.SerializableLayer, payload []byte) []byte {
 		from := "198.51.100.7"
 		if strings.Contains(to, ":") {
@@ -70,8 +74,9 @@ func TestOther(t *testing.T) {
 		{"no rule's port", packet("192.0.2.1", udp(4000, 54), asks), "192.0.2.1:54", ""},
 		{"no pattern", packet("192.0.2.1", udp(4000, 53), query(1, "\x05other\x04test", 1)), "", ""},
 		{"DNAT of a connected socket", packet("203.0.113.1", udp(4000, 40000), asks), "192.0.2.1:53", "text zone"},
-		{"DNAT of Docker", packet("127.0.0.11", udp(4000, 40000), asks), "", "text zone"},
-		{"an answer of Docker", packet("127.0.0.1", udp(53, 40000), asks), "", ""},
+		{"Docker's resolver by its own port", packet("127.0.0.11", udp(53, 40000), asks), "127.0.0.1:9", "text zone"},
+		{"an answer to Docker's resolver", packet("127.0.0.11", udp(53, 40000), answer), "", ""},
+		{"another loopback address", packet("127.0.0.1", udp(4000, 40000), asks), "", ""},
 		{"no packet", []byte{0}, "", ""},
 	} {
 		p := mustProcessor(t, rules)

@@ -2,6 +2,7 @@ package containers
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -124,26 +125,47 @@ func TestDNAT(t *testing.T) {
 	}
 	domain, config := zone("all")
 	d := h.Hunt(config)
-	const unconnected = `
+	const script = `
 import socket, sys
-labels = b"".join(bytes([len(l)]) + l.encode() for l in sys.argv[1].split("."))
-socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"\0\1\1\0\0\1\0\0\0\0\0\0" + labels + b"\0\0\1\0\1", ("127.0.0.12", 53))
+way, name = sys.argv[1:]
+labels = b"".join(bytes([len(l)]) + l.encode() for l in name.split("."))
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+if way == "bound": s.bind(("127.0.0.2", 53))
+if way == "elsewhere": s.connect(("127.0.0.1", 9))
+s.sendto(b"\0\1\1\0\0\1\0\0\0\0\0\0" + labels + b"\0\0\1\0\1", ("127.0.0.12", 53) if way != "other" else ("127.0.0.1", 40053))
 `
-	for i, args := range [][]string{
+	for _, args := range [][]string{
 		{harness.Programs.OffenderC, "-s", "127.0.0.12", "-n"},
 		{harness.Programs.OffenderC, "-s", "127.0.0.11", "-t", "-n"},
-		{"python3", "-I", "-S", "-c", unconnected},
+		{"python3", "-I", "-S", "-c", script, "unconnected"},
+		{"python3", "-I", "-S", "-c", script, "bound"},     // as an answer is
+		{"python3", "-I", "-S", "-c", script, "elsewhere"}, // and names another address in sendto
 	} {
-		uid, name := harness.NewUID(), fmt.Sprintf("dnat-%d.%s", i, domain)
+		uid, name := harness.NewUID(), fmt.Sprintf("dnat-%d.%s", len(d.Hits()), domain)
+		if args[len(args)-1] == "bound" {
+			other.Must(t, "sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=0")
+		}
 		p := other.StartAs(uid, args[0], append(args[1:], name)...)
 		if p.Wait() != 0 {
 			t.Fatal(p.Output)
 		}
-		if hit := caught(t, d, name, p.PID, uid); i != 1 && hit.Destination.Port != 40053 {
+		if hit := caught(t, d, name, p.PID, uid); !slices.Contains(args, "-t") && hit.Destination.Port != 40053 {
 			t.Errorf("%s went to %s: the test shows nothing", name, hit.Destination)
 		}
 	}
+	// Who sends to that port itself has asked nobody that the rule means.
+	if p := other.StartAs(harness.NewUID(), "python3", "-I", "-S", "-c", script, "other", "other."+domain); p.Wait() != 0 {
+		t.Fatal(p.Output)
+	}
+	last := "last." + domain
+	other.StartAs(harness.NewUID(), harness.Programs.OffenderC, "-n", last).Wait()
+	d.Hit(last)
 	d.Stop()
+	for _, h := range d.Hits() {
+		if h.DNS != nil && h.DNS.Question.Name == "other."+domain {
+			t.Errorf("what went to another port is a hit: %s", h.Destination)
+		}
+	}
 }
 
 // What a connection had left to send goes out when its reader reads, in the reader's context: nobody is named, and the
