@@ -11,6 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"culprit/fleet"
+	"culprit/internal/config"
+	"culprit/internal/testkit/natsserver"
 )
 
 // With the rights of a host an object that does not fit fails with what the servers say, and leaves no bytes behind: a small one after
@@ -247,5 +249,69 @@ func TestRemoveLeftovers(t *testing.T) {
 	holds(t, g, "a", "whole", content)
 	if got, err := store.GetBytes(t.Context(), "foreign"); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("what another has put there has %d bytes, %v", len(got), err)
+	}
+}
+
+// An upload goes on when the leader of the store is killed and another server of the cluster takes its place.
+func TestObjectFailover(t *testing.T) {
+	t.Parallel()
+	servers := natsserver.Cluster(t, 3, "")
+	c, err := fleet.Connect(t.Context(), config.Fleet{Servers: natsserver.URLs(servers), Name: "f"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Setup(t.Context(), fleet.Plan{Replicas: 3, MaxBytes: 1 << 30, BundleBytes: 64 << 20, Hosts: []string{"a"}}); err != nil {
+		t.Fatal(err)
+	}
+	bucket := c.Name.Bundles("a")
+	killLeader := func() {
+		stream, err := c.JS.Stream(t.Context(), "OBJ_"+bucket)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for _, s := range servers {
+			if s.Name == stream.CachedInfo().Cluster.Leader {
+				s.Kill()
+				return
+			}
+		}
+		t.Errorf("no leader: %+v", stream.CachedInfo().Cluster)
+	}
+	content := make([]byte, 4<<20)
+	rand.Read(content)
+	killed := false
+	w := &watched{Reader: bytes.NewReader(content), at: func(int64) {}}
+	u, err := c.Upload(t.Context(), bucket, "x", w, int64(len(content)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.at = func(offset int64) {
+		if offset >= 2<<20 && !killed {
+			killed = true
+			killLeader()
+		}
+	}
+	if err := u.Put(t.Context(), jetstream.ObjectMeta{Name: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the object is read", func() error {
+		var got bytes.Buffer
+		if err := c.Object(t.Context(), bucket, "x", 8<<20, &got); err != nil {
+			return err
+		}
+		if !bytes.Equal(got.Bytes(), content) {
+			t.Errorf("it has %d bytes, and they are not those that were put there", got.Len())
+		}
+		return nil
+	})
+	stream, err := c.JS.Stream(t.Context(), "OBJ_"+bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A member that is behind may say less than is there: that is no reason to store it again.
+	if n := stream.CachedInfo().State.LastSeq; n != 33 {
+		t.Errorf("%d messages were stored, want 32 chunks and what describes them", n)
 	}
 }
