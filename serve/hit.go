@@ -97,9 +97,13 @@ func facts(r *catalogue.Reader, h *event.Hit) ([]fact, error) {
 		add("Listed", "", "%s", entry)
 	}
 	if told := words.Told(h); told != "" {
-		add("Was told", "", "%s", told)
-		for _, line := range words.Then(h) {
-			add("Then", "", "%s", line)
+		add("Was told", traceLine(h.Culprit.Answer.Trace.ID, h.Culprit.Answer.Line), "%s", told)
+		for _, s := range words.Then(h) {
+			shown := ""
+			if s.Line > 0 {
+				shown = traceLine(s.Trace, s.Line)
+			}
+			add("Then", shown, "%s", s.Text)
 		}
 	} else if unanswered != "" {
 		add("Answer", "", "%s", unanswered)

@@ -19,12 +19,12 @@ func (s detailPrinter) followed(h *event.Hit, unanswered string) {
 	}
 	s.line("was told", "%s", told)
 	s.line("", "%s", words.AnswerLine(h))
-	for i, line := range words.Then(h) {
+	for i, shown := range words.Then(h) {
 		key := ""
 		if i == 0 {
 			key = "then"
 		}
-		s.line(key, "%s", line)
+		s.line(key, "%s", shown.Text)
 	}
 }
 

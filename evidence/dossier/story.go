@@ -1,7 +1,6 @@
 package dossier
 
 import (
-	"cmp"
 	"io"
 	"slices"
 
@@ -15,7 +14,7 @@ import (
 
 // Bounds of what is read for one process.
 const (
-	maxRead = 4   // traces
+	maxRead = 8   // traces
 	maxHits = 500 // that are followed
 )
 
@@ -37,26 +36,23 @@ func Follow(r *catalogue.Reader, h *event.Hit) (*report.Story, string, error) {
 
 // tell adds to hits of one process what followed them, and returns what that process did, or nil if
 // no trace of it can be read.
-func tell(hits []*event.Hit, traces []event.Trace) (told *report.Story) {
-	best := map[string]*story.Answer{}
+func tell(hits []*event.Hit, traces []event.Trace) *report.Story {
+	of := story.Of{Hits: hits}
 	for _, t := range ofSender(hits, traces) {
-		s, err := story.Read(func() (io.ReadCloser, error) { return tracefile.Open(t.File.Path) }, story.Of{Hits: hits, Trace: t})
-		if err != nil {
-			continue
-		}
-		if told == nil {
-			told = &report.Story{Trace: *t, Steps: s.Steps}
-		}
-		for _, h := range hits {
-			a, old := s.Answers[h.Event.ID], best[h.Event.ID]
-			if a != nil && (old == nil || len(old.Connections) == 0 && len(a.Connections) > 0) {
-				best[h.Event.ID] = a
-				answer(h, a, t)
-			}
+		of.Traces = append(of.Traces, story.Trace{Trace: t, Open: func() (io.ReadCloser, error) { return tracefile.Open(t.File.Path) }})
+	}
+	s, _ := story.Read(of) // what cannot be read tells nothing
+	if len(s.Traces) == 0 {
+		return nil
+	}
+	for _, h := range hits {
+		if a := s.Answers[h.Event.ID]; a != nil {
+			answer(h, a)
 		}
 	}
-	if told != nil {
-		told.Hit = *hits[0]
+	told := &report.Story{Hit: *hits[0], Steps: s.Steps}
+	for _, t := range s.Traces {
+		told.Traces = append(told.Traces, *t)
 	}
 	return told
 }
@@ -94,8 +90,8 @@ func stories(rc *report.Case) {
 	}
 }
 
-// ofSender returns the traces that show what the sender of hits did, the most telling first: a
-// look-back begins before the packet.
+// ofSender returns the traces that show what the sender of hits did from the packet on, or what was before if there is no other. Of
+// many those count that have the packet. Look-backs come first: they begin before it.
 func ofSender(hits []*event.Hit, traces []event.Trace) (its []*event.Trace) {
 	for i := range traces {
 		t := &traces[i]
@@ -106,22 +102,25 @@ func ofSender(hits []*event.Hit, traces []event.Trace) (its []*event.Trace) {
 			its = append(its, t)
 		}
 	}
-	rank := func(t *event.Trace) int {
-		c := &t.Culprit
-		switch {
-		case !hasPacket(t, hits[0]):
-			return 9
-		case c.LookBack != nil && c.LookBack.Continues == nil:
-			return 0
-		case c.FromStart:
-			return 1
-		case c.LookBack != nil:
-			return 2
-		}
-		return 3
+	before := func(t *event.Trace) bool { return !hasPacket(t, hits[0]) && !t.Timestamp.After(sentAt(hits[0])) }
+	if slices.ContainsFunc(its, func(t *event.Trace) bool { return !before(t) }) {
+		its = slices.DeleteFunc(its, before)
 	}
-	slices.SortStableFunc(its, func(a, b *event.Trace) int { return cmp.Compare(rank(a), rank(b)) })
-	return its[:min(len(its), maxRead)]
+	first := func(is func(*event.Trace) bool) {
+		slices.SortStableFunc(its, func(a, b *event.Trace) int {
+			switch {
+			case is(a) == is(b):
+				return a.Timestamp.Compare(b.Timestamp)
+			case is(a):
+				return -1
+			}
+			return 1
+		})
+	}
+	first(func(t *event.Trace) bool { return hasPacket(t, hits[0]) })
+	its = its[:min(len(its), maxRead)]
+	first(func(t *event.Trace) bool { return t.Culprit.LookBack != nil })
+	return its
 }
 
 // hasPacket reports whether a trace goes on when the packet of a hit was sent.
@@ -134,7 +133,7 @@ func hasPacket(t *event.Trace, h *event.Hit) bool {
 }
 
 // answer adds an answer to a hit.
-func answer(h *event.Hit, a *story.Answer, t *event.Trace) {
+func answer(h *event.Hit, a *story.Answer) {
 	d := event.DNS{}
 	if h.DNS != nil {
 		d = *h.DNS
@@ -145,12 +144,12 @@ func answer(h *event.Hit, a *story.Answer, t *event.Trace) {
 	}
 	h.DNS = &d
 	to := &event.Answer{
-		Timestamp: a.Time, Trace: event.Reference{ID: t.Event.ID}, Line: a.Line, TID: a.TID,
+		Timestamp: a.Time, Trace: event.Reference{ID: a.Trace}, Line: a.Line, TID: a.TID,
 		Server: event.Endpoint{IP: a.From.Addr(), Port: a.From.Port()}, Truncated: a.Truncated, Missing: a.Missing, MoreConnections: a.More,
 	}
 	for _, c := range a.Connections {
 		to.Connections = append(to.Connections, event.Connection{
-			Timestamp: c.Time, Line: c.Line, TID: c.TID, Destination: event.Endpoint{IP: c.To.Addr(), Port: c.To.Port()},
+			Timestamp: c.Time, Trace: event.Reference{ID: c.Trace}, Line: c.Line, TID: c.TID, Destination: event.Endpoint{IP: c.To.Addr(), Port: c.To.Port()},
 			Transport: c.Transport, Error: c.Error, Bytes: c.Bytes, Child: c.Child, Also: c.Also,
 		})
 	}

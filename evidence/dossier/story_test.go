@@ -12,8 +12,8 @@ import (
 	"culprit/internal/event"
 )
 
-// The steps are of the trace that has the packet and most before it; the answer is of whichever has
-// one, rather with a connection.
+// The steps are of all traces that have the packet or begin later, the answer of the look-back if it has one, and connections of
+// whichever shows them.
 func TestTell(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -47,6 +47,7 @@ func TestTell(t *testing.T) {
 	early := trace("early", -10*time.Second, -9*time.Second, back(""), opened(-10, "early"))
 	its := trace("its", -time.Second, time.Second, back("early"), opened(-1, "its"), answer)
 	byStrace := trace("strace", 0, time.Minute, event.TraceDetail{}, opened(0.0005, "strace"), answer, connect)
+	late := trace("late", time.Second, time.Minute, event.TraceDetail{}, connect)
 	gone := trace("gone", -time.Minute, time.Minute, event.TraceDetail{Removed: &event.Removed{Code: event.RemovedKeep}}, opened(-60, "gone"))
 	other := trace("other", -time.Minute, time.Minute, event.TraceDetail{}, opened(-60, "other"))
 	other.Process.EntityID = "812-9"
@@ -54,9 +55,10 @@ func TestTell(t *testing.T) {
 		traces []event.Trace
 		want   string
 	}{
-		"all":              {[]event.Trace{early, other, byStrace, gone, its}, "/its, 192.0.2.7 by strace, connections 1"},
+		"all":              {[]event.Trace{early, other, byStrace, gone, its}, "/its, /strace, 192.0.2.7 by its, connections 1 by strace"},
 		"only a look-back": {[]event.Trace{its}, "/its, 192.0.2.7 by its, connections 0"},
-		"only strace":      {[]event.Trace{byStrace}, "/strace, 192.0.2.7 by strace, connections 1"},
+		"only strace":      {[]event.Trace{byStrace}, "/strace, 192.0.2.7 by strace, connections 1 by strace"},
+		"attached later":   {[]event.Trace{late, its}, "/its, 192.0.2.7 by its, connections 1 by late"},
 		"an early one":     {[]event.Trace{early}, "/early, none in its traces: it came later"},
 		"removed":          {[]event.Trace{gone}, "no story, not known: its trace was removed"},
 		"another's":        {[]event.Trace{other}, "no story, not known: its process has no trace"},
@@ -72,6 +74,9 @@ func TestTell(t *testing.T) {
 		}
 		if a := h.Culprit.Answer; a != nil {
 			got += fmt.Sprintf(", %v by %s, connections %d", h.DNS.ResolvedIP[0], a.Trace.ID, len(a.Connections))
+			for _, c := range a.Connections {
+				got += " by " + c.Trace.ID
+			}
 		} else {
 			got += ", " + unanswered(h, tt.traces)
 		}

@@ -64,10 +64,13 @@ func (p *parser) connect() (c Call, ok bool) {
 	p.begin()
 	p.walk()
 	c.Messages, c.Took = p.messages, p.took()
-	if result := p.text[p.at:]; strace.Result(result) == strace.Failed {
+	switch result := p.text[p.at:]; strace.Result(result) {
+	case strace.Failed:
 		_, after, _ := bytes.Cut(result, []byte("= -1 "))
 		name, _, _ := bytes.Cut(after, []byte(" "))
 		c.Error = string(name)
+	case strace.Restarted: // its next try tells
+		return c, false
 	}
 	return c, p.complete && c.Peer().IsValid()
 }

@@ -25,7 +25,7 @@ const (
 // An Answer is what the sender of a hit was told, and what it did then.
 type Answer struct {
 	dns.Answer
-	Line      int64
+	Place
 	TID       int
 	Time      time.Time      // when the call returned that received it
 	From      netip.AddrPort // the zero AddrPort if the line does not show it
@@ -37,7 +37,7 @@ type Answer struct {
 
 // A Connection goes to an address that the process was told.
 type Connection struct {
-	Line      int64
+	Place
 	TID       int
 	Time      time.Time // when the call began
 	To        netip.AddrPort
@@ -102,7 +102,7 @@ func (a *answers) received(l *line, c *proof.Call) (all []*Answer) {
 			if !ok {
 				continue
 			}
-			answer := &Answer{Answer: d, Line: l.number, TID: l.tid, Time: c.End(l.at), From: from, Addresses: d.Addresses()}
+			answer := &Answer{Answer: d, Place: l.place(), TID: l.tid, Time: c.End(l.at), From: from, Addresses: d.Addresses()}
 			a.join(answer)
 			all = append(all, answer)
 		}
@@ -171,7 +171,7 @@ func (a *answers) join(answer *Answer) {
 func (a *answers) connected(l *line, c *proof.Call, by relation) {
 	for _, answer := range a.telling(l.at, c.Peer()) {
 		answer.connection(Connection{
-			Line: l.number, TID: l.tid, Time: l.at, To: c.Peer(), Transport: c.Transport, Error: c.Error, Child: by == child,
+			Place: l.place(), TID: l.tid, Time: l.at, To: c.Peer(), Transport: c.Transport, Error: c.Error, Child: by == child,
 			Also: slices.DeleteFunc(slices.Clone(a.told[c.Peer().Addr()]), func(name string) bool { return name == answer.Question.Name }),
 		})
 	}
@@ -186,7 +186,7 @@ func (a *answers) sent(l *line, c *proof.Call, by relation) {
 		its := func(o Connection) bool { return o.To == to && (o.Transport == c.Transport || o.Transport == "") }
 		for _, answer := range a.telling(l.at, to) {
 			if c.Transport == "udp" && !slices.ContainsFunc(answer.Connections, its) {
-				answer.connection(Connection{Line: l.number, TID: l.tid, Time: l.at, To: to, Transport: c.Transport, Child: by == child})
+				answer.connection(Connection{Place: l.place(), TID: l.tid, Time: l.at, To: to, Transport: c.Transport, Child: by == child})
 			}
 			if i := slices.IndexFunc(answer.Connections, its); i >= 0 {
 				answer.Connections[i].Bytes += int64(max(0, m.Size))

@@ -18,7 +18,7 @@ const sending = "sent"
 
 // step says what a line shows. !ok: nothing that tells anything.
 func (t *teller) step(l *line, c *proof.Call, network bool) (s Step, ok bool) {
-	packet := t.packets[l.number]
+	packet := t.packets[l.place()]
 	switch {
 	case l.name == "":
 		return t.end(l)
@@ -136,7 +136,7 @@ func (l *line) last() string {
 // end says how a process ended.
 func (t *teller) end(l *line) (s Step, ok bool) {
 	how := strings.Trim(string(l.text), "+ ")
-	if t.processes != nil && !t.processes[l.tid] || t.processes == nil && t.forks[l.tid].thread || how == "" {
+	if k := l.from.kin; k.processes != nil && !k.processes[l.tid] || k.processes == nil && k.process(l.tid) != l.tid || how == "" {
 		return s, false
 	}
 	return Step{What: how}, true

@@ -2,7 +2,7 @@ package story
 
 import (
 	"bytes"
-	"io"
+	"slices"
 	"time"
 
 	"culprit/internal/event"
@@ -26,11 +26,12 @@ type kin struct {
 	forks map[int]fork // by the new TID
 	// processes are those that a look-back has, by PID; nil for another trace.
 	processes map[int]bool
-	seen      map[int]bool // the threads of which a look-back has lines
+	seen      map[int]bool // the threads of which there are lines
 	sender    int          // the PID
 	traced    int          // the PID of the process that is traced: other threads were forked by a line
 	full      bool
-	leader    int // the thread that stands for the sender
+	leader    int       // the thread that stands for the sender
+	last      time.Time // the last packet
 }
 
 // fork is the start of a thread or process.
@@ -41,40 +42,41 @@ type fork struct {
 	at     time.Time
 }
 
-// readKin finds out who started whom.
-func readKin(open func() (io.ReadCloser, error), of Of) (*kin, error) {
-	k := &kin{forks: map[int]fork{}, traced: of.Trace.Process.PID}
-	if p := of.Hits[0].Process; p != nil {
+// newKin knows what the document of a trace says.
+func newKin(hits []*event.Hit, t *event.Trace) *kin {
+	k := &kin{forks: map[int]fork{}, seen: map[int]bool{}, traced: t.Process.PID, last: sent(hits[len(hits)-1])}
+	if p := hits[0].Process; p != nil {
 		k.sender = p.PID
 	} else {
 		k.sender = k.traced
 	}
-	if back := of.Trace.Culprit.LookBack; back != nil {
+	if back := t.Culprit.LookBack; back != nil {
 		k.processes = map[int]bool{k.sender: true}
 		for _, p := range back.Parents {
 			k.processes[p.PID] = true
 		}
-		k.seen = map[int]bool{}
-		return k, each(open, sent(of.Hits[len(of.Hits)-1]).Add(follow), func(l *line) {
-			if len(k.seen) < maxForks {
-				k.seen[l.tid] = true
-			}
-		})
 	}
-	last := of.Hits[len(of.Hits)-1]
-	err := each(open, sent(last).Add(follow), func(l *line) {
-		tid, thread, ok := l.forked()
-		old, known := k.forks[tid]
-		switch {
-		case !ok, known && !old.at.After(sent(last)) && l.at.After(sent(last)): // the TID is another's by then
-		case !known && len(k.forks) >= maxForks:
-			k.full = true
-		default:
-			k.forks[tid] = fork{l.tid, thread, l.number, l.at}
-		}
-	})
-	k.leader = k.process(k.sender)
-	return k, err
+	return k
+}
+
+// learn finds out from a line who started whom.
+func (k *kin) learn(l *line) {
+	if len(k.seen) < maxForks {
+		k.seen[l.tid] = true
+	}
+	if k.processes != nil {
+		return
+	}
+	tid, thread, ok := l.forked()
+	old, known := k.forks[tid]
+	switch {
+	case !ok, known && !old.at.After(k.last) && l.at.After(k.last): // the TID is another's by then
+		return
+	case !known && len(k.forks) >= maxForks:
+		k.full = true
+	default:
+		k.forks[tid] = fork{l.tid, thread, l.number, l.at}
+	}
 }
 
 // forked reads a clone, clone3, fork or vfork.
@@ -106,14 +108,14 @@ func (k *kin) process(tid int) int {
 }
 
 // is returns what the thread of a line is to the sender.
-func (k *kin) is(l *line) relation {
+func (k *kin) is(tid int, number int64) relation {
 	if k.processes != nil {
-		if l.tid != k.sender && k.processes[l.tid] {
+		if tid != k.sender && k.processes[tid] {
 			return ancestor
 		}
 		return itself
 	}
-	its := k.process(l.tid)
+	its := k.process(tid)
 	if its == k.leader {
 		return itself
 	}
@@ -124,7 +126,7 @@ func (k *kin) is(l *line) relation {
 			break
 		}
 		if at = k.process(f.parent); at == its {
-			if l.number <= f.number {
+			if number <= f.number {
 				return ancestor
 			}
 			return stranger
@@ -144,9 +146,10 @@ func (k *kin) is(l *line) relation {
 
 // started says what a call started, and what several such calls do: a thread, or a process. A look-back does not show the flags of
 // clone3. But of a process that the sender started it has no lines.
-func (k *kin) started(l *line, tid int, thread bool) (one, several string) {
+func (t *teller) started(l *line, tid int, thread bool) (one, several string) {
+	k := l.from.kin
 	switch {
-	case thread, k.seen[tid] && !k.processes[tid]:
+	case thread, slices.ContainsFunc(t.sources, func(s *source) bool { return s.seen[tid] && s.is(tid, l.number) == itself && tid != k.sender }):
 		return "thread", "threads"
 	case k.processes != nil && !k.processes[tid] && l.name == "clone3":
 		return "process or thread", "processes or threads"

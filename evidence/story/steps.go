@@ -17,7 +17,7 @@ import (
 // A Step is something that a program did, in one call or in several alike. What, Object and Note make a
 // sentence without its subject: "opened", "/etc/hosts", "to write".
 type Step struct {
-	Lines []int64 // of the trace, at least one
+	Lines []Place // at least one
 	TID   int
 	// Program is what the thread runs, as far as the trace has its execve or fork.
 	Program string
@@ -50,10 +50,10 @@ const (
 
 // teller puts a story together.
 type teller struct {
-	*kin
+	sources  []*source
 	answers  *answers
 	steps    []Step
-	packets  map[int64]*event.Hit // lines that sent one
+	packets  map[Place]*event.Hit // lines that sent one
 	programs map[int]string       // by thread
 	until    time.Time
 	from     time.Time // the first packet
@@ -61,18 +61,30 @@ type teller struct {
 	more     bool      // steps after these are left out
 }
 
-func newTeller(of Of, k *kin) *teller {
-	t := &teller{kin: k, answers: newAnswers(of.Hits), packets: map[int64]*event.Hit{}, programs: map[int]string{}, from: sent(of.Hits[0])}
+func newTeller(of Of, sources []*source) *teller {
+	t := &teller{sources: sources, answers: newAnswers(of.Hits), packets: map[Place]*event.Hit{}, programs: map[int]string{}, from: sent(of.Hits[0])}
 	for _, h := range of.Hits {
 		t.until = sent(h).Add(follow)
-		if p := h.Culprit.Proof; p != nil && p.Trace.ID == of.Trace.Event.ID {
-			t.packets[p.Line] = h
-			for _, part := range p.Parts {
-				t.packets[part.Line] = h
-			}
+		p := h.Culprit.Proof
+		if p == nil {
+			continue
+		}
+		t.packets[t.where(p.Trace.ID, p.Line)] = h
+		for _, part := range p.Parts {
+			t.packets[t.where(p.Trace.ID, part.Line)] = h
 		}
 	}
 	return t
+}
+
+// where returns the line that is read of those that show the same call.
+func (t *teller) where(trace string, line int64) Place {
+	for _, s := range t.sources {
+		if other, double := s.doubles[line]; double && s.Event.ID == trace {
+			return other
+		}
+	}
+	return Place{trace, line}
 }
 
 // story returns the steps by time. A vfork returns when its child has become a program: what a process
@@ -95,12 +107,16 @@ func (t *teller) story() *Story {
 	slices.SortStableFunc(t.steps, func(a, b Step) int {
 		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(len(b.started), len(a.started)))
 	})
-	return &Story{Steps: t.steps, Answers: t.answers.of}
+	told := &Story{Steps: t.steps, Answers: t.answers.of}
+	for _, s := range t.sources {
+		told.Traces = append(told.Traces, s.Trace.Trace)
+	}
+	return told
 }
 
 // line reads a line.
 func (t *teller) line(l *line) {
-	by := t.is(l)
+	by := l.from.is(l.tid, l.number)
 	if by == stranger {
 		return
 	}
@@ -129,7 +145,7 @@ func (t *teller) line(l *line) {
 
 // add adds a step, or joins it with the last one.
 func (t *teller) add(l *line, s Step) {
-	s.Lines, s.TID, s.Packet = []int64{l.number}, l.tid, s.Packet || t.packets[l.number] != nil
+	s.Lines, s.TID, s.Packet = []Place{l.place()}, l.tid, s.Packet || t.packets[l.place()] != nil
 	if s.Time.IsZero() {
 		s.Time = l.at
 	}

@@ -69,11 +69,15 @@ func trace(lines ...string) string {
 
 func read(t testing.TB, text string, tr event.Trace, hits ...*event.Hit) *Story {
 	t.Helper()
-	s, err := Read(func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }, Of{Hits: hits, Trace: &tr})
+	s, err := Read(Of{Hits: hits, Traces: []Trace{{&tr, opened(text)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+func opened(text string) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }
 }
 
 // told writes an answer briefly.
@@ -272,7 +276,11 @@ func written(s *Story) string {
 		if st.Packet {
 			packet = "> "
 		}
-		lines := strings.ReplaceAll(strings.Trim(fmt.Sprint(st.Lines), "[]"), " ", ",")
+		var numbers []string
+		for _, p := range st.Lines {
+			numbers = append(numbers, fmt.Sprint(p.Line))
+		}
+		lines := strings.Join(numbers, ",")
 		at := st.Time.Sub(time.Unix(sentAt, 0)).Round(time.Millisecond)
 		fmt.Fprintln(&b, strings.TrimSpace(fmt.Sprintf("%s %v %d %s: %s%s %s %s", lines, at, st.TID, st.Program, packet, st.What, st.Object, st.Note)))
 	}

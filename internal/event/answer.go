@@ -23,8 +23,9 @@ type Answer struct {
 
 // Connection is a connection to an address that a program was told, or datagrams to it.
 type Connection struct {
-	Timestamp   time.Time `json:"@timestamp"` // when the call began
-	Line        int64     `json:"line"`       // of the answer's trace
+	Timestamp   time.Time `json:"@timestamp"` // when the call began, or returned if the trace is a look-back
+	Trace       Reference `json:"trace"`      // that shows it: the answer may be in another one
+	Line        int64     `json:"line"`       // from 1
 	TID         int       `json:"tid"`
 	Destination Endpoint  `json:"destination"`
 	Transport   string    `json:"transport,omitempty"`

@@ -63,26 +63,37 @@ func AnswerLine(h *event.Hit) string {
 	return s
 }
 
+// Shown is something in words, and the line that shows it.
+type Shown struct {
+	Text  string
+	Trace string // its id
+	Line  int64  // 0: there is none
+}
+
 // Then says what the program did with the addresses that it was told, the surest first.
-func Then(h *event.Hit) (lines []string) {
+func Then(h *event.Hit) (all []Shown) {
 	a := h.Culprit.Answer
 	if a == nil || len(h.DNS.ResolvedIP) == 0 {
 		return nil
 	}
 	for _, c := range Connections(a) {
-		line := fmt.Sprintf("%s, %s after the answer (line %d)", Connection(&c), Length(c.Timestamp.Sub(a.Timestamp)), c.Line)
-		if len(c.Also) > 0 {
-			line += fmt.Sprintf("; it was told the same address for %s, and may have meant that", strings.Join(c.Also, " and "))
+		in := ""
+		if c.Trace.ID != a.Trace.ID {
+			in = " of trace " + c.Trace.ID
 		}
-		lines = append(lines, line)
+		s := fmt.Sprintf("%s, %s after the answer (line %d%s)", Connection(&c), Length(c.Timestamp.Sub(a.Timestamp)), c.Line, in)
+		if len(c.Also) > 0 {
+			s += fmt.Sprintf("; it was told the same address for %s, and may have meant that", strings.Join(c.Also, " and "))
+		}
+		all = append(all, Shown{s, c.Trace.ID, c.Line})
 	}
 	if a.MoreConnections > 0 {
-		lines = append(lines, fmt.Sprintf("and %s", text.Plural(a.MoreConnections, "more connection")))
+		all = append(all, Shown{Text: fmt.Sprintf("and %s", text.Plural(a.MoreConnections, "more connection"))})
 	}
-	if len(lines) == 0 {
-		lines = append(lines, "the trace has no connection to it")
+	if len(all) == 0 {
+		all = append(all, Shown{"no trace of it has a connection to it", "", 0})
 	}
-	return lines
+	return all
 }
 
 // Connections returns the connections after an answer, without those that only had the kernel look

@@ -225,6 +225,10 @@ func told(t *testing.T, d *harness.Daemon, back bool) {
 				t.Fatalf("it was told %swant %s\n%s", got, tt.want, text)
 			}
 			inOrder(t, "show", text, "was told ")
+			// What look-back and strace both have is told once.
+			if step := fmt.Sprintf("that `%s` is 192.0.2.1 [", ask); back && strings.Count(text, step) > 1 {
+				t.Errorf("it was told more than once:\n%s", text)
+			}
 			connected := false
 			for _, c := range hit.Culprit.Answer.Connections {
 				connected = connected || c.Destination.String() == to && c.Transport == "tcp" && c.Child == strings.HasPrefix(name, "by")

@@ -142,21 +142,21 @@ func cron() *Case {
 		Losses:   []event.Loss{{Timestamp: at(52), Culprit: event.LossDetail{Code: event.LossKernel, Count: 12}}},
 	}
 	c.Snapshots = []event.Snapshot{snapshotFixture(php1)}
-	c.Stories = []*Story{{Hit: c.Hits[1], Trace: c.Traces[3], Steps: []story.Step{
-		{Lines: []int64{20}, TID: 901, Program: "sh", Time: at(67.311), What: "became", Object: "/bin/sh -c php /home/web1/cron.php >/dev/null", Note: "(/bin/sh)"},
-		{Lines: []int64{21}, TID: 901, Program: "sh", Time: at(67.32), What: "started process", Object: "902"},
-		{Lines: []int64{22}, TID: 902, Program: "php", Time: at(67.3211), What: "became", Object: "php /home/web1/cron.php", Note: "(/usr/bin/php)"},
-		{Lines: []int64{1428, 1430, 1435, 1467}, TID: 902, Program: "php", Time: at(67.4911), What: "opened", Object: "/home/web1/cron.php, /etc/hosts, /etc/resolv.conf", Note: "and 1 more", Gap: true},
-		{Lines: []int64{1498}, TID: 902, Program: "php", Time: at(67.5101), What: "asked 127.0.0.1:53 for", Object: "x7f3.badzone.test A", Packet: true},
-		{Lines: []int64{1500}, TID: 902, Program: "php", Time: at(67.5113), What: "was told by 127.0.0.1:53 that", Object: "x7f3.badzone.test", Note: "is 192.0.2.7"},
-		{Lines: []int64{1502}, TID: 902, Program: "php", Time: at(67.5141), What: "connected to", Object: "192.0.2.7:443"},
-		{Lines: []int64{1620}, TID: 902, Program: "php", Time: at(77.62), What: "exited with 0"},
+	c.Stories = []*Story{{Hit: c.Hits[1], Traces: []event.Trace{c.Traces[3]}, Steps: []story.Step{
+		{Lines: places(20), TID: 901, Program: "sh", Time: at(67.311), What: "became", Object: "/bin/sh -c php /home/web1/cron.php >/dev/null", Note: "(/bin/sh)"},
+		{Lines: places(21), TID: 901, Program: "sh", Time: at(67.32), What: "started process", Object: "902"},
+		{Lines: places(22), TID: 902, Program: "php", Time: at(67.3211), What: "became", Object: "php /home/web1/cron.php", Note: "(/usr/bin/php)"},
+		{Lines: places(1428, 1430, 1435, 1467), TID: 902, Program: "php", Time: at(67.4911), What: "opened", Object: "/home/web1/cron.php, /etc/hosts, /etc/resolv.conf", Note: "and 1 more", Gap: true},
+		{Lines: places(1498), TID: 902, Program: "php", Time: at(67.5101), What: "asked 127.0.0.1:53 for", Object: "x7f3.badzone.test A", Packet: true},
+		{Lines: places(1500), TID: 902, Program: "php", Time: at(67.5113), What: "was told by 127.0.0.1:53 that", Object: "x7f3.badzone.test", Note: "is 192.0.2.7"},
+		{Lines: places(1502), TID: 902, Program: "php", Time: at(67.5141), What: "connected to", Object: "192.0.2.7:443"},
+		{Lines: places(1620), TID: 902, Program: "php", Time: at(77.62), What: "exited with 0"},
 	}}}
 	c.Hits[1].DNS.ResponseCode, c.Hits[1].DNS.ResolvedIP = "NOERROR", []netip.Addr{netip.MustParseAddr("192.0.2.7")}
 	c.Hits[1].DNS.Answers = []event.DNSRecord{{Name: "x7f3.badzone.test", Type: "A", Class: "IN", TTL: 60, Data: "192.0.2.7"}}
 	c.Hits[1].Culprit.Answer = &event.Answer{
 		Timestamp: at(67.5113), Trace: event.Reference{ID: "T4"}, Line: 1500, TID: 902, Server: c.Hits[1].Destination,
-		Connections: []event.Connection{{Timestamp: at(67.5141), Line: 1502, TID: 902, Destination: event.Endpoint{IP: netip.MustParseAddr("192.0.2.7"), Port: 443}, Transport: "tcp"}},
+		Connections: []event.Connection{{Timestamp: at(67.5141), Trace: event.Reference{ID: "T4"}, Line: 1502, TID: 902, Destination: event.Endpoint{IP: netip.MustParseAddr("192.0.2.7"), Port: 443}, Transport: "tcp"}},
 	}
 	c.Unanswered = map[string]string{"H3": "none is in its traces"}
 	c.Programs[0].Culprit.Reason = &event.Untraced{Code: event.UntracedLevel}
@@ -244,4 +244,12 @@ func crowd(traces, hits int) *Case {
 		}
 	}
 	return c
+}
+
+// places are lines of the trace T4.
+func places(lines ...int64) (all []story.Place) {
+	for _, l := range lines {
+		all = append(all, story.Place{Trace: "T4", Line: l})
+	}
+	return all
 }

@@ -125,8 +125,8 @@ func (p *page) linked(line func(trace string, number int64) string) *page {
 	for i := range p.Stories {
 		s := &p.Stories[i]
 		for k := range s.Rows {
-			if s.Rows[k].First > 0 {
-				s.Rows[k].Link = line(s.Trace, s.Rows[k].First)
+			if first := s.Rows[k].First; first.Line > 0 {
+				s.Rows[k].Link = line(first.Trace, first.Line)
 			}
 		}
 	}

@@ -15,9 +15,10 @@ import (
 
 // A Story is what a program did before and after the packet of a hit.
 type Story struct {
-	Hit   event.Hit
-	Trace event.Trace // whose lines show it
-	Steps []story.Step
+	Hit event.Hit
+	// Traces have the lines that show it. Most steps are told by the first one.
+	Traces []event.Trace
+	Steps  []story.Step
 }
 
 // Row is a step of a story, for people. All its text is escaped.
@@ -25,8 +26,8 @@ type Row struct {
 	When   string // from the packet on
 	Who    string // program and thread
 	What   sentence
-	Lines  string // of the trace
-	First  int64  // the first of them
+	Lines  string // their numbers, in the second trace after "b:"
+	First  story.Place
 	Link   string // where that is shown; "": nowhere
 	Packet bool
 	Gap    bool
@@ -43,7 +44,7 @@ func (s *Story) Rows() (rows []Row) {
 	}
 	for i := range s.Steps {
 		st := &s.Steps[i]
-		r := Row{When: moment(st.Time.Sub(zero)), Who: fmt.Sprint(st.TID), Lines: lineNumbers(st.Lines), Packet: st.Packet, Gap: st.Gap}
+		r := Row{When: moment(st.Time.Sub(zero)), Who: fmt.Sprint(st.TID), Lines: s.numbers(st.Lines), Packet: st.Packet, Gap: st.Gap}
 		if len(st.Lines) > 0 {
 			r.First = st.Lines[0]
 		}
@@ -65,9 +66,12 @@ func (s *Story) Rows() (rows []Row) {
 
 // Notes says what the rows are and what they lack.
 func (s *Story) Notes() (notes []string) {
-	t := &s.Trace
-	notes = append(notes, fmt.Sprintf("Times are from the packet on, which was sent at %s. The numbers are lines of %s.",
-		text.Time(sentAt(&s.Hit)), text.Escape(path.Base(t.File.Path))))
+	t := &s.Traces[0]
+	numbers := "The numbers are lines of " + text.Escape(path.Base(t.File.Path))
+	for i := range s.Traces[1:] {
+		numbers += fmt.Sprintf("; those after %q of %s", letter(i+1), text.Escape(path.Base(s.Traces[i+1].File.Path)))
+	}
+	notes = append(notes, fmt.Sprintf("Times are from the packet on, which was sent at %s. %s.", text.Time(sentAt(&s.Hit)), numbers))
 	switch {
 	case t.Culprit.LookBack != nil:
 		for _, line := range words.LookBack(t.Culprit.LookBack) {
@@ -81,6 +85,9 @@ func (s *Story) Notes() (notes []string) {
 	}
 	return notes
 }
+
+// letter stands before the numbers of lines of a trace that is not the first: "b:", "c:" …
+func letter(trace int) string { return string(rune('a'+trace)) + ":" }
 
 // moment writes when something was: "-16.2 ms", "+1.204 s".
 func moment(d time.Duration) string {
@@ -99,15 +106,22 @@ func moment(d time.Duration) string {
 	return sign + short(d.Abs().Round(time.Second))
 }
 
-// lineNumbers writes the numbers of lines briefly.
-func lineNumbers(lines []int64) string {
+// numbers writes the numbers of lines briefly.
+func (s *Story) numbers(lines []story.Place) string {
 	const most = 3
+	name := func(p story.Place) string {
+		i := slices.IndexFunc(s.Traces, func(t event.Trace) bool { return t.Event.ID == p.Trace })
+		if i > 0 {
+			return letter(i) + fmt.Sprint(p.Line)
+		}
+		return fmt.Sprint(p.Line)
+	}
 	if len(lines) > most {
-		return fmt.Sprintf("%d to %d", lines[0], lines[len(lines)-1])
+		return name(lines[0]) + " to " + name(lines[len(lines)-1])
 	}
 	var all []string
-	for _, n := range lines {
-		all = append(all, fmt.Sprint(n))
+	for _, p := range lines {
+		all = append(all, name(p))
 	}
 	return strings.Join(all, ", ")
 }
@@ -115,14 +129,13 @@ func lineNumbers(lines []int64) string {
 // account is a story on the page.
 type account struct {
 	Title string
-	Trace string // its id
 	Facts []fact
 	Rows  []Row
 	Notes []string
 }
 
 func (x *index) account(s *Story) account {
-	a := account{Title: asks(&s.Hit), Trace: s.Trace.Event.ID, Rows: s.Rows(), Notes: s.Notes()}
+	a := account{Title: asks(&s.Hit), Rows: s.Rows(), Notes: s.Notes()}
 	if p := s.Hit.Process; p != nil {
 		a.Title = describe(p)
 		if chain := parents(p); chain != "" {
@@ -142,12 +155,12 @@ func (x *index) followed(h *event.Hit) (facts []fact) {
 		return facts
 	}
 	facts = append(facts, fact{"Was told", clip(told, maxCommand)}, fact{"", clip(words.AnswerLine(h), maxCommand)})
-	for i, line := range words.Then(h) {
+	for i, shown := range words.Then(h) {
 		key := ""
 		if i == 0 {
 			key = "Then"
 		}
-		facts = append(facts, fact{key, clip(line, maxCommand)})
+		facts = append(facts, fact{key, clip(shown.Text, maxCommand)})
 	}
 	return facts
 }
