@@ -178,15 +178,19 @@ func (p *page) quiet(what string) {
 
 func (p *page) do(actions ...chromedp.Action) {
 	p.t.Helper()
+	if err := p.try(actions...); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *page) try(actions ...chromedp.Action) error {
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
 	run := p.ctx // the first run starts the browser, which would end with ctx
 	if chromedp.FromContext(p.ctx).Browser != nil {
 		run = ctx
 	}
-	if err := chromedp.Run(run, actions...); err != nil {
-		p.t.Fatal(err)
-	}
+	return chromedp.Run(run, actions...)
 }
 
 // visit goes to a page of the server.
@@ -198,18 +202,28 @@ func (p *page) visit(path string) {
 // ask returns what a JavaScript expression is.
 func ask[T any](p *page, expression string) (value T) {
 	p.t.Helper()
-	p.do(chromedp.Evaluate(expression, &value, func(e *runtime.EvaluateParams) *runtime.EvaluateParams { return e.WithAwaitPromise(true) }))
+	value, err := tryAsk[T](p, expression)
+	if err != nil {
+		p.t.Fatal(err)
+	}
 	return value
 }
 
-// until waits until an expression is true.
+func tryAsk[T any](p *page, expression string) (value T, err error) {
+	err = p.try(chromedp.Evaluate(expression, &value, func(e *runtime.EvaluateParams) *runtime.EvaluateParams { return e.WithAwaitPromise(true) }))
+	return value, err
+}
+
+// until waits until an expression is true. A page that is just being left for another one does not answer: then it asks that.
 func (p *page) until(what, expression string) {
 	p.t.Helper()
 	harness.Eventually(p.t, what, func() error {
-		if ask[bool](p, expression) {
-			return nil
+		is, err := tryAsk[bool](p, expression)
+		if err != nil || is {
+			return err
 		}
-		return fmt.Errorf("%s is false on %s: %.2000s", expression, ask[string](p, "location.href"), ask[string](p, "document.body.innerText"))
+		where, err := tryAsk[string](p, `location.href + ": " + document.body.innerText`)
+		return fmt.Errorf("%s is false on %.2000s (%v)", expression, where, err)
 	})
 }
 
