@@ -189,10 +189,11 @@ func arrivedFrom(t testing.TB, c *fleet.Conn, wanted func(nats.Header) bool) map
 	eventually(t, "the stream is there", func() (err error) { stream, err = c.JS.Stream(ctx, c.Name.Stream()); return err })
 	var info *jetstream.StreamInfo
 	eventually(t, "the stream says what it has", func() (err error) { info, err = stream.Info(ctx); return err })
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	var consumer jetstream.Consumer
+	eventually(t, "the stream can be read", func() (err error) { // after a kill the servers choose a leader first
+		consumer, err = stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+		return err
+	})
 	messages, err := consumer.Messages()
 	if err != nil {
 		t.Fatal(err)
