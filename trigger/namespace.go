@@ -28,7 +28,7 @@ type namespaces struct {
 	dir        string            // with the names
 	names      map[uint32]string // read last
 	modified   unix.Timespec     // the directory, then
-	unfinished bool              // there was a name that stands for nothing
+	unfinished []string          // names that stood for nothing: one that is being made, or that was left
 
 	// byContainer are the namespaces that were wanted for the name of a container.
 	byContainer map[uint32]bool
@@ -77,7 +77,7 @@ func (n *namespaces) placeOf(s sensor.Send, containers *container.Containers) *e
 		return nil
 	}
 	// Nobody stopped the sender if its namespace is not chosen: it may have ended.
-	place := containers.OfCgroup(s.Cgroup)
+	place := containers.OfCgroup(s.Cgroup, s.Process.PID)
 	if place.Container == nil {
 		place = containers.Of(s.Process.PID)
 	}
@@ -89,7 +89,7 @@ func (n *namespaces) placeOfSocket(cgroup uint64, containers *container.Containe
 	if n.all {
 		return nil
 	}
-	place := containers.OfCgroup(cgroup)
+	place := containers.OfCgroup(cgroup, 0)
 	if place.Container == nil {
 		return nil
 	}
@@ -129,19 +129,29 @@ func (n *namespaces) name(inode uint32) string {
 }
 
 // changed reports whether there may be other names than those that were read. A name is there before it stands for a
-// namespace.
+// namespace. Some that stand for nothing are never removed: it looks at a few of them, by turns, and not at the directory again.
 func (n *namespaces) changed() bool {
 	var st unix.Stat_t
 	if err := unix.Stat(n.dir, &st); err != nil {
 		return false // without the directory none has a name
 	}
-	return n.unfinished || st.Mtim != n.modified
+	for range min(len(n.unfinished), maxUnfinished) {
+		name := n.unfinished[0]
+		n.unfinished = append(n.unfinished[1:], name)
+		if netnsAt(filepath.Join(n.dir, name)) != 0 {
+			return true
+		}
+	}
+	return st.Mtim != n.modified
 }
+
+// maxUnfinished bounds how many names that stood for nothing are looked at for a packet.
+const maxUnfinished = 8
 
 // read reads the names of all namespaces that have one.
 func (n *namespaces) read() {
 	clear(n.names)
-	n.unfinished, n.modified = false, unix.Timespec{}
+	n.unfinished, n.modified = nil, unix.Timespec{}
 	var st unix.Stat_t
 	if err := unix.Stat(n.dir, &st); err == nil {
 		n.modified = st.Mtim // of before: what comes meanwhile is read again
@@ -151,7 +161,7 @@ func (n *namespaces) read() {
 		if inode := netnsAt(filepath.Join(n.dir, f.Name())); inode != 0 {
 			n.names[inode] = f.Name()
 		} else {
-			n.unfinished = true
+			n.unfinished = append(n.unfinished, f.Name())
 		}
 	}
 }

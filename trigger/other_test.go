@@ -3,6 +3,7 @@ package trigger
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -199,10 +200,23 @@ func TestNamespaceNames(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	for i := range 2 * maxUnfinished {
+		if err := os.WriteFile(filepath.Join(names.dir, fmt.Sprint("left-", i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	is("") // the name is there, and stands for nothing yet
+	for range 3 {
+		if names.changed() {
+			t.Fatal("the names would be read again, as some stand for nothing")
+		}
+	}
 	var err error
 	if n.Do(func() { err = unix.Mount("/proc/thread-self/ns/net", file, "", unix.MS_BIND, "") }); err != nil {
 		t.Fatal(err)
+	}
+	for range 3 { // it may not be the name's turn yet
+		n.Do(func() { names.name(mine) })
 	}
 	is("blue")
 	n.Do(func() {

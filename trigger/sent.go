@@ -38,7 +38,7 @@ func (f *originFinder) saw(h *event.Hit, sent sensor.Send) bool {
 
 // locateGone says which container a process was in that has ended, by the cgroup that the kernel saw.
 func (f *originFinder) locateGone(h *event.Hit, cgroup uint64) {
-	h.Place = f.containers.OfCgroup(cgroup)
+	h.Place = f.containers.OfCgroup(cgroup, 0)
 	h.Within, h.Located = f.containers.WithinCgroup(cgroup)
 }
 

@@ -92,7 +92,7 @@ func (s *shares) report(where func(sensor.From) (event.Place, string), out Outpu
 
 // place returns where a sender's socket was made, and what to call that.
 func (p *processor) place(from sensor.From) (event.Place, string) {
-	place := p.finder.containers.OfCgroup(from.Cgroup)
+	place := p.finder.containers.OfCgroup(from.Cgroup, 0)
 	switch {
 	case place.Container != nil:
 		return place, words.Place(&place)

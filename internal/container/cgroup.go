@@ -132,7 +132,7 @@ func claimOf(before, name string, after []string) (c claim, ok bool) {
 		unit = strings.ReplaceAll(unit[strings.LastIndexByte(unit[:at], ':')+1:], ":", "-")
 	}
 	if id := unit[max(0, len(unit)-64):]; isID(id) {
-		if podmansPod(name, after) != "" && before != Docker {
+		if podmansPod(before, name, after) != "" {
 			return claim{}, false
 		}
 		return byID(before, unit[:len(unit)-64], id)
@@ -206,13 +206,15 @@ func podUID(name string) string {
 	return uid
 }
 
-// podmansPod returns the id of the pod whose cgroup has the name, if podman made it: after are the names in it.
-func podmansPod(name string, after []string) string {
-	id := strings.TrimSuffix(name, ".slice") // …-libpod_pod_ID.slice with systemd
-	if i := strings.LastIndex(id, "libpod_pod_"); i >= 0 && id != name {
-		id = id[i+len("libpod_pod_"):]
+// podmansPod returns the id of the pod whose cgroup has the name, if podman made it: before is the name of the one around it, after are
+// those in it. These alone prove nothing: the kubelet names the cgroup of a container by its id alone, and its root may be able to
+// make cgroups in it.
+func podmansPod(before, name string, after []string) string {
+	id, isPod := name, before == "libpod_parent"
+	if i := strings.LastIndex(name, "libpod_pod_"); i >= 0 { // …-libpod_pod_ID.slice with systemd
+		id, isPod = strings.TrimSuffix(name[i+len("libpod_pod_"):], ".slice"), true
 	}
-	if !isID(id) || len(after) == 0 || !strings.HasPrefix(after[0], "libpod-") {
+	if !isPod || !isID(id) || len(after) == 0 || !strings.HasPrefix(after[0], "libpod-") {
 		return ""
 	}
 	return id

@@ -48,7 +48,9 @@ func TestParse(t *testing.T) {
 		"kubelet and CRI-O": {
 			"0::/kubepods.slice/kubepods-pod0aa7c5a2_1b7a.slice/crio-" + id1 + ".scope/container\n", "cri-o:" + id1 + "@0aa7c5a2-1b7a",
 		},
-		"CRI-O's monitor": {"0::/kubepods.slice/kubepods-pod0aa7c5a2_1b7a.slice/crio-conmon-" + id1 + ".scope\n", ""},
+		"kubelet, cgroupfs, and a cgroup of the container's own": {"0::/kubepods/pod0aa7/" + id1 + "/libpod-x\n", ":" + id1 + "@0aa7"},
+		"the same, called as podman's pods are":                  {"0::/kubepods/pod0aa7/" + id1 + "/libpod_parent/" + id2 + "/libpod-x\n", ":" + id1 + "@0aa7"},
+		"CRI-O's monitor":                                        {"0::/kubepods.slice/kubepods-pod0aa7c5a2_1b7a.slice/crio-conmon-" + id1 + ".scope\n", ""},
 		"kind": {
 			"0::/docker/" + id1 + "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod0aa7.slice/cri-containerd-" + id2 + ".scope\n",
 			"containerd:" + id2 + "@0aa7 docker:" + id1,

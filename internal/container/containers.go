@@ -92,11 +92,17 @@ func (c *Containers) find(pid int) found {
 // findBy finds the container by the text of /proc/PID/cgroup. The process is needed for names of containers in containers; 0: it is
 // gone.
 func (c *Containers) findBy(text string, pid int) found {
-	c.mu.Lock()
-	f, ok := c.known[text]
-	c.mu.Unlock()
-	if ok && c.now().Before(f.until) {
-		return f
+	key := text
+	if pid <= 0 {
+		key = withoutProcess + text // it may have no name by that
+	}
+	for _, k := range []string{text, key} {
+		c.mu.Lock()
+		f, ok := c.known[k]
+		c.mu.Unlock()
+		if ok && c.now().Before(f.until) {
+			return f
+		}
 	}
 	claims := parse(text)
 	if len(claims) == 0 {
@@ -110,15 +116,18 @@ func (c *Containers) findBy(text string, pid int) found {
 		of, limit = "container "+outer[len(outer)-1].id, patience.Short
 	}
 	inner := func(outer, of claim) (details, bool) { return c.inContainer(pid, outer, of) }
-	if done := c.patience.Wait(of, limit, func() { c.remember(text, c.look(claims, c.details, inner)) }); done {
+	if done := c.patience.Wait(of, limit, func() { c.remember(key, c.look(claims, c.details, inner)) }); done {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.known[text]
+		return c.known[key]
 	}
 	return c.look(claims, nobody, nobodyThere)
 }
 
-func (c *Containers) remember(text string, f found) {
+// withoutProcess is before the text of a cgroup of which no process was known.
+const withoutProcess = "without a process "
+
+func (c *Containers) remember(key string, f found) {
 	f.until = c.now().Add(knownFor)
 	if !f.identity.Known || !f.filed {
 		f.until = c.now().Add(claimedFor)
@@ -128,7 +137,7 @@ func (c *Containers) remember(text string, f found) {
 	if len(c.known) >= maxKnown {
 		clear(c.known)
 	}
-	c.known[text] = f
+	c.known[key] = f
 }
 
 // look takes the innermost claim that holds. If none does, the innermost is still told, as a claim. What is known of a container

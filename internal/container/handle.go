@@ -13,8 +13,8 @@ import (
 
 // OfCgroup describes where the processes of a cgroup run, by its id as BPF programs know it: also for
 // a process that has ended, as long as the cgroup is there. It is empty if that is no container, or
-// nobody knows.
-func (c *Containers) OfCgroup(id uint64) event.Place {
+// nobody knows. pid is a process in it, which is needed for names of containers in containers; 0: none is known.
+func (c *Containers) OfCgroup(id uint64, pid int) event.Place {
 	if c == nil || id == 0 {
 		return event.Place{}
 	}
@@ -22,7 +22,7 @@ func (c *Containers) OfCgroup(id uint64) event.Place {
 	if err != nil {
 		return event.Place{}
 	}
-	return c.findBy("0::"+path+"\n", 0).place
+	return c.findBy("0::"+path+"\n", pid).place
 }
 
 // fileIDKernfs is the type of a file handle that is the id of a cgroup (include/linux/exportfs.h,

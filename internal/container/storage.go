@@ -88,7 +88,7 @@ func bundleOf(f *files, dir, id string) (b bundle, err error) {
 func (d *details) inPod(f *files, dir, cgroup, keeper string) {
 	names := strings.Split(cgroup, "/")
 	for i, name := range names {
-		if id := podmansPod(name, names[i+1:]); id != "" {
+		if id := podmansPod(names[max(0, i-1)], name, names[i+1:]); id != "" {
 			d.podUID = id
 		}
 	}

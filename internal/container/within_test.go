@@ -35,6 +35,7 @@ func TestWithin(t *testing.T) {
 			{"inside/" + a + "/!sub/" + b, []string{idA}},
 			{"same/" + a + "/!sub/" + a, []string{idA}},
 			{"many/" + a + "/!sub/" + deep, []string{idA}},
+			{"kubepods/" + idA + "/libpod-x", []string{idA}},
 		} {
 			dir := filepath.Join(root, top, strings.ReplaceAll(tt.path, "!", ""))
 			testkit.Cgroup(t, dir)
