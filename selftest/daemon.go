@@ -82,7 +82,7 @@ func (d *daemon) log() ([]string, <-chan struct{}) {
 var errEnded = errors.New("the daemon ended by itself")
 
 // patience is how long something may take that should happen at once.
-const patience = 4 * time.Second
+const patience = 15 * time.Second
 
 // await waits until the daemon has logged a message that begins with one of messages, and
 // returns that one.

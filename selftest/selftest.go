@@ -89,10 +89,10 @@ type Options struct {
 	Program string
 }
 
-// limit bounds everything up to stopping the last daemon. A healthy machine takes some seconds.
-const limit = 20 * time.Second
+// limit bounds everything up to stopping the last daemon. A healthy machine takes some seconds, one that is busy with other things tens of them.
+const limit = time.Minute
 
-// Run hunts with each installed backend of iptables. It needs root, takes less than 30 seconds,
+// Run hunts with each installed backend of iptables. It needs root, takes some seconds, on a busy machine a minute or a little more,
 // and leaves nothing behind, even if ctx ends before. An error without a report says that
 // nothing could be tried at all.
 func Run(ctx context.Context, o Options) (r *Report, err error) {

@@ -6,8 +6,8 @@ import (
 )
 
 // Patience is how long something may take that should be there at once: machines
-// that test are busy ones.
-const Patience = 30 * time.Second
+// that test are busy ones. Who waits is told of what does not come, and loses nothing by waiting long.
+const Patience = 90 * time.Second
 
 // Eventually waits until ok returns nil, with [Patience]: then the test fails, naming what it
 // waited for.
