@@ -116,7 +116,8 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 		return err
 	}
 	defer member.close()
-	store, err := openStore(c, o.Version, member, log)
+	told := newSystemd(log)
+	store, err := openStore(c, o.Version, member, told, log)
 	if err != nil {
 		return err
 	}
@@ -145,7 +146,7 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	controller := capture.New(c, program, recorder, stops{senses}, counts, log, append(ours.Programs(), "/proc/self/exe")...)
 
 	d := &daemon{
-		local: c, config: c, version: o.Version, sensor: senses, log: log, logging: logging, systemd: newSystemd(log), listener: listener, store: store, counts: counts, readers: readers,
+		local: c, config: c, version: o.Version, sensor: senses, log: log, logging: logging, systemd: told, listener: listener, store: store, counts: counts, readers: readers,
 		sweeper: sweeper, recorder: recorder, controller: controller, firewall: newFirewall(ours, recorder, counts), filter: filter, member: member,
 	}
 	if d.watcher, err = lists.NewWatcher(); err != nil {

@@ -136,6 +136,22 @@ func upgrade(db *sql.DB, version int) error {
 	return err
 }
 
+// Outdated reports whether the catalogue in dir is of an older version, so that opening it for writing upgrades it first. With
+// millions of hits that takes minutes.
+func Outdated(dir string) bool {
+	path := filepath.Join(dir, fileName)
+	if _, err := os.Lstat(path); err != nil {
+		return false
+	}
+	db, err := database(path, true)
+	if err != nil {
+		return false
+	}
+	defer db.Close()
+	var version int
+	return db.QueryRow("PRAGMA user_version").Scan(&version) == nil && version > 0 && version < schemaVersion
+}
+
 // create makes an empty catalogue in dir, if there is none. It gets its name when it is whole:
 // whoever only reads could not undo what a kill left in the middle.
 func create(dir string) error {
