@@ -21,7 +21,8 @@ const (
 	egrCgroup = egrAddr + 16  // u64: cgroup of v2 that the socket was made in
 	egrNamed  = egrCgroup + 8 // [16]byte: where it went before NAT, as egrAddr
 	egrToPort = egrNamed + 16 // u16, big-endian: likewise; 0: not tracked
-	egrPacket = egrToPort + 8
+	egrOwner  = egrToPort + 4 // u32: who made the user namespace that the network namespace belongs to, as the initial one has it
+	egrPacket = egrOwner + 4
 )
 
 // Places on the stack.
@@ -144,6 +145,9 @@ func (a *egressProgram) packet() {
 	a.Probe(regRecord, egrAddr, 4, asm.R8, a.sockAddr)
 	a.Label(address)
 	a.Zero(regRecord, egrNamed, egrPacket-egrNamed)
+	a.Follow(asm.R9, asm.R8, a.sockNet)
+	a.Follow(asm.R9, asm.R9, a.netUsers)
+	a.Probe(regRecord, egrOwner, 4, asm.R9, a.usersOwner)
 	if a.canNAT() {
 		untracked := a.Fresh("untracked")
 		a.named(asm.R8, untracked)

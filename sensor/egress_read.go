@@ -14,6 +14,8 @@ import (
 type OtherPacket struct {
 	Send         // who ran when it was sent, see [Send.Certain]
 	Netns uint32 // inode of the namespace
+	// NetnsOwner has power over the namespace: he made the user namespace that it belongs to. It is as the initial user namespace has him.
+	NetnsOwner uint32
 	// SocketUID is the user who opened the socket, as the initial user namespace has it.
 	SocketUID uint32
 	// SocketCgroup is the cgroup of v2 that the socket was made in, whoever runs now.
@@ -104,7 +106,7 @@ func decodeOther(b []byte, calls map[uint32]string) (f OtherPacket, err error) {
 		return f, err
 	}
 	u32 := func(at int) uint32 { return binary.NativeEndian.Uint32(b[at:]) }
-	f.Netns, f.SocketUID, f.SocketCgroup = u32(egrNetns), u32(egrUID), binary.NativeEndian.Uint64(b[egrCgroup:])
+	f.Netns, f.NetnsOwner, f.SocketUID, f.SocketCgroup = u32(egrNetns), u32(egrOwner), u32(egrUID), binary.NativeEndian.Uint64(b[egrCgroup:])
 	f.Data = append(f.Data, b[egrPacket:][:min(u32(egrLength), uint32(len(b)-egrPacket))]...)
 	if len(f.Data) == 0 {
 		return f, errors.New("record without a packet")

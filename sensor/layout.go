@@ -33,6 +33,8 @@ type layout struct {
 
 	taskPID, taskCgroups, cgroupsV2, cgroupNode, nodeID uint32
 
+	netUsers, usersOwner uint32 // net.user_ns, user_namespace.owner
+
 	sockNet, sockUID, sockPort, sockAddr, sockAddr6 uint32 // of struct sock
 
 	// Of connection tracking; -1: the kernel has none. sk_buff._nfct, nf_conn.tuplehash[].tuple, from that of the original direction to that
@@ -89,6 +91,8 @@ func readLayout() (*layout, error) {
 		&l.skbDevice:     {"sk_buff", "dev"},
 		&l.deviceNet:     {"net_device", "nd_net", "net"},
 		&l.netInode:      {"net", "ns", "inum"},
+		&l.netUsers:      {"net", "user_ns"},
+		&l.usersOwner:    {"user_namespace", "owner"},
 		&l.taskPID:       {"task_struct", "pid"},
 		&l.taskCgroups:   {"task_struct", "cgroups"},
 		&l.cgroupsV2:     {"css_set", "dfl_cgrp"},

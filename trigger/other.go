@@ -135,7 +135,7 @@ func (p *processor) other(in nflogPacket, out Output) {
 		}
 		where := netns
 		if f.Certain() {
-			where.Owner = p.finder.served.owner(f.Netns, f.Process.PID)
+			where.Owner = p.finder.served.owner(f)
 		}
 		h.Culprit.Netns = &where
 		h.Hold, hold = hold, 0

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"culprit/internal/dns"
 	"culprit/internal/event"
+	"culprit/internal/proc"
 	"culprit/internal/testkit"
 	"culprit/sensor"
 )
@@ -228,4 +230,31 @@ func TestNamespaceNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	is("")
+}
+
+// Who has power over the namespace of a packet is known also after its sender has ended. A sender that only has a socket there is
+// nobody's.
+func TestOwnerOfNamespace(t *testing.T) {
+	t.Parallel()
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/net", &st); err != nil {
+		t.Fatal(err)
+	}
+	ended := exec.Command("true")
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	ours := uint32(st.Ino)
+	s := newServed(proc.Default, new(proc.Users), nil)
+	for _, tt := range []struct {
+		pid   int
+		netns uint32
+		want  bool
+	}{{os.Getpid(), ours, true}, {os.Getpid(), ours + 1, false}, {ended.Process.Pid, ours + 1, true}} {
+		f := &sensor.OtherPacket{Netns: tt.netns, NetnsOwner: 4242}
+		f.Process.PID = tt.pid
+		if got := s.owner(f); (got != nil) != tt.want || got != nil && got.ID != "4242" {
+			t.Errorf("a packet of %d in %d: %v", tt.pid, tt.netns, got)
+		}
+	}
 }

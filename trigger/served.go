@@ -10,6 +10,7 @@ import (
 	"culprit/internal/netns"
 	"culprit/internal/patience"
 	"culprit/internal/proc"
+	"culprit/sensor"
 )
 
 // served finds the network namespaces for which a process sends (see [netns.Served]), and who is in them. One
@@ -90,13 +91,13 @@ func (s *served) namespace(n netns.Namespace) event.Namespace {
 	return event.Namespace{Inode: n.Inode, Name: s.names.name(n.Inode), Owner: &owner}
 }
 
-// owner returns who has power over a network namespace that a process is in, or nil.
-func (s *served) owner(inode uint32, pid int) *event.User {
-	n, err := netns.Of(s.fs, pid)
-	if err != nil || n.Inode != inode {
-		return nil // it has a socket there, but is elsewhere
+// owner returns who has power over the network namespace that a packet was sent in, or nil if its sender has a socket there,
+// but is elsewhere. It may be gone already.
+func (s *served) owner(f *sensor.OtherPacket) *event.User {
+	if inode, err := netns.Inode(s.fs, f.Process.PID); err == nil && inode != f.Netns {
+		return nil
 	}
-	owner := s.users.User(n.Owner)
+	owner := s.users.User(f.NetnsOwner)
 	return &owner
 }
 

@@ -56,6 +56,8 @@ func TestManyNamespaces(t *testing.T) {
 			t.Errorf("nobody is named for %s: %+v", hit.DNS.Question.Name, hit.Culprit.Origin)
 		case hit.Process.PID != s.pid || fmt.Sprint(hit.Culprit.Netns.Inode) != s.netns:
 			t.Errorf("%s was sent by %d in %s: named is %d in %s", hit.DNS.Question.Name, s.pid, s.netns, hit.Process.PID, hit.Culprit.Netns)
+		case hit.Culprit.Netns.Owner == nil || hit.Culprit.Netns.Owner.ID != fmt.Sprint(uid):
+			t.Errorf("the namespace of %s belongs to %v, want %d", hit.DNS.Question.Name, hit.Culprit.Netns.Owner, uid)
 		default:
 			right++
 		}
