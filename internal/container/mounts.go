@@ -28,7 +28,7 @@ func findMounts(fs proc.FS) mounts {
 		}
 		switch mount.Kind {
 		case "cgroup2":
-			if _, ok := m[""]; !ok {
+			if point, ok := m[""]; !ok || !isUnified(point) { // another one may be mounted over it
 				m[""] = mount.Point
 			}
 		case "cgroup":
@@ -40,6 +40,12 @@ func findMounts(fs proc.FS) mounts {
 		}
 	}
 	return m
+}
+
+// isUnified reports whether cgroup v2 is at a path.
+func isUnified(path string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(path, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
 // A maker says who can have given a cgroup its name.
