@@ -12,9 +12,17 @@ import (
 	"culprit/internal/text"
 )
 
+// address returns an address for people. strace does not know those of sockets of other network namespaces than its own.
+func address(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return "an unknown address"
+	}
+	return a.String()
+}
+
 // connecting says where a connect went. Over UDP it sends nothing.
 func connecting(c *proof.Call) (s Step, ok bool) {
-	to := c.Peer().String()
+	to := address(c.Peer())
 	switch {
 	case c.Transport == "udp":
 		return s, false
@@ -47,15 +55,17 @@ func (t *teller) sends(c *proof.Call) Step {
 		if c.Transport == "tcp" {
 			data = data[min(2, len(data)):] // the length
 		}
-		if q, ok := dns.ReadQuestion(data); ok && t.answers.isServer(c.Peer()) {
+		to := c.Peer()
+		if q, ok := dns.ReadQuestion(data); ok && (t.answers.isServer(to) || !to.IsValid() && c.Transport == "udp") {
 			asked = append(asked, q.Name+" "+q.Type)
-			packet = packet || len(t.answers.asked[askedBy(data, q)]) > 0
+			// The same question may go to several servers.
+			packet = packet || to.IsValid() && len(t.answers.asked[askedBy(data, q)]) > 0
 		}
 	}
 	if len(asked) > 0 {
-		return Step{What: "asked " + c.Peer().String() + " for", Object: strings.Join(asked, ", "), Packet: packet}
+		return Step{What: "asked " + address(c.Peer()) + " for", Object: strings.Join(asked, ", "), Packet: packet}
 	}
-	s := Step{several: sending, What: fmt.Sprintf("sent %s to", text.Size(size)), Object: c.Peer().String(), bytes: size, to: c.Peer()}
+	s := Step{several: sending, What: fmt.Sprintf("sent %s to", text.Size(size)), Object: address(c.Peer()), bytes: size, to: c.Peer()}
 	if data := c.Messages[0].Data; len(data) > 0 {
 		s.Note = "beginning " + string(strace.AppendQuoted(nil, data[:min(len(data), maxQuoted)], len(data) > maxQuoted))
 	}

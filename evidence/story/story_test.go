@@ -308,6 +308,21 @@ func TestProvenSteps(t *testing.T) {
 	}
 }
 
+// strace does not know where sockets of other network namespaces are connected to.
+func TestUnknownAddress(t *testing.T) {
+	t.Parallel()
+	h := asked("H", 7)
+	got := written(read(t, trace(
+		`812 1 write(3<UDP:[4711]>, `+quoted(message(t, 7, "x.badzone.test", dnsmessage.Header{}))+`, 32) = 32`,
+		`812 2 write(3<TCP:[4712]>, "GET / HTTP/1.1", 14) = 14`,
+	), event.Trace{Event: event.Meta{ID: "T"}, Process: event.Process{PID: 812}}, h))
+	const want = `2 1ms 812 : asked an unknown address for x.badzone.test A
+3 2ms 812 : sent 14 B to an unknown address beginning "GET / HTTP/1.1"`
+	if got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 // A look-back has the time when a vfork returned, which is after its child became a program.
 func TestStartedFirst(t *testing.T) {
 	t.Parallel()
