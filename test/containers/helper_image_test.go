@@ -13,7 +13,7 @@ import (
 )
 
 // private gives a host directories of its own, for the runtimes that keep their files there.
-func private(t *testing.T, h *harness.Host, dirs ...string) {
+func private(t testing.TB, h *harness.Host, dirs ...string) {
 	t.Helper()
 	for _, dir := range dirs {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -28,7 +28,7 @@ func private(t *testing.T, h *harness.Host, dirs ...string) {
 }
 
 // rootfs makes the files of a container that holds nothing but busybox and calls users by names, and an archive of them.
-func rootfs(t *testing.T, h *harness.Host, users map[uint32]string) (dir, tar string) {
+func rootfs(t testing.TB, h *harness.Host, users map[uint32]string) (dir, tar string) {
 	t.Helper()
 	dir = filepath.Join(h.Dir, "image")
 	for _, name := range []string{"bin", "dev", "etc", "proc", "run", "sys", "tmp", "usr", "var"} {

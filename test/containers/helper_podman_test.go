@@ -10,7 +10,7 @@ import (
 // podman runs containers on the host of a test, from an image that holds nothing but busybox.
 type podman struct {
 	*harness.Host
-	t *testing.T
+	t testing.TB
 }
 
 // image is the name that the containers' image gets.
@@ -23,7 +23,7 @@ var podmanArgs = []string{"--storage-driver", "vfs", "--runtime", "runc", "--cgr
 var limits = []string{"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", "--log-driver", "none"}
 
 // newPodman gives podman a storage of the host's own, and an image in which users have names.
-func newPodman(t *testing.T, h *harness.Host, users map[uint32]string) podman {
+func newPodman(t testing.TB, h *harness.Host, users map[uint32]string) podman {
 	t.Helper()
 	p := podman{h, t}
 	private(t, h, "/var/lib/containers", "/run/containers", "/run/libpod", "/run/lock")

@@ -118,54 +118,89 @@ func TestRootless(t *testing.T) {
 	shown(t, d, d.Hit("x."+domain))
 }
 
-// Her container goes out through slirp4netns, which podman starts: what that sends is for the container.
+// Her container goes out through slirp4netns, which podman starts, or through pasta, as later versions of podman start it: what that
+// sends is for the container.
 func TestRootlessForwarder(t *testing.T) {
 	t.Parallel()
-	for _, namespaces := range []string{"all", "host"} {
-		t.Run(namespaces, func(t *testing.T) {
-			t.Parallel()
-			h := harness.NewHost(t, "")
-			uplink(t, h)
-			a, cgroup, args := newAliceWithCgroups(t, h)
-			domain, config := zone(namespaces)
-			d := h.Hunt(config)
-			a.runIn("slirp4netns", "10.0.2.3", cgroup, domain, args...)
-			var out, in event.Hit
-			harness.Eventually(t, "the container asks", func() error {
-				found := 0
-				for _, hit := range d.Hits() {
-					switch {
-					case hit.DNS == nil || hit.DNS.Question.Type != "A":
-					case hit.Culprit.Netns == nil:
-						out = hit
-						found++
-					default:
-						in = hit
-						found++
-					}
-				}
-				if found == 0 || namespaces == "all" && found < 2 {
-					return fmt.Errorf("there are %d hits", found)
-				}
-				return nil
+	for _, f := range []struct {
+		program, server string
+		network         func(alice) string
+	}{
+		{"slirp4netns", "10.0.2.3", func(alice) string { return "slirp4netns" }},
+		{"pasta", "192.0.2.1", alice.behindPasta},
+	} {
+		for _, namespaces := range []string{"all", "host"} {
+			t.Run(f.program+"/"+namespaces, func(t *testing.T) {
+				t.Parallel()
+				h := harness.NewHost(t, "")
+				uplink(t, h)
+				a, cgroup, args := newAliceWithCgroups(t, h)
+				network := f.network(a)
+				domain, config := zone(namespaces)
+				d := h.Hunt(config)
+				a.runIn(network, f.server, cgroup, domain, args...)
+				a.sentOn(t, d, f.program, namespaces)
+				d.Stop()
 			})
-			if out.Process == nil || out.Process.Executable != "/usr/bin/slirp4netns" || len(out.Culprit.Serves) != 1 {
-				t.Fatalf("the packet of %v serves %+v", out.Process, out.Culprit.Serves)
-			}
-			if s := out.Culprit.Serves[0]; s.Container == nil || s.Container.Name != "web-1" || s.Netns.Owner.ID != fmt.Sprint(a.uid) {
-				t.Errorf("it serves %+v, of %v", s.Container, s.Netns.Owner)
-			}
-			from := out.Culprit.ForwardedFrom
-			if namespaces == "host" {
-				if from != nil || out.Culprit.Capture == nil {
-					t.Errorf("it is forwarded from %+v: %+v", from, out.Culprit)
-				}
-			} else if from == nil || from.ID != in.Event.ID || from.Container == nil || from.Container.Name != "web-1" || out.Culprit.Capture != nil {
-				t.Errorf("it is forwarded from %+v, want %s of web-1", from, in.Event.ID)
-			}
-			d.Stop()
-		})
+		}
 	}
+}
+
+// sentOn checks what is told of what a forwarder sends for her container.
+func (a alice) sentOn(t *testing.T, d *harness.Daemon, forwarder, namespaces string) {
+	t.Helper()
+	var out, in event.Hit
+	harness.Eventually(t, "the container asks", func() error {
+		found := 0
+		for _, hit := range d.Hits() {
+			switch {
+			case hit.DNS == nil || hit.DNS.Question.Type != "A":
+			case hit.Culprit.Netns == nil:
+				out = hit
+				found |= 1
+			default:
+				in = hit
+				found |= 2
+			}
+		}
+		if want := map[string]int{"all": 3, "host": 1}[namespaces]; found != want {
+			return fmt.Errorf("found %d, want %d", found, want)
+		}
+		return nil
+	})
+	if out.Process == nil || !strings.Contains(out.Process.CommandLine, forwarder+" ") || len(out.Culprit.Serves) != 1 {
+		t.Fatalf("the packet of %v serves %+v", out.Process, out.Culprit.Serves)
+	}
+	if s := out.Culprit.Serves[0]; s.Container == nil || s.Container.Name != "web-1" || s.Netns.Owner.ID != fmt.Sprint(a.uid) {
+		t.Errorf("it serves %+v, of %v", s.Container, s.Netns.Owner)
+	}
+	from := out.Culprit.ForwardedFrom
+	if namespaces == "host" {
+		if from != nil || out.Culprit.Capture == nil {
+			t.Errorf("it is forwarded from %+v: %+v", from, out.Culprit)
+		}
+	} else if from == nil || from.ID != in.Event.ID || from.Container == nil || from.Container.Name != "web-1" || out.Culprit.Capture != nil {
+		t.Errorf("it is forwarded from %+v, want %s of web-1", from, in.Event.ID)
+	}
+}
+
+// behindPasta makes a network namespace of her podman's user namespace, with a pasta in front of it that runs there too, as
+// podman does from 4.4 on. It returns its name for podman.
+func (a alice) behindPasta() string {
+	a.t.Helper()
+	path := filepath.Join(a.runtime, "netns")
+	holder := a.podman("", "unshare", "/bin/sh", "-c", ">$0 && exec unshare --net=$0 /bin/sh -c 'ip link set lo up && echo netns=$$; cat'", path)
+	holder.Said("netns=", 1)
+	_, pid, _ := strings.Cut(strings.TrimSpace(holder.Output.String()), "netns=")
+	pasta := a.podman("", "unshare", "pasta", "--foreground", "--config-net", "--quiet", "--netns", path)
+	harness.Eventually(a.t, "pasta forwards", func() error {
+		if pasta.Ended() {
+			a.t.Fatalf("pasta ended: %s", pasta.Output)
+		}
+		_, err := a.Run("nsenter", "--target", pid, "--user", "--preserve-credentials", "--net", harness.Programs.OffenderC, "-w", "-s", "192.0.2.1", "-n", "ready.test")
+		return err
+	})
+	return "ns:" + path
 }
 
 // newAliceWithCgroups gives her a part of cgroup v2, as systemd does, and returns where her podman has to be and what it has to be told.

@@ -42,7 +42,7 @@ func EachBackend(t *testing.T, f func(t *testing.T, h *Host)) {
 }
 
 // NewHost makes a host; the backend "" leaves iptables as the machine has it.
-func NewHost(t *testing.T, backend string) *Host {
+func NewHost(t testing.TB, backend string) *Host {
 	t.Helper()
 	h := &Host{Net: testkit.NewNet(t), T: t, Backend: backend}
 	if backend != "" {
