@@ -101,7 +101,7 @@ func TestThreeHosts(t *testing.T) {
 		if out := s.look(mirror, "hits", "--host", name).Must(t); strings.Count(out, name+".badzone.test") != 1 || strings.Count(out, "all.badzone.test") != 1 {
 			t.Errorf("the hits of %s are %s", name, out)
 		}
-		if out := s.look(mirror, "show", own.Event.ID).Must(t); !strings.Contains(out, name+".badzone.test") || !strings.Contains(out, "Host") {
+		if out := s.look(mirror, "show", own.Event.ID).Must(t); !strings.Contains(out, name+".badzone.test") || !strings.Contains(out, "host         "+name) {
 			t.Errorf("the hit of %s is %s", name, out)
 		}
 		mirrored := s.look(mirror, "captures", "--json", "--host", name).Must(t)
