@@ -171,6 +171,6 @@ deb rpm: build
 	packaging/build.sh '$(VERSION)' $@
 
 .PHONY: packages-test
-packages-test: packages ## install, run, upgrade, remove and purge the packages, and run the unit, on copies of this machine
+packages-test: packages bin/nats-server ## install, run, upgrade, remove and purge the packages, and run the unit, on copies of this machine
 	@$(ASROOT) packaging/test.sh
 	@$(ASROOT) packaging/systemd-test.sh

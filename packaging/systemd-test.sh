@@ -4,7 +4,8 @@
 # Needs root, dpkg, systemd, iptables, strace, overlayfs and cgroup v2. The systemd is
 # the first process of namespaces of its own, on a copy of this machine that is thrown
 # away, with a journald and nothing else. There culprit hunts within the limits of its
-# unit; is reloaded, killed, stuck, given a wrong configuration, and stopped.
+# unit; is reloaded, killed, stuck, given a wrong configuration, and stopped. Beside it
+# the units that show its evidence to browsers, its own and that of a fleet.
 set -eu
 
 if [ "${1:-}" != inside ]; then
@@ -19,7 +20,7 @@ fi
 
 fail() {
 	echo "FAIL: $*" >&2
-	[ -z "$init" ] || on journalctl -u culprit --no-pager -n 30 >&2 || true
+	[ -z "$init" ] || on journalctl -u culprit -u culprit-serve -u culprit-serve-fleet --no-pager -n 30 >&2 || true
 	exit 1
 }
 
@@ -137,6 +138,61 @@ on journalctl -u culprit-lists --no-pager -o cat | grep -q '/etc/culprit/lists/x
 	fail "lists are not fetched: $(on journalctl -u culprit-lists --no-pager -o cat)"
 cp "$work/config" "$config"
 echo "ok: lists are fetched within the limits of their unit"
+
+# page UNIT PATH: what a browser gets by the socket of a unit.
+page() { on curl -sf --unix-socket "/run/$1/serve.sock" "http://localhost$2"; }
+shows() { page "$1" "$2" | grep -q "$3"; }
+# confined UNIT: it has no capability, gets none, and can write to its own directories only.
+confined() {
+	pid=$(on systemctl show -P MainPID "$1")
+	on grep -E '^(Cap(Prm|Eff|Bnd)|NoNewPrivs|Seccomp):' "/proc/$pid/status" >"$work/out"
+	[ "$(tr -d '\t\n' <"$work/out")" = CapPrm:0000000000000000CapEff:0000000000000000CapBnd:0000000000000000NoNewPrivs:1Seccomp:2 ] ||
+		fail "$1 is not confined: $(cat "$work/out")"
+	! on nsenter -t "$pid" --mount touch /etc/culprit/x 2>/dev/null || fail "$1 can write to /etc/culprit"
+	! on setpriv --reuid $uid --regid 65534 --clear-groups curl -sf --unix-socket "/run/$1/serve.sock" http://localhost/ >/dev/null ||
+		fail "another user can use the socket of $1"
+}
+on systemctl start culprit-serve || fail "culprit-serve does not start"
+until_true "culprit-serve shows the hits" shows culprit-serve / 'data-label="Rule">badzone<'
+shows culprit-serve / 'class="runs">culprit is running' || fail "culprit-serve does not say that culprit runs: $(page culprit-serve / | grep status)"
+capture=$(on culprit captures --json | head -1 | sed -n 's/.*"event":{"id":"\([^"]*\)".*/\1/p')
+[ -n "$capture" ] || fail "there is no capture: $(on culprit captures --json)"
+page culprit-serve "/captures/$capture.tar.zst" >"$work/out" || fail "culprit-serve does not export a capture"
+[ -s "$work/out" ] || fail "culprit-serve exports nothing"
+confined culprit-serve
+serving=$(on systemctl show -P MainPID culprit-serve)
+on systemctl restart culprit
+active || fail "it is not active after a restart"
+ask_until "culprit-serve shows hits after a restart of culprit" BADZONE shows culprit-serve '/?since=10s' 'data-label="Rule">badzone<'
+shows culprit-serve / 'class="runs">culprit is running' || fail "culprit-serve does not see the culprit that was restarted"
+[ "$(on systemctl show -P MainPID culprit-serve)" = "$serving" ] || fail "culprit-serve was restarted with culprit"
+echo "ok: the evidence is shown within the limits of its unit, over a restart of culprit"
+
+cp bin/nats-server "/proc/$init/root/tmp/nats-server"
+on culprit fleet accounts --dir /etc/culprit/keys "$(on hostname)" >"/proc/$init/root/tmp/culprit.conf" 2>/dev/null || fail "no keys for a fleet"
+printf 'listen: "127.0.0.1:4222"\njetstream { store_dir: "/tmp/nats", max_file_store: 40GB }\ninclude "culprit.conf"\n' >"/proc/$init/root/tmp/nats.conf"
+on systemd-run --quiet --unit=nats /tmp/nats-server -c /tmp/nats.conf
+init_fleet() { on culprit fleet init --servers nats://127.0.0.1:4222 --credentials /etc/culprit/keys/operator.nk --host "$(on hostname)" >"$work/out" 2>&1; }
+tries=0
+until init_fleet; do
+	[ $((tries += 1)) -lt 60 ] || fail "no fleet is made: $(cat "$work/out")"
+	sleep 0.5
+done
+printf 'rules: [{name: unused, string: UNUSED}]\nfleet: {servers: ["nats://127.0.0.1:4222"], credentials: "/etc/culprit/keys/reader.nk"}\nserve: {listen: "unix:/run/culprit-serve-fleet/serve.sock"}\nevidence: {min_free: 0B}\n' \
+	>"/proc/$init/root/etc/culprit/fleet.yaml"
+on systemctl start culprit-serve-fleet || fail "culprit-serve-fleet does not start"
+until_true "culprit-serve-fleet shows an empty fleet" shows culprit-serve-fleet / 'No hits yet'
+sed -i "s|^  servers: \[\]|  servers: [\"nats://127.0.0.1:4222\"]|; s|^  credentials: \"\"|  credentials: /etc/culprit/keys/$(on hostname).nk|" "$config"
+grep -q 'servers: \["nats' "$config" || fail "the configuration has no place for a fleet"
+on systemctl restart culprit
+ask_until "culprit-serve-fleet shows the hits of a host" BADZONE shows culprit-serve-fleet / 'data-label="Rule">badzone<'
+until_true "culprit-serve-fleet shows that the host is there" shows culprit-serve-fleet /hosts '>alive<'
+confined culprit-serve-fleet
+on systemctl stop culprit-serve-fleet nats
+[ "$(on systemctl show -P Result culprit-serve-fleet)" = success ] || fail "the end of culprit-serve-fleet was no success"
+cp "$work/config" "$config"
+on systemctl restart culprit
+echo "ok: a fleet is shown within the limits of its unit"
 
 main=$(on systemctl show -P MainPID culprit)
 on systemctl kill -s KILL --kill-who=main culprit

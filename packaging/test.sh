@@ -79,7 +79,7 @@ in_root dpkg --install /tmp/culprit.deb >"$work/out" 2>&1 || fail "install: $(ca
 grep -q 'systemctl enable --now culprit' "$work/out" || fail "the install does not say how to go on"
 is "an install starts and enables nothing" "$(systemctl_did)" daemon-reload
 for file in /usr/bin/culprit /usr/lib/systemd/system/culprit.service /etc/culprit/config.yaml \
-	/usr/lib/systemd/system/culprit-serve.service /usr/lib/systemd/system/culprit-lists.service /usr/lib/systemd/system/culprit-lists.timer \
+	/usr/lib/systemd/system/culprit-serve.service /usr/lib/systemd/system/culprit-serve-fleet.service /usr/lib/systemd/system/culprit-lists.service /usr/lib/systemd/system/culprit-lists.timer \
 	/usr/share/man/man1/culprit.1.gz /usr/share/man/man1/culprit-rules-remove.1.gz \
 	/usr/share/bash-completion/completions/culprit /usr/share/zsh/vendor-completions/_culprit \
 	/usr/share/fish/vendor_completions.d/culprit.fish /usr/share/doc/culprit/CHANGELOG.md \
@@ -95,11 +95,11 @@ in_root dpkg-query --show --showformat='${Maintainer}' culprit | grep -q '^..* <
 in_root culprit check >/dev/null
 if command -v systemd-analyze >/dev/null; then
 	in_root systemd-analyze verify --man=no /usr/lib/systemd/system/culprit.service \
-		/usr/lib/systemd/system/culprit-serve.service /usr/lib/systemd/system/culprit-lists.service /usr/lib/systemd/system/culprit-lists.timer 2>"$work/out" ||
+		/usr/lib/systemd/system/culprit-serve.service /usr/lib/systemd/system/culprit-serve-fleet.service /usr/lib/systemd/system/culprit-lists.service /usr/lib/systemd/system/culprit-lists.timer 2>"$work/out" ||
 		true # it fails for faults of other units, too
 	# Those before 253 do not know Type=notify-reload, as the unit says.
 	! grep culprit "$work/out" | grep -v 'ignoring: notify-reload' || fail "systemd does not like the unit"
-	for unit in culprit:4.0 culprit-lists:3.0; do
+	for unit in culprit:4.0 culprit-lists:3.0 culprit-serve:2.0 culprit-serve-fleet:2.0; do
 		exposure=$(systemd-analyze security --offline=true "packaging/${unit%:*}.service" 2>/dev/null |
 			sed -n 's/.*exposure level.*: \([0-9.]*\) .*/\1/p')
 		awk "BEGIN {exit !($exposure < ${unit#*:})}" || fail "exposure of ${unit%:*} is $exposure"
@@ -170,7 +170,7 @@ dpkg-deb --root-owner-group --build -Znone "$work/next" "$root/tmp/next.deb" >/d
 rm -r "$work/next"
 in_root dpkg --force-confold --install /tmp/next.deb >"$work/out" 2>&1 || fail "upgrade: $(cat "$work/out")"
 is "an upgrade restarts it only if it runs" "$(systemctl_did)" "daemon-reload
-try-restart culprit.service culprit-serve.service"
+try-restart culprit.service culprit-serve.service culprit-serve-fleet.service"
 grep -q OURZONE "$root/etc/culprit/config.yaml" || fail "the upgrade lost the configuration"
 echo "ok: an upgrade keeps the configuration"
 
@@ -181,7 +181,7 @@ mkdir -p "$root/run/culprit/bpf-1" "$root/run/culprit/eu-stack"
 exec 8>"$root/run/culprit/stopped-2"
 flock 8
 in_root dpkg --remove culprit >"$work/out" 2>&1 || fail "remove: $(cat "$work/out")"
-is "a removal stops it" "$(systemctl_did)" "disable --now culprit.service culprit-serve.service culprit-lists.timer
+is "a removal stops it" "$(systemctl_did)" "disable --now culprit.service culprit-serve.service culprit-serve-fleet.service culprit-lists.timer
 daemon-reload"
 is "a removal leaves what another culprit has in /run" "$(ls "$root/run/culprit")" stopped-2
 exec 8>&-
@@ -203,7 +203,7 @@ if [ -f "$rpm" ] && command -v rpm >/dev/null; then
 	grep -q OURZONE "$root/etc/culprit/config.yaml" || fail "rpm: the upgrade lost the configuration"
 	systemctl_did >/dev/null
 	in_root rpm --erase culprit >"$work/out" 2>&1 || fail "rpm: $(cat "$work/out")"
-	is "rpm: a removal stops it" "$(systemctl_did)" "disable --now culprit.service culprit-serve.service culprit-lists.timer
+	is "rpm: a removal stops it" "$(systemctl_did)" "disable --now culprit.service culprit-serve.service culprit-serve-fleet.service culprit-lists.timer
 daemon-reload"
 	is "rpm: a removal leaves the changed configuration" "$(changed)" "$(printf '%s\n' "$before" ./etc/culprit ./etc/culprit/config.yaml.rpmsave | sed '/^$/d' | sort -u)"
 else

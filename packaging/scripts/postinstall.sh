@@ -9,7 +9,7 @@ configure:?* | 2:*) # an upgrade
 	if systemd; then
 		systemctl daemon-reload
 		# If it does not start, do not leave the package half installed.
-		systemctl try-restart culprit.service culprit-serve.service ||
+		systemctl try-restart culprit.service culprit-serve.service culprit-serve-fleet.service ||
 			echo "culprit did not restart: see journalctl -u culprit, and culprit check" >&2
 	fi
 	;;

@@ -5,7 +5,7 @@ set -e
 case "$1" in
 remove | 0)
 	if [ -d /run/systemd/system ]; then
-		systemctl disable --now culprit.service culprit-serve.service culprit-lists.timer || true
+		systemctl disable --now culprit.service culprit-serve.service culprit-serve-fleet.service culprit-lists.timer || true
 	fi
 	# Remove what a killed daemon left in the firewall, while the program is still installed.
 	culprit rules remove >/dev/null || true
