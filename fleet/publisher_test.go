@@ -32,7 +32,7 @@ import (
 // eventually waits until check returns nil: a cluster takes its time on a busy machine.
 func eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
-	testkit.Within(t, time.Minute, what, check)
+	testkit.Within(t, 2*time.Minute, what, check)
 }
 
 // operator connects with all rights and sets the fleet up.
@@ -180,7 +180,7 @@ func arrived(t testing.TB, c *fleet.Conn) map[string][]string {
 // arrivedFrom is arrived for those messages whose headers are wanted.
 func arrivedFrom(t testing.TB, c *fleet.Conn, wanted func(nats.Header) bool) map[string][]string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute) // more than all that it waits for
 	defer cancel()
 	eventually(t, "the reader is connected", func() error { return c.FlushTimeout(5 * time.Second) })
 	all := map[string][]string{}

@@ -96,7 +96,14 @@ func prepare(t testing.TB, name string, port int, text string) *Server {
 	t.Helper()
 	s := &Server{URL: fmt.Sprintf("nats://127.0.0.1:%d", port), Name: name, Dir: t.TempDir(), t: t}
 	s.Configure(text)
-	t.Cleanup(s.Kill)
+	t.Cleanup(func() {
+		s.Kill()
+		if t.Failed() {
+			const most = 8 << 10
+			log := s.Log()
+			t.Logf("the end of the log of nats-server %s:\n%s", name, log[max(0, len(log)-most):])
+		}
+	})
 	return s
 }
 
