@@ -112,7 +112,7 @@ func (c *Controller) noCapture(h *event.Hit) *event.NoCapture {
 		from := c.lookups.forwarded(h, f)
 		switch {
 		case from != nil:
-			c.lookups.ask(h, from) // of the next forwarder
+			c.lookups.ask(h, from, from.captured) // of the next forwarder
 			return &event.NoCapture{Code: event.NoCaptureForwarded, Detail: f.name}
 		case len(h.Culprit.ForwardedCandidates) > 0:
 			return &event.NoCapture{Code: event.NoCaptureForwarded, Detail: f.name}
@@ -120,7 +120,14 @@ func (c *Controller) noCapture(h *event.Hit) *event.NoCapture {
 			return &event.NoCapture{Code: event.NoCaptureResolver, Detail: f.name}
 		}
 	}
-	c.lookups.ask(h, nil)
+	why := c.refuses(h)
+	c.lookups.ask(h, nil, why == nil)
+	return why
+}
+
+// refuses says why the sender of a hit is not captured, or nil.
+func (c *Controller) refuses(h *event.Hit) *event.NoCapture {
+	guard := c.guard.Load()
 	if h.Owner() == nil {
 		return &event.NoCapture{Code: event.NoCaptureNoUID}
 	}

@@ -29,6 +29,7 @@ type asked struct {
 	process  string         // its entity id
 	netns    *event.Namespace
 	to       event.Endpoint
+	captured bool // its user is
 }
 
 // message256 is the hash of what a packet says.
@@ -42,14 +43,14 @@ const (
 	maxOrigins    = 8
 )
 
-// ask remembers what a hit asks. If that was forwarded, from says for whom.
-func (l *lookups) ask(h *event.Hit, from *asked) {
+// ask remembers what a hit asks, and whether its user is captured. If that was forwarded, from says for whom.
+func (l *lookups) ask(h *event.Hit, from *asked, captured bool) {
 	if h.DNS == nil && len(h.Payload) == 0 {
 		return
 	}
 	a := &asked{
 		from: event.NewForwarded(h), who: asker(h), time: h.Timestamp,
-		message: messageOf(h), netns: h.Culprit.Netns, to: h.Destination,
+		message: messageOf(h), netns: h.Culprit.Netns, to: h.Destination, captured: captured,
 	}
 	if h.DNS != nil {
 		a.question = h.DNS.Question
@@ -178,5 +179,5 @@ func (l *lookups) forwarded(h *event.Hit, f *forwarder) (from *asked) {
 	}
 	only := h.Culprit.ForwardedCandidates[0]
 	h.Culprit.ForwardedFrom, h.Culprit.ForwardedCandidates = &only, nil
-	return &asked{from: only, who: origins[0].who}
+	return &asked{from: only, who: origins[0].who, captured: origins[0].captured}
 }

@@ -30,10 +30,10 @@ func TestForwards(t *testing.T) {
 	}
 	var l lookups
 	resolver := &forwarder{name: "dnsmasq (101)", trusted: true, how: event.ForwardedQuestion}
-	l.ask(hit("old", "a.test", -time.Minute), nil)
-	l.ask(hit("first", "b.test", 0), nil)
-	l.ask(hit("second", "b.test", time.Second), nil)
-	l.ask(&event.Hit{}, nil)
+	l.ask(hit("old", "a.test", -time.Minute), nil, true)
+	l.ask(hit("first", "b.test", 0), nil, true)
+	l.ask(hit("second", "b.test", time.Second), nil, true)
+	l.ask(&event.Hit{}, nil, true)
 	for _, tt := range []struct {
 		name  string
 		after time.Duration
@@ -56,7 +56,7 @@ func TestForwards(t *testing.T) {
 		}
 	}
 	for i := range 3 * maxAsked {
-		l.ask(hit("many", fmt.Sprint(i), 0), nil)
+		l.ask(hit("many", fmt.Sprint(i), 0), nil, true)
 	}
 	if len(l.queue) > maxAsked || len(l.byQuestion) > maxAsked {
 		t.Errorf("it remembers %d questions", len(l.queue))
@@ -112,7 +112,7 @@ func TestForwardsOfWhom(t *testing.T) {
 	} {
 		var l lookups
 		for _, h := range tt.asked {
-			l.ask(h, nil)
+			l.ask(h, nil, true)
 		}
 		f := tt.f
 		if f.how = event.ForwardedQuestion; tt.serves != 0 {
@@ -136,6 +136,22 @@ func TestForwardsOfWhom(t *testing.T) {
 	}
 }
 
+// A user's program that calls itself pasta is the sender of its packet if nobody is captured for the same message: otherwise he would
+// go free for both. Root's forwarder sends for whoever asked.
+func TestNobodyCaptured(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ captured, trusted, want bool }{{true, false, true}, {false, false, false}, {false, true, true}} {
+		var l lookups
+		l.ask(asks(1, "one", 201, "4242"), nil, tt.captured)
+		h := asks(9, "one", 0, "")
+		h.Culprit.Serves = []event.Served{{Netns: event.Namespace{Inode: 201}}}
+		from := l.forwarded(h, &forwarder{trusted: tt.trusted, how: event.ForwardedMessage})
+		if got := from != nil; got != tt.want || from != nil && from.captured != tt.captured {
+			t.Errorf("captured %v, root's %v: joined to %+v", tt.captured, tt.trusted, from)
+		}
+	}
+}
+
 func to(h *event.Hit, ip string) *event.Hit {
 	h.Destination.IP = netip.MustParseAddr(ip)
 	return h
@@ -145,9 +161,9 @@ func to(h *event.Hit, ip string) *event.Hit {
 func TestForwardedTwice(t *testing.T) {
 	t.Parallel()
 	var l lookups
-	l.ask(asks(1, "one", 201, "4242"), nil)
+	l.ask(asks(1, "one", 201, "4242"), nil, true)
 	first := asks(8, "two", 200, "4242")
-	l.ask(first, l.forwarded(first, &forwarder{how: event.ForwardedQuestion}))
+	l.ask(first, l.forwarded(first, &forwarder{how: event.ForwardedQuestion}), true)
 	second := asks(9, "two", 0, "")
 	second.Culprit.Serves = []event.Served{{Netns: event.Namespace{Inode: 200}}}
 	l.forwarded(second, &forwarder{how: event.ForwardedMessage})
@@ -155,7 +171,7 @@ func TestForwardedTwice(t *testing.T) {
 		t.Errorf("the second is for %+v", from)
 	}
 	// Retries of both are of the same program.
-	l.ask(asks(1, "one", 201, "4242"), nil)
+	l.ask(asks(1, "one", 201, "4242"), nil, true)
 	third := to(asks(10, "three", 0, ""), "192.0.2.1")
 	if l.forwarded(third, &forwarder{trusted: true, how: event.ForwardedQuestion}); third.Culprit.ForwardedFrom == nil {
 		t.Errorf("the third is for %+v", third.Culprit.ForwardedCandidates)
