@@ -3,6 +3,9 @@ package trigger
 import (
 	"fmt"
 	"testing"
+	"time"
+
+	"culprit/internal/event"
 )
 
 // late gives packets of other namespaces when it is asked for all that were before, and then says that these were all.
@@ -32,6 +35,7 @@ func TestCatchUp(t *testing.T) {
 		p := mustProcessor(t, "rules: [{name: text, string: badzone}]")
 		packets := make(chan nflogPacket)
 		o := &late{others: others{map[uint32]bool{}}, packets: tt.packets, to: packets}
+		p.catchUpFor = time.Hour
 		p.others, p.fromOthers, p.othersEnd, p.namespaces = o, packets, make(chan struct{}), newNamespaces([]string{"all"})
 		o.packet = foreign(9, ip(t, "10.0.0.1", "10.0.0.2", udp(4000, 53), query(1, "\x07badzone\x04test", 1)), "")
 		out := newCollector()
@@ -54,6 +58,9 @@ func TestCatchUp(t *testing.T) {
 		}
 		if fmt.Sprint(order) != fmt.Sprint(want) || len(out.let) != max(0, tt.before-1) {
 			t.Errorf("%d packets: hits %v, %d let go, want %v, %d", tt.packets, order, len(out.let), want, tt.before-1)
+		}
+		if left := p.lost[event.LossUnawaited] > 0; left != (tt.packets > maxCatchUp) {
+			t.Errorf("%d packets: %d are counted as left out", tt.packets, p.lost[event.LossUnawaited])
 		}
 		if tt.packets > maxCatchUp {
 			if ours(2); o.flushed != 1 {
@@ -81,4 +88,17 @@ func TestCatchUpAtTheEnd(t *testing.T) {
 	o := &late{others: others{map[uint32]bool{}}, to: make(chan nflogPacket, 1)}
 	p.others, p.fromOthers, p.othersEnd, p.namespaces = o, make(chan nflogPacket), end, newNamespaces([]string{"all"})
 	p.catchUp(newCollector())
+}
+
+// What never comes is not waited for, and that is counted.
+func TestCatchUpIsBounded(t *testing.T) {
+	t.Parallel()
+	p := mustProcessor(t, "rules: [{name: text, string: badzone}]")
+	o := &late{others: others{map[uint32]bool{}}, to: make(chan nflogPacket, 1)}
+	p.others, p.fromOthers, p.othersEnd, p.namespaces = o, make(chan nflogPacket), make(chan struct{}), newNamespaces([]string{"all"})
+	p.catchUpFor = time.Millisecond
+	p.catchUp(newCollector())
+	if n := p.lost[event.LossUnawaited]; n != 1 || !p.awaited {
+		t.Errorf("counted are %d, still awaited: %v", n, p.awaited)
+	}
 }

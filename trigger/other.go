@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"culprit/internal/dns"
 	"culprit/internal/event"
@@ -71,25 +72,47 @@ func (l *Listener) readOthers(ctx context.Context) error {
 	}
 }
 
-// maxCatchUp bounds how many packets of others one of ours waits for.
-const maxCatchUp = 128
+// maxCatchUp and maxCatchUpFor bound how many packets of others one of ours waits for, and how long: names of containers may be on file
+// systems that hang.
+const (
+	maxCatchUp    = 128
+	maxCatchUpFor = 250 * time.Millisecond
+)
 
 // catchUp decides on what was sent in other namespaces before the packet in hand. A forwarder sends on what it got from
 // there, and must not be taken for the sender because its packet is read first. There is an end to it: a flood there must
-// not hold our own packets up, and then the forwarder's packet is one as any.
+// not hold our own packets up, and then the forwarder's packet is one as any, and is counted.
 func (p *processor) catchUp(out Output) {
-	if p.awaited || p.others.Flush() != nil {
+	if p.awaited {
+		p.lost[event.LossUnawaited]++ // what was waited for before is not all there yet
+		return
+	}
+	if p.others.Flush() != nil {
 		return
 	}
 	p.awaited = true
-	for n := 0; p.awaited && n < maxCatchUp; n++ {
+	end := time.NewTimer(p.catchUpFor)
+	defer end.Stop()
+	for range maxCatchUp {
+		select {
+		case <-end.C: // also if more is there
+			p.lost[event.LossUnawaited]++
+			return
+		default:
+		}
 		select {
 		case in := <-p.fromOthers:
-			p.other(in, out)
+			if p.other(in, out); !p.awaited {
+				return
+			}
 		case <-p.othersEnd:
+			return
+		case <-end.C:
+			p.lost[event.LossUnawaited]++
 			return
 		}
 	}
+	p.lost[event.LossUnawaited]++
 }
 
 // other decides for each rule whether a packet of another namespace is a hit.

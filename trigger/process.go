@@ -55,6 +55,7 @@ type processor struct {
 	fromOthers <-chan nflogPacket
 	othersEnd  <-chan struct{} // see [Listener.readOthers]
 	awaited    bool            // the end of what catchUp waits for has not come yet
+	catchUpFor time.Duration   // how long it waits
 	namespaces *namespaces
 	finder     *originFinder
 	users      *proc.Users
@@ -71,7 +72,7 @@ func newProcessor(c *config.Config, senders Senders) (*processor, error) {
 	}
 	p := &processor{
 		senders: senders,
-		others:  noOthers{},
+		others:  noOthers{}, catchUpFor: maxCatchUpFor,
 		decoder: newDecoder(),
 		users:   new(proc.Users),
 		limit:   rate.NewLimiter(rate.Limit(c.NFLog.Rate), 5*c.NFLog.Rate),

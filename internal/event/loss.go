@@ -32,6 +32,7 @@ const (
 	LossCut        LossCode = "cut"        // packets of rules with lists: longer than nflog.snaplen, and nothing listed in what was logged
 	LossForeign    LossCode = "foreign"    // packets of no rule of ours, in our NFLOG group
 	LossOthers     LossCode = "others"     // packets of other network namespaces: they found no room; detail: whose
+	LossUnawaited  LossCode = "unawaited"  // packets: they did not wait for all that was sent before in other network namespaces
 	LossSenders    LossCode = "senders"    // packets: what the kernel said of their senders found no room
 )
 

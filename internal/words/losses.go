@@ -88,6 +88,7 @@ var losses = map[event.LossCode]string{
 	event.LossCut:            "packets longer than nflog.snaplen, of a rule with lists: names behind that were not looked up",
 	event.LossForeign:        "packets of unknown rules: somebody else logs to our nflog.group",
 	event.LossOthers:         "packets of another network namespace dropped: more at once than its share of their buffer",
+	event.LossUnawaited:      "packets that did not wait for all that other network namespaces had sent before: a forwarder among their senders is told as any sender",
 	event.LossSenders:        "packets whose senders the kernel named, but not in time: more at once than its buffer holds; their origins were looked up afterwards",
 	event.LossLookBacks:      "look-backs not written: too many at once, no room on the disk, or the memory had forgotten all of it",
 	event.LossUncompared:     "hits and system calls not compared: too long, or too many at once; culprit prove can compare them",
