@@ -22,7 +22,7 @@ func newSelftest() *cobra.Command {
 run with each installed backend of iptables, a resolver, and programs that send
 queries; and for each way of the sensor, whether the kernel names the sender of the
 very first packet, and stops it until strace is attached. It does not touch the machine's own firewall, leaves nothing behind, and
-takes less than 30 seconds. The exit status is 1 if something does not work.
+takes some seconds, on a busy machine a minute. The exit status is 1 if something does not work.
 
 Put its output into a bug report.`,
 		Args: noArgs,

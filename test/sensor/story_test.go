@@ -78,6 +78,26 @@ func shown(t *testing.T, d *harness.Daemon, id string) (hit event.Hit) {
 	return hit
 }
 
+// tracesEnded waits until the sender of a hit has so many traces, and all have ended. Strace may come when the look-back has ended.
+func tracesEnded(t *testing.T, d *harness.Daemon, h *event.Hit, traces int) {
+	t.Helper()
+	harness.Eventually(t, "its traces have ended", func() error {
+		n := 0
+		for _, tr := range d.Traces() {
+			if h.Process == nil || tr.Process.EntityID != h.Process.EntityID {
+				continue
+			}
+			if n++; !harness.Ended(tr) {
+				return fmt.Errorf("%s has not", tr.File.Path)
+			}
+		}
+		if n < traces {
+			return fmt.Errorf("there are %d", n)
+		}
+		return nil
+	})
+}
+
 // inOrder fails the test unless a text has all that is wanted, one after the other, whatever the breaks
 // of lines are.
 func inOrder(t *testing.T, what, text string, want ...string) {
@@ -105,17 +125,13 @@ func TestStory(t *testing.T) {
 	d := h.Hunt(harness.Gated + remembering)
 	cron(t, h, "web1", harness.NewUID(), script)
 	hit := d.Hit(name)
-	harness.Eventually(t, "the first packet is proven, and all that came of it has ended", func() error {
+	harness.Eventually(t, "the first packet is proven", func() error {
 		if hit = d.Hit(name); hit.Culprit.Proof == nil {
 			return errors.New("it is not proven")
 		}
-		for _, tr := range d.Traces() {
-			if !harness.Ended(tr) {
-				return fmt.Errorf("%s has not ended", tr.File.Path)
-			}
-		}
 		return nil
 	})
+	tracesEnded(t, d, &hit, 2)
 	story := []string{
 		"became `/bin/sh -c " + script + "`", "started process", "became `", script + "`", "opened `" + script + ", " + conf + "`",
 		"became `curl -s -o /dev/null http://" + name + "/`", "/etc/resolv.conf",
@@ -197,21 +213,7 @@ func told(t *testing.T, d *harness.Daemon, back bool) {
 			}
 			h.StartAs(harness.NewUID(), "/bin/sh", "-c", "n="+ask+"; exec "+tt.command).Wait()
 			first := d.Hit(ask)
-			harness.Eventually(t, "its traces have ended", func() error {
-				n := 0
-				for _, tr := range d.Traces() {
-					if first.Process == nil || tr.Process.EntityID != first.Process.EntityID {
-						continue
-					}
-					if n++; !harness.Ended(tr) {
-						return fmt.Errorf("%s has not", tr.File.Path)
-					}
-				}
-				if n < traces {
-					return fmt.Errorf("there are %d", n)
-				}
-				return nil
-			})
+			tracesEnded(t, d, &first, traces)
 			text := h.Culprit("show", "--evidence", d.Evidence, first.Event.ID).Must(t)
 			hit := shown(t, d, first.Event.ID)
 			if tt.unwritten != "" {
