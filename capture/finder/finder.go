@@ -221,11 +221,12 @@ func (f *Finder) event(e connector.Event) {
 // becomes looks at a process that has become another user, if that may be a watched one.
 func (f *Finder) becomes(e connector.Event, known bool) {
 	owned := known
+	var became *Owner
 	for owner, t := range f.targets {
 		if t.Roots == nil && (owner.mayOwn(e.RUID) || e.RUID != 0 && owner.mayOwn(e.EUID)) {
 			owned = true
 			if !known {
-				f.known[e.PID] = owner // even if it is gone, it may have children
+				f.known[e.PID], became = owner, &owner // even if it is gone, it may have children
 			}
 		}
 	}
@@ -234,6 +235,9 @@ func (f *Finder) becomes(e connector.Event, known bool) {
 	}
 	status, err := f.fs.Status(e.PID)
 	if err != nil {
+		if became != nil {
+			f.out.Unseen(*became)
+		}
 		return
 	}
 	if !known {

@@ -183,3 +183,30 @@ func sleep(t *testing.T, uid uint32) (pid int) {
 	go cmd.Wait()
 	return cmd.Process.Pid
 }
+
+// unseens counts processes that were gone.
+type unseens struct {
+	notes
+	n *int
+}
+
+func (u unseens) Unseen(Owner) { *u.n++ }
+
+// A process that becomes a watched user and is gone before anybody could look is counted, once.
+func TestGoneWhenItBecame(t *testing.T) {
+	t.Parallel()
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	const uid = 64341
+	n := 0
+	f := New(proc.Default, func() Guard { return permissive{} }, onHost, slog.New(slog.DiscardHandler), unseens{notes{}, &n})
+	f.targets = map[Owner]Target{{UID: uid}: {}}
+	for _, becomes := range []uint32{uid + 1, uid, uid} {
+		f.event(connector.Event{Kind: connector.UID, PID: gone.Process.Pid, RUID: becomes, EUID: becomes})
+	}
+	if n != 1 {
+		t.Errorf("%d were counted, want 1", n)
+	}
+}

@@ -37,8 +37,8 @@ type Output interface {
 	Found(Process)
 	// Exited is told of the end of each process that was found.
 	Exited(Exit)
-	// Unseen is told when a child of a process that was found was gone before it could
-	// be looked at.
+	// Unseen is told when a child of a process that was found, or a process that became a watched
+	// user, was gone before it could be looked at.
 	Unseen(Owner)
 	// Forbidden is told when a process has become a user who is never traced, while a
 	// strace of ours traces it.

@@ -136,7 +136,7 @@ func testCrowd(t *testing.T, by func(string) string) {
 				crowded = n
 			}
 		}
-		if c.Culprit.GateFailures > 0 { // of a busy machine: some had ended before anybody could look
+		if c.Culprit.GateFailures > 0 { // a busy machine missed its watchdog: some programs had ended before anybody could look
 			missed += c.Culprit.Unseen
 		}
 		return missed+len(traces) >= count
