@@ -71,6 +71,8 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	defer lines.Close(logLonger)
 	logging := newLogging(c)
 	log = newLogger(lines, c.Log.Format, logging)
+	told := newSystemd(log)
+	defer told.close()
 	if err := prepareProcess(); err != nil {
 		return err
 	}
@@ -116,7 +118,6 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 		return err
 	}
 	defer member.close()
-	told := newSystemd(log)
 	store, err := openStore(c, o.Version, member, told, log)
 	if err != nil {
 		return err
@@ -195,7 +196,7 @@ func (d *daemon) hunt(ctx context.Context) error {
 		d.systemd.tell(sd.SdNotifyReady)
 		d.serve(ctx, hits.ended)
 		d.log.Info("stopping")
-		d.systemd.tell(sd.SdNotifyStopping)
+		d.systemd.stopping(ctx)
 	}
 
 	d.firewall.stopKeeping()

@@ -18,12 +18,9 @@ func (d *daemon) serve(ctx context.Context, unread <-chan struct{}) {
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 	var beats <-chan time.Time // for systemd's watchdog (man 3 sd_watchdog_enabled)
-	interval, err := sd.SdWatchdogEnabled(false)
-	if err != nil {
-		d.log.Warn("cannot serve systemd's watchdog", "error", err)
-	}
-	if interval > 0 {
-		ticker := time.NewTicker(interval / 3)
+	every := d.systemd.beatEvery()
+	if every > 0 {
+		ticker := time.NewTicker(every)
 		defer ticker.Stop()
 		beats = ticker.C
 	}
@@ -45,7 +42,7 @@ func (d *daemon) serve(ctx context.Context, unread <-chan struct{}) {
 				<-done
 				return
 			case <-beats:
-				d.beat(ctx, interval/3)
+				d.beat(ctx, every)
 			}
 		}
 	}
@@ -56,7 +53,7 @@ func (d *daemon) serve(ctx context.Context, unread <-chan struct{}) {
 		case <-unread:
 			return
 		case <-beats:
-			d.beat(ctx, interval/3)
+			d.beat(ctx, every)
 		case <-hangups:
 			if onTerminal() {
 				return

@@ -3,6 +3,7 @@ package service
 import (
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,7 +13,7 @@ import (
 )
 
 // systemdSocket is where a daemon tells systemd what it has to, as systemd would hear it.
-func systemdSocket(h *harness.Host) (path string, told func(want string)) {
+func systemdSocket(h *harness.Host) (path string, told func(want ...string) string) {
 	h.T.Helper()
 	path = filepath.Join(h.Dir, "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -20,16 +21,17 @@ func systemdSocket(h *harness.Host) (path string, told func(want string)) {
 		h.T.Fatal(err)
 	}
 	h.T.Cleanup(func() { conn.Close() })
-	return path, func(want string) {
+	return path, func(want ...string) string {
 		h.T.Helper()
 		if err := conn.SetReadDeadline(time.Now().Add(harness.Patience)); err != nil {
 			h.T.Fatal(err)
 		}
 		buf := make([]byte, 4096)
 		n, err := conn.Read(buf)
-		if err != nil || string(buf[:n]) != want {
+		if err != nil || !slices.Contains(want, string(buf[:n])) {
 			h.T.Fatalf("systemd was told %q (%v), want %q", buf[:n], err, want)
 		}
+		return string(buf[:n])
 	}
 }
 
@@ -44,6 +46,28 @@ func TestWatchdog(t *testing.T) {
 		told(want)
 	}
 	d.Stop()
+}
+
+// The watchdog is told so until the daemon has ended, which may wait for others.
+func TestWatchdogWhileStopping(t *testing.T) {
+	t.Parallel()
+	h := harness.NewHost(t, "")
+	path, told := systemdSocket(h)
+	config, evidence := h.Configure("events: {command: [/bin/sleep, inf]}\n") // it reads nothing
+	d := h.HuntWith(config, evidence, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=300000")
+	told("READY=1")
+	h.Sender(harness.NewUID()).Ask("x.badzone.test")
+	d.Hit("x.badzone.test")
+	d.Signal(syscall.SIGTERM)
+	for last := "WATCHDOG=1"; last == "WATCHDOG=1"; {
+		last = told("WATCHDOG=1", "STOPPING=1")
+	}
+	for range 2 {
+		told("WATCHDOG=1")
+	}
+	if code := d.Wait(); code != 0 {
+		t.Errorf("it ended with %d:\n%s", code, d.Output)
+	}
 }
 
 // A daemon that systemd's watchdog ends is started again: it does not end with the status
