@@ -45,10 +45,11 @@ func (f *Firewall) Keep(ctx context.Context, healed func(Gap), failed func()) {
 			return restEvery
 		}
 	}
-	look := time.NewTimer(rest())
+	look := time.NewTimer(keepEvery)
 	defer look.Stop()
 	lastLook, lastGood, lastList, lastError := time.Now(), time.Now(), time.Now(), ""
 	seen, _ := nftGeneration()
+	seen-- // look once: somebody may have changed it since it was installed
 	for {
 		select {
 		case <-ctx.Done():
