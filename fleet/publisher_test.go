@@ -373,8 +373,8 @@ func TestPublishSmallMessages(t *testing.T) {
 func TestPublishToFullStream(t *testing.T) {
 	t.Parallel()
 	_, op, h := alone(t, "", fleet.Plan{MaxBytes: 64 << 10, DiscardNew: true}, "web1")
+	h.hits(1000)
 	eventually(t, "the stream is full", func() error {
-		h.hits(100)
 		if !strings.Contains(h.log.String(), "maximum bytes exceeded") {
 			return errors.New("it is not")
 		}
