@@ -68,7 +68,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 lint: go ## gofumpt, go vet, staticcheck, shellcheck, the manifest for Kubernetes
 	@unformatted=$$($(GO) run $(GOFUMPT) -l .) || exit; \
 	[ -z "$$unformatted" ] || { echo "not formatted, run: $(GO) run $(GOFUMPT) -w" $$unformatted; exit 1; }
-	@$(GO) vet ./...
+	@$(GO) vet ./... && $(GO) vet -tags pictures ./test/browser
 	@$(GO) run $(STATICCHECK) ./...
 	@cd packaging/kubernetes/check && $(GO) test ./... # not in go.mod either
 	@command -v shellcheck >/dev/null || { echo "error: no shellcheck here: make deps-test installs it"; exit 1; }
@@ -122,6 +122,10 @@ bench-catch: deps-test build offenders ## count how many of CATCH_N=2000 short-l
 .PHONY: bench-lists
 bench-lists: go ## compare ways to hold a list of a million names (downloads what is compared)
 	cd test/bench/lists && $(GO) test -run '^$$' -bench Lists -benchtime 3x $(TESTFLAGS) .
+
+.PHONY: screenshots
+screenshots: deps-test build offenders ## take the pictures of the documents anew, of a hunt in Chromium
+	CULPRIT_PICTURES=$(CURDIR)/docs $(GOTEST) -tags pictures -run TestPictures ./test/browser
 
 .PHONY: soak
 soak: deps-test build offenders ## hunt for SOAK=30m with random faults; plot into docs/soak.png (needs gnuplot)
