@@ -84,7 +84,7 @@ func (m *memory) Create(t *event.Trace) (io.WriteCloser, error) {
 // eventually waits until the recorder knows what is asked for.
 func (m *memory) eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(testkit.Patience)
 	for {
 		m.mu.Lock()
 		done := ok()
@@ -134,7 +134,7 @@ func control(t *testing.T, yaml string, change func(*Controller, *memory)) (*Con
 		cancel()
 		select {
 		case <-done:
-		case <-time.After(10 * time.Second):
+		case <-time.After(testkit.Patience):
 			t.Error("the controller does not end")
 		}
 	})

@@ -15,6 +15,7 @@ import (
 
 	"culprit/fleet"
 	"culprit/internal/config"
+	"culprit/internal/testkit"
 	"culprit/internal/testkit/natsserver"
 )
 
@@ -196,7 +197,7 @@ func TestAccountsAreNotTooMuch(t *testing.T) {
 			if !strings.Contains(strings.ToLower(why), strings.ToLower(deny)) {
 				t.Errorf("%s: %s", subject, why)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(testkit.Patience):
 			t.Errorf("%s is not refused", subject)
 		}
 		if m, err := answers.NextMsg(time.Millisecond); err == nil {
@@ -247,7 +248,7 @@ func TestAccountsAreNotTooMuch(t *testing.T) {
 		}
 		select {
 		case <-refused:
-		case <-time.After(5 * time.Second):
+		case <-time.After(testkit.Patience):
 			t.Errorf("a subscription of %s is not refused", subject)
 		}
 	}

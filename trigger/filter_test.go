@@ -144,7 +144,7 @@ func TestLost(t *testing.T) {
 	for range sent - int(lost) {
 		select {
 		case <-got:
-		case <-time.After(10 * time.Second):
+		case <-time.After(testkit.Patience):
 			t.Fatalf("%d of %d are counted as lost, and others did not come", lost, sent)
 		}
 	}

@@ -58,7 +58,7 @@ func listen(t *testing.T, yaml string) (*testkit.Net, toChannel) {
 			if err != nil {
 				t.Errorf("the listener ended: %v", err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(testkit.Patience):
 			t.Error("the listener does not end")
 		}
 		l.Close()
@@ -72,8 +72,8 @@ func next(t *testing.T, out toChannel) *event.Hit {
 	select {
 	case h := <-out.hits:
 		return h
-	case <-time.After(5 * time.Second):
-		t.Fatal("no hit within 5 s")
+	case <-time.After(testkit.Patience):
+		t.Fatal("no hit")
 		return nil
 	}
 }
@@ -96,7 +96,7 @@ func TestListenInAFlood(t *testing.T) {
 	for round := range 100 {
 		var l *Listener
 		// The goroutine of go-nflog may have the last listener's socket a moment longer.
-		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(testkit.Patience); ; time.Sleep(time.Millisecond) {
 			n.Do(func() { l, err = Listen(c, nil, slog.New(slog.DiscardHandler)) })
 			if err == nil {
 				break
@@ -107,7 +107,7 @@ func TestListenInAFlood(t *testing.T) {
 		}
 		select {
 		case <-l.queue:
-		case <-time.After(10 * time.Second):
+		case <-time.After(testkit.Patience):
 			t.Errorf("round %d: nothing was heard", round)
 		}
 		if err := l.Close(); err != nil {
@@ -239,7 +239,7 @@ for i in range(%d): # from a port each, or the hits are joined
 			if ended = true; err != nil {
 				t.Error(err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(testkit.Patience):
 			t.Fatalf("the listener stands after %d hits", hits)
 		}
 	}

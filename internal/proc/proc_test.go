@@ -76,7 +76,7 @@ func TestDescribe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { cmd.Process.Kill(); cmd.Wait() }()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for { // fork has happened, but perhaps not execve
 		if args, _ := Default.Args(cmd.Process.Pid); strings.Join(args, " ") == "sleep 60" {
 			break

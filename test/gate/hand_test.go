@@ -84,7 +84,7 @@ func TestGateLastProgram(t *testing.T) {
 		runs := h.Stream(uid, 1, 1, harness.Programs.OffenderC, "-n", "LABEL.goodzone.test").Await()
 		select {
 		case <-p.Done:
-		case <-time.After(5 * time.Second):
+		case <-time.After(harness.Patience):
 			p.Signal(syscall.SIGINT)
 			p.Wait()
 		}

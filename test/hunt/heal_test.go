@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"culprit/test/harness"
 )
@@ -28,7 +27,7 @@ func TestHeal(t *testing.T) {
 			{"iptables-restore", h.Write("saved", empty+"*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p udp -m udp --dport 99 -j ACCEPT\nCOMMIT\n")},
 		} {
 			h.Must(t, attack[0], attack[1:]...)
-			harness.Within(t, 5*time.Second, fmt.Sprintf("the rules are back after %v", attack), func() error {
+			harness.Eventually(t, fmt.Sprintf("the rules are back after %v", attack), func() error {
 				if gaps() <= i {
 					return errors.New("the daemon has not noticed")
 				}
