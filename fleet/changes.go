@@ -62,7 +62,7 @@ func echo(ctx context.Context, heard <-chan string, connected <-chan nats.Status
 		switch {
 		case known && before.at.Before(now): // it has waited its turn
 			now = before.at
-		case !known && len(all) > maxHeard:
+		case !known && key != "" && len(all) > maxHeard:
 			return
 		}
 		all[key] = sound{now, settle}

@@ -49,7 +49,11 @@ func (c *Conn) RemoveLeftovers(ctx context.Context, bucket, but string, name fun
 		if m.Header.Get(headerUpload) == "" || err != nil || time.Since(stored) < after {
 			continue
 		}
-		if err := c.rollup(ctx, subject, nil, requestTimeout); err != nil {
+		err = c.rollup(ctx, subject, nil, requestTimeout)
+		if errors.Is(err, ErrFull) { // not even the mark that would take its place
+			return n, nil
+		}
+		if err != nil {
 			return failed(err)
 		}
 		n++

@@ -151,11 +151,13 @@ func (u *Upload) next(ctx context.Context, chunk []byte, meta jetstream.ObjectMe
 	m.Header.Set(headerChunk, strconv.FormatUint(uint64(u.chunks)+1, 10))
 	if u.at == 0 && u.last > 0 {
 		m.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
-		u.begins++
 	}
 	// Two could write here, or one that was taken for dead: neither a gap nor a chunk twice.
 	stored, err := u.conn.store(ctx, m, chunkTimeout, jetstream.WithExpectLastSequencePerSubject(u.last))
 	if err == nil {
+		if u.at == 0 {
+			u.begins++
+		}
 		u.at, u.chunks, u.last = u.at+n, u.chunks+1, stored
 	}
 	return err

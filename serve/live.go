@@ -114,9 +114,13 @@ func (n *news) look(r *catalogue.Reader) ([]byte, error) {
 
 // proven tells of the rows of hits that were proven within a span.
 func (n *news) proven(b *bytes.Buffer, r *catalogue.Reader, span catalogue.Arrivals) error {
+	told := 0
 	for p, err := range r.Proofs(catalogue.Filter{Last: mostProofs, Arrived: span}) {
 		if err != nil {
 			return err
+		}
+		if told++; told == mostProofs && span.After > 0 {
+			fmt.Fprint(b, "event: more\ndata: \n\n") // earlier ones are not told
 		}
 		found, err := r.Find(p.Culprit.Hit.ID)
 		if err != nil || found.Hit == nil {

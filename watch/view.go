@@ -66,7 +66,7 @@ func (v *view) look(tell notify) error {
 		return err
 	}
 	if upTo < v.arrived { // another catalogue is in its place
-		v.arrived = 0
+		v.arrived, first = 0, true
 	}
 	all, fresh := catalogue.Arrivals{UpTo: upTo}, catalogue.Arrivals{After: v.arrived, UpTo: upTo}
 	if err := v.lookHits(first, fresh, tell); err != nil {

@@ -37,12 +37,22 @@ func (f Found) Document() any {
 	return nil
 }
 
+// ErrUnknown says that a text is not the id of one thing in the catalogue.
+var ErrUnknown = errors.New("unknown id")
+
+// unknown is [ErrUnknown] in words.
+type unknown string
+
+func (u unknown) Error() string { return string(u) }
+
+func (unknown) Is(err error) bool { return err == ErrUnknown }
+
 // Find returns the one hit, capture, trace or snapshot whose id is, begins with, or ends with the
-// given text.
+// given text, or [ErrUnknown].
 func (r *Reader) Find(id string) (f Found, err error) {
 	id = strings.ToUpper(strings.TrimSpace(id))
 	if id == "" || strings.Trim(id, "0123456789ABCDEFGHJKMNPQRSTVWXYZ") != "" {
-		return f, fmt.Errorf("%q is not an id: take one from `culprit hits`, `captures` or `traces`", id)
+		return f, unknown(fmt.Sprintf("%q is not an id: take one from `culprit hits`, `captures` or `traces`", id))
 	}
 	found, err := r.named("id >= ?1 AND id < ?2", id, id+"~")
 	if err == nil && len(found) == 0 && len(id) < ulid.EncodedSize {
@@ -54,10 +64,10 @@ func (r *Reader) Find(id string) (f Found, err error) {
 	}
 	switch len(found) {
 	case 0:
-		return f, fmt.Errorf("no hit, capture, trace or snapshot has the id %s", id)
+		return f, unknown("no hit, capture, trace or snapshot has the id " + id)
 	case 1:
 	default:
-		return f, fmt.Errorf("more than one id begins or ends with %s: give more of it", id)
+		return f, unknown(fmt.Sprintf("more than one id begins or ends with %s: give more of it", id))
 	}
 	switch m := found[0]; m.table {
 	case "hits":

@@ -33,6 +33,7 @@ const (
 	giveTimeout = 30 * time.Minute   // for one bundle; the next try goes on behind it
 	cleanEvery  = 6 * time.Hour      // look for what uploads have left
 	abandoned   = 24 * time.Hour     // nobody goes on with such an upload
+	unseen      = 5 * time.Minute    // a member of a cluster may not have the description of a bundle that long: then it looks unfinished
 )
 
 // A Giver gives bundles of this host. All its work is done in idle time of processor and disk.
@@ -130,6 +131,9 @@ func (g *Giver) run(ctx context.Context) error {
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if err := batch.Error(); err != nil { // at once, as if it had been the time
+			return fmt.Errorf("ask who wants bundles of this host: %w", err)
 		}
 	}
 }

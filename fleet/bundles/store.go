@@ -78,7 +78,7 @@ func (g *Giver) give(ctx context.Context, id string, asked bool) error {
 func (g *Giver) room(ctx context.Context, id string, needs int64) error {
 	left, most, err := g.Conn.Room(ctx, g.bucket())
 	if err == nil && needs > left {
-		if err = g.clean(ctx, id, 0); err == nil {
+		if err = g.clean(ctx, id, unseen); err == nil {
 			left, most, err = g.Conn.Room(ctx, g.bucket())
 		}
 	}
@@ -112,6 +112,9 @@ func (g *Giver) pack(ctx context.Context, id string) (f *os.File, digest string,
 	defer r.Close()
 	r = r.Within(ctx)
 	found, err := r.Find(id)
+	if err != nil && !errors.Is(err, catalogue.ErrUnknown) {
+		return nil, "", err
+	}
 	if err != nil || found.Capture == nil || found.Capture.Event.ID != id {
 		return nil, "", refusal{why: "this host has no such capture, or not any more"}
 	}

@@ -22,7 +22,7 @@ if (table && table.dataset.live !== undefined) {
   const events = new EventSource("/events?" + table.dataset.live + "&after=" + table.dataset.newest);
   let dropped = 0, missing = false;
   const say = () => {
-    live.textContent = (missing ? "More hits came than are shown here: load the page again. " : "") +
+    live.textContent = (missing ? "More came than is shown here: load the page again. " : "") +
       (dropped ? "Older rows left the page. " : "");
   };
   events.addEventListener("open", () => { live.classList.remove("away"); say(); });
