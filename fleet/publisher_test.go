@@ -186,12 +186,14 @@ func arrivedFrom(t testing.TB, c *fleet.Conn, wanted func(nats.Header) bool) map
 	all := map[string][]string{}
 	next := map[string]uint64{}
 	var stream jetstream.Stream
-	eventually(t, "the stream is there", func() (err error) { stream, err = c.JS.Stream(ctx, c.Name.Stream()); return err })
+	// Each try has a time of its own: who asks while the servers choose a leader gets no answer.
+	tries := context.Background()
+	eventually(t, "the stream is there", func() (err error) { stream, err = c.JS.Stream(tries, c.Name.Stream()); return err })
 	var info *jetstream.StreamInfo
-	eventually(t, "the stream says what it has", func() (err error) { info, err = stream.Info(ctx); return err })
+	eventually(t, "the stream says what it has", func() (err error) { info, err = stream.Info(tries); return err })
 	var consumer jetstream.Consumer
 	eventually(t, "the stream can be read", func() (err error) { // after a kill the servers choose a leader first
-		consumer, err = stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+		consumer, err = stream.OrderedConsumer(tries, jetstream.OrderedConsumerConfig{})
 		return err
 	})
 	messages, err := consumer.Messages()
