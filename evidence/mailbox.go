@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"culprit/evidence/catalogue"
+	"culprit/internal/bell"
 	"culprit/internal/event"
 )
 
@@ -44,8 +45,8 @@ func (p *pending) then(later *pending) *pending {
 // A mailbox collects what is to be written. Putting something into it never blocks: what has no
 // room is counted.
 type mailbox struct {
-	wake    chan struct{} // something was put in, or the mailbox was closed
-	flood   chan struct{} // so much was put in that nothing is gained by waiting for more
+	wake    bell.Bell // something was put in, or the mailbox was closed
+	flood   bell.Bell // so much was put in that nothing is gained by waiting for more
 	waiting atomic.Int64
 	dropped atomic.Uint64 // since the start
 
@@ -55,7 +56,7 @@ type mailbox struct {
 }
 
 func newMailbox() *mailbox {
-	return &mailbox{wake: make(chan struct{}, 1), flood: make(chan struct{}, 1), pending: newPending()}
+	return &mailbox{wake: bell.New(), flood: bell.New(), pending: newPending()}
 }
 
 // put lets add add something.
@@ -67,21 +68,14 @@ func (m *mailbox) put(add func(*pending)) {
 	m.dropped.Add(m.pending.Dropped() - before)
 	size := m.pending.Size()
 	m.waiting.Store(int64(size))
-	ring(m.wake)
+	m.wake.Ring()
 	if size >= floodSize {
-		ring(m.flood)
+		m.flood.Ring()
 	}
 }
 
 // floodSize is how many changes fill a transaction well.
 const floodSize = 2048
-
-func ring(bell chan<- struct{}) {
-	select {
-	case bell <- struct{}{}:
-	default:
-	}
-}
 
 // take empties the mailbox. last says that it is closed, so that nothing more comes.
 func (m *mailbox) take() (all *pending, last bool) {
@@ -97,5 +91,5 @@ func (m *mailbox) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
-	ring(m.wake)
+	m.wake.Ring()
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"culprit/internal/bell"
 	"culprit/internal/config"
 	"culprit/internal/testkit"
 	"culprit/internal/testkit/natsserver"
@@ -71,8 +72,8 @@ func TestReportAgain(t *testing.T) {
 	}
 	host, operator := connect(), connect()
 	host.Host = "web1"
-	failed := make(chan struct{}, 1)
-	r := NewReporter(host, Status{Host: "web1", Machine: "m"}, func(*Status) {}, slog.New(slog.NewTextHandler(writer(func() { ring(failed) }), nil)))
+	failed := bell.New()
+	r := NewReporter(host, Status{Host: "web1", Machine: "m"}, func(*Status) {}, slog.New(slog.NewTextHandler(writer(failed.Ring), nil)))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); r.Run(ctx) }()

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"culprit/evidence/outlet"
+	"culprit/internal/bell"
 )
 
 // The headers of a message of events. A message without a body hands the name of a host over to another machine.
@@ -59,12 +60,12 @@ type Publisher struct {
 	sequence  uint64 // the place in the stream of our last message
 	other     string // the id there because of which the numbers here got another
 	onRefused func(int64, string)
-	ready     chan struct{}
+	ready     bell.Bell
 }
 
 // NewPublisher makes a Publisher. It does not wait for a server. The caller closes it, and then the connection.
 func NewPublisher(c *Conn, numbers Numbers, machine string, log *slog.Logger) *Publisher {
-	p := &Publisher{conn: c, numbers: numbers, machine: machine, log: log, onRefused: func(int64, string) {}, ready: make(chan struct{}, 1)}
+	p := &Publisher{conn: c, numbers: numbers, machine: machine, log: log, onRefused: func(int64, string) {}, ready: bell.New()}
 	connected := c.StatusChanged(nats.CONNECTED)
 	closed := c.StatusChanged(nats.CLOSED)
 	go func() {
@@ -75,7 +76,7 @@ func NewPublisher(c *Conn, numbers Numbers, machine string, log *slog.Logger) *P
 				return
 			case <-connected:
 			}
-			ring(p.ready)
+			p.ready.Ring()
 		}
 	}()
 	return p

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"culprit/internal/bell"
 )
 
 // Times of a status.
@@ -28,12 +30,12 @@ type Reporter struct {
 
 	mu      sync.Mutex
 	status  Status
-	changed chan struct{}
+	changed bell.Bell
 }
 
 // NewReporter makes a Reporter; counts is asked before each report.
 func NewReporter(c *Conn, s Status, counts func(*Status), log *slog.Logger) *Reporter {
-	return &Reporter{conn: c, log: log, counts: counts, status: s, changed: make(chan struct{}, 1)}
+	return &Reporter{conn: c, log: log, counts: counts, status: s, changed: bell.New()}
 }
 
 // Change changes what the host says, and has it said soon.
@@ -41,7 +43,7 @@ func (r *Reporter) Change(change func(*Status)) {
 	r.mu.Lock()
 	change(&r.status)
 	r.mu.Unlock()
-	ring(r.changed)
+	r.changed.Ring()
 }
 
 // Run reports until the context ends.
@@ -112,12 +114,4 @@ func (r *Reporter) report(ctx context.Context, stopped bool) error {
 		return err
 	}
 	return r.conn.Put(ctx, hosts, Token(r.conn.Host), body)
-}
-
-// ring tells who waits, once for all that it was not told yet.
-func ring(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"culprit/internal/bell"
 	"culprit/internal/config"
 )
 
@@ -22,7 +23,7 @@ import (
 type Watcher struct {
 	fd      int
 	inotify *os.File // the same
-	changed chan struct{}
+	changed bell.Bell
 	watches map[string]int                     // of directories; only Watch has it
 	names   atomic.Pointer[map[int32][]string] // by the number of the watch: patterns of what may be a list
 }
@@ -39,7 +40,7 @@ func NewWatcher() (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch lists: %w", err)
 	}
-	w := &Watcher{fd: fd, inotify: os.NewFile(uintptr(fd), "inotify"), changed: make(chan struct{}, 1)}
+	w := &Watcher{fd: fd, inotify: os.NewFile(uintptr(fd), "inotify"), changed: bell.New()}
 	w.names.Store(new(map[int32][]string))
 	return w, nil
 }
@@ -78,7 +79,7 @@ func (w *Watcher) Watch(c *config.Config, all map[string]*List) error {
 	}
 	w.names.Store(&names)
 	if added {
-		w.tell()
+		w.changed.Ring()
 	}
 	return errors.Join(errs...)
 }
@@ -112,14 +113,6 @@ func (l *List) watch(want map[string]*wish) {
 	}
 }
 
-// tell says that something has changed.
-func (w *Watcher) tell() {
-	select {
-	case w.changed <- struct{}{}:
-	default: // nobody has looked at the last change yet
-	}
-}
-
 // Run watches until the context ends.
 func (w *Watcher) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { w.inotify.Close() })()
@@ -133,7 +126,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 			return fmt.Errorf("watch lists: %w", err)
 		}
 		if w.relevant(buf[:n]) {
-			w.tell()
+			w.changed.Ring()
 		}
 	}
 }

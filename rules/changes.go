@@ -9,6 +9,8 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"culprit/internal/bell"
 )
 
 // nftChanges returns a channel that receives after nf_tables was changed, once for any number of
@@ -22,7 +24,7 @@ func nftChanges(ctx context.Context) (<-chan struct{}, error) {
 	if err := listenForGenerations(conn); err != nil {
 		return nil, errors.Join(fmt.Errorf("ask nf_tables for its changes: %w", err), conn.Close())
 	}
-	changes := make(chan struct{}, 1)
+	changes := bell.New()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	go func() {
 		defer close(changes)
@@ -33,10 +35,7 @@ func nftChanges(ctx context.Context) (<-chan struct{}, error) {
 			if _, err := conn.Receive(); err != nil && !errors.Is(err, unix.ENOBUFS) {
 				return
 			}
-			select {
-			case changes <- struct{}{}:
-			default:
-			}
+			changes.Ring()
 		}
 	}()
 	return changes, nil

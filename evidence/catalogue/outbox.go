@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"culprit/internal/bell"
 	"culprit/internal/event"
 )
 
@@ -18,7 +19,7 @@ type Outbox struct {
 	host  *event.Host // of a fleet, to which all is told that shows a document there; nil: the events of this machine
 	taken uint64      // the last event that an earlier culprit is known to have sent
 	limit int64       // of bytes
-	news  chan struct{}
+	news  bell.Bell
 
 	waiting atomic.Int64  // events in the catalogue
 	dropped atomic.Uint64 // events that had no room
@@ -49,7 +50,7 @@ const maxWaiting = 128 << 20
 // NewOutbox makes an outbox for [Open]. taken is the sequence number up to which events are
 // known to have been sent.
 func NewOutbox(taken uint64) *Outbox {
-	return &Outbox{table: eventsBox, taken: taken, limit: maxWaiting, news: make(chan struct{}, 1)}
+	return &Outbox{table: eventsBox, taken: taken, limit: maxWaiting, news: bell.New()}
 }
 
 // open begins with a catalogue. If the outlet has seen later events than the catalogue, those
@@ -146,10 +147,7 @@ func (e *eventsToAdd) done() {
 	maps.DeleteFunc(o.told, func(_, state string) bool {
 		return strings.HasPrefix(state, event.StateEnded) || strings.HasPrefix(state, event.StateLost)
 	})
-	select {
-	case o.news <- struct{}{}:
-	default:
-	}
+	o.news.Ring()
 }
 
 // givenUp counts the events of a catalogue that was set aside as lost.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"culprit/evidence/proof"
+	"culprit/internal/bell"
 	"culprit/internal/event"
 )
 
@@ -95,7 +96,7 @@ const (
 
 // A mailbox holds the news that wait, in order. Putting news into it never blocks.
 type mailbox struct {
-	wake chan struct{} // something was put in, or the mailbox was closed
+	wake bell.Bell // something was put in, or the mailbox was closed
 
 	mu                 sync.Mutex
 	waiting            []news
@@ -104,7 +105,7 @@ type mailbox struct {
 	closed             bool
 }
 
-func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
+func newMailbox() *mailbox { return &mailbox{wake: bell.New()} }
 
 // compare puts in a hit or a send, or counts it as lost.
 func (m *mailbox) compare(n news) { m.put(n, &m.comparisons, maxComparisons) }
@@ -124,7 +125,7 @@ func (m *mailbox) put(n news, count *int, most int) {
 	}
 	*count++
 	m.waiting = append(m.waiting, n)
-	m.ring()
+	m.wake.Ring()
 }
 
 // lose counts what could not be compared.
@@ -132,14 +133,7 @@ func (m *mailbox) lose(n uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lost += n
-	m.ring()
-}
-
-func (m *mailbox) ring() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
+	m.wake.Ring()
 }
 
 // take empties the mailbox. It also returns how much was lost since the last time, and whether
@@ -156,5 +150,5 @@ func (m *mailbox) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
-	m.ring()
+	m.wake.Ring()
 }

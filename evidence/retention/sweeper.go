@@ -14,6 +14,7 @@ import (
 	"culprit/evidence/catalogue"
 	"culprit/evidence/directory"
 	"culprit/evidence/tracefile"
+	"culprit/internal/bell"
 	"culprit/internal/event"
 	"culprit/internal/text"
 	"culprit/internal/words"
@@ -26,7 +27,7 @@ type Sweeper struct {
 	bounds atomic.Pointer[Bounds] // replaced as a whole
 	swept  func(Report, error)
 	log    *slog.Logger
-	short  chan struct{} // somebody found too little free disk
+	short  bell.Bell // somebody found too little free disk
 	// unnoted are removed files that the catalogue does not list as removed yet.
 	unnoted []catalogue.RemovedFile
 }
@@ -41,7 +42,7 @@ type Rows interface {
 // New makes a Sweeper that reads the catalogue with r and changes it with rows. Run calls swept,
 // unless that is nil, after each sweep.
 func New(d *directory.Directory, r *catalogue.Reader, rows Rows, b Bounds, swept func(Report, error), log *slog.Logger) *Sweeper {
-	s := &Sweeper{evidence: evidence{d, r}, rows: rows, swept: swept, log: log, short: make(chan struct{}, 1)}
+	s := &Sweeper{evidence: evidence{d, r}, rows: rows, swept: swept, log: log, short: bell.New()}
 	s.SetBounds(b)
 	return s
 }
@@ -103,10 +104,7 @@ func (s *Sweeper) Run(ctx context.Context) {
 func (s *Sweeper) Room() error {
 	err := s.room()
 	if err != nil {
-		select {
-		case s.short <- struct{}{}:
-		default: // Run knows already
-		}
+		s.short.Ring()
 	}
 	return err
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"culprit/internal/bell"
 )
 
 // Size is how many bytes may wait to be written.
@@ -16,7 +18,7 @@ const Size = 1 << 20
 type Writer struct {
 	w       io.Writer
 	told    func(dropped int)
-	wake    chan struct{}
+	wake    bell.Bell
 	written chan struct{} // closed when everything is written
 
 	mu      sync.Mutex
@@ -29,7 +31,7 @@ type Writer struct {
 // New returns a Writer that writes to w. When w takes lines again after some were dropped, the
 // Writer calls told with their number, on its own goroutine; told may write a line to it.
 func New(w io.Writer, told func(dropped int)) *Writer {
-	b := &Writer{w: w, told: told, wake: make(chan struct{}, 1), written: make(chan struct{})}
+	b := &Writer{w: w, told: told, wake: bell.New(), written: make(chan struct{})}
 	go b.run()
 	return b
 }
@@ -44,16 +46,9 @@ func (b *Writer) Write(line []byte) (int, error) {
 		b.dropped++
 	default:
 		b.lines = append(b.lines, line...)
-		b.ring()
+		b.wake.Ring()
 	}
 	return len(line), b.err
-}
-
-func (b *Writer) ring() {
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
 }
 
 // Close writes what waits, for as long as patience at most, and returns how many lines were
@@ -62,7 +57,7 @@ func (b *Writer) Close(patience time.Duration) (dropped int) {
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
-	b.ring()
+	b.wake.Ring()
 	select {
 	case <-b.written:
 	case <-time.After(patience): // the write in progress cannot be ended
