@@ -8,7 +8,6 @@ package serve
 import (
 	"context"
 	"embed"
-	"errors"
 	"fmt"
 	"html/template"
 	"log/slog"
@@ -16,9 +15,8 @@ import (
 	"net/http"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"culprit/evidence/view"
+	"culprit/internal/listen"
 )
 
 // Bounds for browsers.
@@ -73,26 +71,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		<-ctx.Done()
-		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		defer cancel()
-		if server.Shutdown(patience) != nil {
-			server.Close()
-		}
-	}()
-	l = netutil.LimitListener(l, maxConnections)
-	serve := server.Serve
 	if secure := s.door.Secure; secure != nil {
 		server.TLSConfig = secure.config()
-		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
 	}
-	if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := listen.Serve(ctx, server, l, maxConnections, stopTimeout); err != nil {
 		return fmt.Errorf("serve the evidence: %w", err)
 	}
-	<-stopped
 	return nil
 }
 

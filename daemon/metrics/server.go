@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,7 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/net/netutil"
+
+	"culprit/internal/listen"
 )
 
 // Limits for readers: they are few, and their requests are small. A slow reader is cut off.
@@ -48,20 +48,8 @@ func (m *Metrics) Serve(ctx context.Context, l net.Listener, log *slog.Logger, l
 		WriteTimeout: answerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		<-ctx.Done()
-		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		defer cancel()
-		if server.Shutdown(patience) != nil {
-			server.Close()
-		}
-	}()
-	err := server.Serve(netutil.LimitListener(l, maxConnections))
-	if !errors.Is(err, http.ErrServerClosed) {
+	if err := listen.Serve(ctx, server, l, maxConnections, stopTimeout); err != nil {
 		log.Error("the metrics cannot be read any more: restart culprit when it is idle", "error", err)
 		<-ctx.Done()
 	}
-	<-stopped
 }

@@ -1,4 +1,4 @@
-// Package listen opens the addresses where culprit answers: ports, and sockets that only their owner can use.
+// Package listen opens the addresses where culprit answers, ports and sockets that only their owner can use, and answers there.
 package listen
 
 import (
