@@ -1,6 +1,11 @@
 package sensor
 
-import "github.com/cilium/ebpf/asm"
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/cilium/ebpf/asm"
+)
 
 // How the program for other network namespaces finds what kind of packet it has, and whether a rule looks at such.
 
@@ -35,7 +40,7 @@ func (a *egressProgram) headers() {
 	a.byteOf(asm.R9, 9)
 	a.Add(
 		asm.LoadMem(asm.R1, asm.RFP, onStackHead+16, asm.Word), asm.HostTo(asm.BE, asm.R1, asm.Word),
-		asm.JNE.Imm(asm.R1, dockerResolver, "transport"), asm.Or.Imm(asm.R9, toDocker), asm.Ja.Label("transport"),
+		asm.JNE.Imm(asm.R1, int32(binary.BigEndian.Uint32(DockerResolver().AsSlice())), "transport"), asm.Or.Imm(asm.R9, toDocker), asm.Ja.Label("transport"),
 	)
 
 	a.Label("ipv6")
@@ -87,8 +92,8 @@ func (a *egressProgram) extensions() {
 	}
 }
 
-// dockerResolver is 127.0.0.11, where Docker's resolver is in the network namespace of each container.
-const dockerResolver = 127<<24 | 11
+// DockerResolver is where Docker's resolver is in the network namespace of each container.
+func DockerResolver() netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, 11}) }
 
 // whichWants notes which wants may have the packet, and ends if none. The hook comes after POSTROUTING, where
 // the packet may have got another port. What its sender named is known by connection tracking, and where a socket is connected to by

@@ -172,9 +172,6 @@ func (p *processor) other(in nflogPacket, out Output) {
 	}
 }
 
-// dockerResolver is where Docker's resolver is in the network namespace of each container.
-var dockerResolver = netip.AddrFrom4([4]byte{127, 0, 0, 11})
-
 // means reports whether a rule looks at a packet of another namespace, and its pattern is in it. The packet may have
 // got another destination by DNAT: where it was sent counts, too, and where its socket is connected to. What goes to Docker's resolver
 // counts whatever its port, unless it is an answer.
@@ -186,7 +183,7 @@ func (r *Rule) means(f *sensor.OtherPacket, pkt packet) bool {
 	case r.List == nil && !r.Pattern.Matches(pkt.payload):
 		return false
 	}
-	return slices.ContainsFunc([]netip.AddrPort{to, f.Named, f.To}, r.reaches) || to.Addr() == dockerResolver && r.within(to.Addr()) && asks(pkt)
+	return slices.ContainsFunc([]netip.AddrPort{to, f.Named, f.To}, r.reaches) || to.Addr() == sensor.DockerResolver() && r.within(to.Addr()) && asks(pkt)
 }
 
 // asks reports whether a packet may be a question by UDP, and is no answer.
