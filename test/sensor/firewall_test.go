@@ -7,7 +7,6 @@ import (
 	"syscall"
 	"testing"
 
-	"culprit/internal/testkit"
 	"culprit/test/harness"
 )
 
@@ -38,47 +37,38 @@ func TestRuleWithLegacy(t *testing.T) {
 // leaves when it is killed together with its helpers, "rules remove" removes.
 func TestRulesOfADaemon(t *testing.T) {
 	t.Parallel()
-	for _, backend := range testkit.Backends {
-		for _, way := range []string{"nflog", "rule", "mark"} {
-			if way == "rule" && backend == "legacy" {
-				continue
-			}
-			t.Run(backend+"-"+way, func(t *testing.T) {
-				t.Parallel()
-				h := harness.NewHost(t, backend)
-				before := h.Firewall()
-				d := h.Hunt("sensor: " + way + "\n")
-				installed := h.Firewall()
-				h.Culprit("rules", "status", "-c", d.Config).Must(t)
-				h.Culprit("rules", "install", "-c", d.Config).Must(t)
-				h.Unchanged(installed, "after rules install beside a daemon")
-				pinned := func() string {
-					return h.Must(t, "sh", "-c", "find $(findmnt -nt bpf -o TARGET) -name 'culprit-CULPRIT-*' 2>/dev/null; true")
-				}
-				if got := pinned(); (got != "") != (way == "rule") {
-					t.Errorf("pinned: %q", got)
-				}
-				kill := func() {
-					for pid := range d.Left() {
-						syscall.Kill(pid, syscall.SIGKILL)
-					}
-					d.Wait()
-				}
-				old := pinned()
-				kill()
-				d = h.HuntWith(d.Config, d.Evidence) // puts all right, too
-				if got := pinned(); (got != "") != (way == "rule") || strings.Count(got, "\n") > 1 || got == old && way == "rule" {
-					t.Errorf("after a restart these are pinned: %q, before: %q", got, old)
-				}
-				kill()
-				h.Culprit("rules", "remove").Must(t)
-				h.Unchanged(before, "after rules remove")
-				if got := pinned(); got != "" {
-					t.Errorf("still pinned: %q", got)
-				}
-			})
+	eachWayAndBackend(t, func(t *testing.T, h *harness.Host, way string) {
+		before := h.Firewall()
+		d := h.Hunt("sensor: " + way + "\n")
+		installed := h.Firewall()
+		h.Culprit("rules", "status", "-c", d.Config).Must(t)
+		h.Culprit("rules", "install", "-c", d.Config).Must(t)
+		h.Unchanged(installed, "after rules install beside a daemon")
+		pinned := func() string {
+			return h.Must(t, "sh", "-c", "find $(findmnt -nt bpf -o TARGET) -name 'culprit-CULPRIT-*' 2>/dev/null; true")
 		}
-	}
+		if got := pinned(); (got != "") != (way == "rule") {
+			t.Errorf("pinned: %q", got)
+		}
+		kill := func() {
+			for pid := range d.Left() {
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
+			d.Wait()
+		}
+		old := pinned()
+		kill()
+		d = h.HuntWith(d.Config, d.Evidence) // puts all right, too
+		if got := pinned(); (got != "") != (way == "rule") || strings.Count(got, "\n") > 1 || got == old && way == "rule" {
+			t.Errorf("after a restart these are pinned: %q, before: %q", got, old)
+		}
+		kill()
+		h.Culprit("rules", "remove").Must(t)
+		h.Unchanged(before, "after rules remove")
+		if got := pinned(); got != "" {
+			t.Errorf("still pinned: %q", got)
+		}
+	})
 }
 
 // Without the privileges of BPF there is no sensor: the doctor says what is missing, and the hunt goes on.

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"culprit/internal/event"
-	"culprit/internal/testkit"
 	"culprit/test/harness"
 )
 
@@ -14,49 +13,40 @@ import (
 // the kernel's word, and its trace begins with the packet.
 func TestFirst(t *testing.T) {
 	t.Parallel()
-	for _, backend := range testkit.Backends {
-		for _, way := range []string{"nflog", "rule", "mark"} {
-			if way == "rule" && backend == "legacy" {
-				continue
+	eachWayAndBackend(t, func(t *testing.T, h *harness.Host, way string) {
+		before := h.Firewall()
+		d := h.Hunt("sensor: " + way + "\n" + harness.Gated)
+		for i, args := range [][]string{{}, {"-s", "::1"}, {"-t"}, {"-t", "-s", "::1"}} {
+			uid := harness.NewUID()
+			name := fmt.Sprintf("first-%d.badzone.test", i)
+			p := h.StartAs(uid, harness.Programs.OffenderC, append([]string{"-n", name}, args...)...)
+			if got := p.Wait(); got != 0 {
+				t.Fatalf("the program ended with %d: %s", got, p.Output)
 			}
-			t.Run(backend+"-"+way, func(t *testing.T) {
-				t.Parallel()
-				h := harness.NewHost(t, backend)
-				before := h.Firewall()
-				d := h.Hunt("sensor: " + way + "\n" + harness.Gated)
-				for i, args := range [][]string{{}, {"-s", "::1"}, {"-t"}, {"-t", "-s", "::1"}} {
-					uid := harness.NewUID()
-					name := fmt.Sprintf("first-%d.badzone.test", i)
-					p := h.StartAs(uid, harness.Programs.OffenderC, append([]string{"-n", name}, args...)...)
-					if got := p.Wait(); got != 0 {
-						t.Fatalf("the program ended with %d: %s", got, p.Output)
-					}
-					hit := d.Hit(name)
-					first(t, hit, p.PID, uid)
-					tr := d.Trace(p.PID, "has ended", harness.Ended)
-					if !tr.Culprit.FromPacket || tr.Culprit.FoundBy != event.FoundPacket || tr.Culprit.Hit == nil || tr.Culprit.Hit.ID != hit.Event.ID {
-						t.Errorf("the trace of %s is %+v", name, tr.Culprit)
-					}
-					harness.Eventually(t, name+" is proven", func() error {
-						if p := d.Hit(name).Culprit.Proof; p == nil || !p.Kernel || p.Trace.ID != tr.Event.ID || p.TID != hit.Culprit.Sent.TID {
-							return fmt.Errorf("the proof is %+v", p)
-						}
-						return nil
-					})
-					shown := h.Culprit("show", "--evidence", d.Evidence, hit.Event.ID).Must(t)
-					if !strings.Contains(shown, "at the instant it sent the first packet") {
-						t.Errorf("show has no snapshot:\n%s", shown)
-					}
-					_, _, body := harness.ReadTrace(t, tr.File.Path)
-					if !strings.Contains(body, "exit_group") && !strings.Contains(body, "exited with 0") {
-						t.Errorf("the trace of %s does not show its end:\n%s", name, body)
-					}
+			hit := d.Hit(name)
+			first(t, hit, p.PID, uid)
+			tr := d.Trace(p.PID, "has ended", harness.Ended)
+			if !tr.Culprit.FromPacket || tr.Culprit.FoundBy != event.FoundPacket || tr.Culprit.Hit == nil || tr.Culprit.Hit.ID != hit.Event.ID {
+				t.Errorf("the trace of %s is %+v", name, tr.Culprit)
+			}
+			harness.Eventually(t, name+" is proven", func() error {
+				if p := d.Hit(name).Culprit.Proof; p == nil || !p.Kernel || p.Trace.ID != tr.Event.ID || p.TID != hit.Culprit.Sent.TID {
+					return fmt.Errorf("the proof is %+v", p)
 				}
-				d.Stop()
-				h.Unchanged(before, "after the hunt")
+				return nil
 			})
+			shown := h.Culprit("show", "--evidence", d.Evidence, hit.Event.ID).Must(t)
+			if !strings.Contains(shown, "at the instant it sent the first packet") {
+				t.Errorf("show has no snapshot:\n%s", shown)
+			}
+			_, _, body := harness.ReadTrace(t, tr.File.Path)
+			if !strings.Contains(body, "exit_group") && !strings.Contains(body, "exited with 0") {
+				t.Errorf("the trace of %s does not show its end:\n%s", name, body)
+			}
 		}
-	}
+		d.Stop()
+		h.Unchanged(before, "after the hunt")
+	})
 }
 
 // first checks that the kernel named the sender.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"culprit/internal/event"
-	"culprit/rules"
+	"culprit/internal/testkit"
 	"culprit/test/harness"
 )
 
@@ -44,9 +44,27 @@ func innocent(t *testing.T, d *harness.Daemon, p *harness.Process) {
 	}
 }
 
+// ways are those of the sensor.
+var ways = []string{"nflog", "rule", "mark"}
+
+// eachWayAndBackend tests all that go together.
+func eachWayAndBackend(t *testing.T, f func(t *testing.T, h *harness.Host, way string)) {
+	for _, backend := range testkit.Backends {
+		for _, way := range ways {
+			if way == "rule" && backend == "legacy" {
+				continue
+			}
+			t.Run(backend+"-"+way, func(t *testing.T) {
+				t.Parallel()
+				f(t, harness.NewHost(t, backend), way)
+			})
+		}
+	}
+}
+
 // eachWay hunts in every way.
 func eachWay(t *testing.T, config string, f func(t *testing.T, h *harness.Host, d *harness.Daemon)) {
-	for _, way := range []string{"nflog", "rule", "mark"} {
+	for _, way := range ways {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			h := harness.NewHost(t, "")
@@ -99,18 +117,9 @@ signal.pause()`)
 // what these let go in his context: in a system call that sends, with no interrupt.
 func TestTunnelsContext(t *testing.T) {
 	t.Parallel()
-	for _, iptables := range []string{rules.BackendNFT, rules.BackendLegacy} {
-		for _, way := range []string{"nflog", "rule", "mark"} {
-			if way == "rule" && iptables == rules.BackendLegacy {
-				continue // they do not go together
-			}
-			t.Run(way+" "+iptables, func(t *testing.T) {
-				t.Parallel()
-				h := harness.NewHost(t, iptables)
-				testTunnelsContext(t, h, h.Hunt("sensor: "+way+"\n"+harness.Gated))
-			})
-		}
-	}
+	eachWayAndBackend(t, func(t *testing.T, h *harness.Host, way string) {
+		testTunnelsContext(t, h, h.Hunt("sensor: "+way+"\n"+harness.Gated))
+	})
 }
 
 func testTunnelsContext(t *testing.T, h *harness.Host, d *harness.Daemon) {
