@@ -107,67 +107,64 @@ func outAndIn(t *testing.T, d *harness.Daemon, name string, outer, inner func(ev
 
 func anyHit(event.Hit) bool { return true }
 
-// A user's container goes out through pasta or slirp4netns: the packet that these send is joined to the one that was sent
-// inside, by the message, and nobody is captured for it.
-func TestForwarders(t *testing.T) {
-	t.Parallel()
-	for i, f := range forwarders {
-		t.Run(f.program, func(t *testing.T) {
+// eachForwarder has a user's container behind each of them ask for a name, while a daemon that sees these namespaces looks for that.
+func eachForwarder(t *testing.T, namespaces string, f func(t *testing.T, d *harness.Daemon, inside behind, uid uint32, name string)) {
+	for i, forwarder := range forwarders {
+		t.Run(forwarder.program, func(t *testing.T) {
 			t.Parallel()
 			h := harness.NewHost(t, "")
 			uplink(t, h)
 			uid := harness.NewUID()
 			inside := through(t, h, uid, i)
-			domain, config := zone("all")
+			domain, config := zone(namespaces)
 			d := h.Hunt(config)
 			name := "x." + domain
 			inside.Say(name)
-			out, in := outAndIn(t, d, name, anyHit, anyHit)
-			from := out.Culprit.ForwardedFrom
-			if from == nil || from.ID != in.Event.ID || from.How != event.ForwardedMessage || from.Grade != event.GradeKernel || from.Process.PID != in.Process.PID {
-				t.Fatalf("the packet of %v is forwarded from %+v, want %s", out.Process, from, in.Event.ID)
-			}
-			if out.Culprit.Capture != nil || out.Process.PID != inside.forwarder.PID {
-				t.Errorf("the forwarder's hit is of %v: %+v", out.Process, out.Culprit)
-			}
-			if in.Culprit.Capture == nil || in.Culprit.ForwardedFrom != nil || in.Culprit.Netns.Inode != inside.netns || in.Culprit.Netns.Owner == nil || in.Culprit.Netns.Owner.ID != fmt.Sprint(uid) {
-				t.Errorf("the hit inside: %+v, in %+v", in.Culprit, in.Culprit.Netns)
-			}
-			says(t, "culprit show of the forwarder's hit", h.Culprit("show", out.Event.ID, "--evidence", d.Evidence).Must(t), "for the program of hit "+in.Event.ID, "it is the same message, with its id")
-			says(t, "culprit show of the hit inside", h.Culprit("show", in.Event.ID, "--evidence", d.Evidence).Must(t), "forwarded by", out.Event.ID)
-			says(t, "culprit hits", h.Culprit("hits", "--evidence", d.Evidence).Must(t), "forwarded for "+fmt.Sprint(in.Process.PID), "none: sent on for hit "+in.Event.ID)
+			f(t, d, inside, uid, name)
 			d.Stop()
 		})
 	}
+}
+
+// A user's container goes out through pasta or slirp4netns: the packet that these send is joined to the one that was sent
+// inside, by the message, and nobody is captured for it.
+func TestForwarders(t *testing.T) {
+	t.Parallel()
+	eachForwarder(t, "all", func(t *testing.T, d *harness.Daemon, inside behind, uid uint32, name string) {
+		h := d.Host
+		out, in := outAndIn(t, d, name, anyHit, anyHit)
+		from := out.Culprit.ForwardedFrom
+		if from == nil || from.ID != in.Event.ID || from.How != event.ForwardedMessage || from.Grade != event.GradeKernel || from.Process.PID != in.Process.PID {
+			t.Fatalf("the packet of %v is forwarded from %+v, want %s", out.Process, from, in.Event.ID)
+		}
+		if out.Culprit.Capture != nil || out.Process.PID != inside.forwarder.PID {
+			t.Errorf("the forwarder's hit is of %v: %+v", out.Process, out.Culprit)
+		}
+		if in.Culprit.Capture == nil || in.Culprit.ForwardedFrom != nil || in.Culprit.Netns.Inode != inside.netns || in.Culprit.Netns.Owner == nil || in.Culprit.Netns.Owner.ID != fmt.Sprint(uid) {
+			t.Errorf("the hit inside: %+v, in %+v", in.Culprit, in.Culprit.Netns)
+		}
+		says(t, "culprit show of the forwarder's hit", h.Culprit("show", out.Event.ID, "--evidence", d.Evidence).Must(t), "for the program of hit "+in.Event.ID, "it is the same message, with its id")
+		says(t, "culprit show of the hit inside", h.Culprit("show", in.Event.ID, "--evidence", d.Evidence).Must(t), "forwarded by", out.Event.ID)
+		says(t, "culprit hits", h.Culprit("hits", "--evidence", d.Evidence).Must(t), "forwarded for "+fmt.Sprint(in.Process.PID), "none: sent on for hit "+in.Event.ID)
+	})
 }
 
 // Without the packets of other namespaces, what a forwarder sends is all there is: it says for which namespace, of whom, it
 // can have sent it, and no more.
 func TestForwarderAlone(t *testing.T) {
 	t.Parallel()
-	for i, f := range forwarders {
-		t.Run(f.program, func(t *testing.T) {
-			t.Parallel()
-			h := harness.NewHost(t, "")
-			uplink(t, h)
-			uid := harness.NewUID()
-			inside := through(t, h, uid, i)
-			domain, config := zone("host")
-			d := h.Hunt(config)
-			name := "x." + domain
-			inside.Say(name)
-			hit := d.Hit(name)
-			if s := hit.Culprit.Serves; len(s) != 1 || s[0].Netns.Inode != inside.netns || s[0].Netns.Owner == nil || s[0].Netns.Owner.ID != fmt.Sprint(uid) {
-				t.Errorf("it serves %+v, want %d of %d", s, inside.netns, uid)
-			}
-			if hit.Process == nil || hit.Process.PID != inside.forwarder.PID || hit.Culprit.Capture == nil || hit.Culprit.ForwardedFrom != nil {
-				t.Errorf("the hit is of %v: %+v", hit.Process, hit.Culprit)
-			}
-			says(t, "culprit show", h.Culprit("show", hit.Event.ID, "--evidence", d.Evidence).Must(t), fmt.Sprintf("network namespace %d of %d", inside.netns, uid), "may have sent this for a program there")
-			says(t, "culprit hits", h.Culprit("hits", "--evidence", d.Evidence).Must(t), fmt.Sprintf("for netns %d?", inside.netns))
-			d.Stop()
-		})
-	}
+	eachForwarder(t, "host", func(t *testing.T, d *harness.Daemon, inside behind, uid uint32, name string) {
+		h := d.Host
+		hit := d.Hit(name)
+		if s := hit.Culprit.Serves; len(s) != 1 || s[0].Netns.Inode != inside.netns || s[0].Netns.Owner == nil || s[0].Netns.Owner.ID != fmt.Sprint(uid) {
+			t.Errorf("it serves %+v, want %d of %d", s, inside.netns, uid)
+		}
+		if hit.Process == nil || hit.Process.PID != inside.forwarder.PID || hit.Culprit.Capture == nil || hit.Culprit.ForwardedFrom != nil {
+			t.Errorf("the hit is of %v: %+v", hit.Process, hit.Culprit)
+		}
+		says(t, "culprit show", h.Culprit("show", hit.Event.ID, "--evidence", d.Evidence).Must(t), fmt.Sprintf("network namespace %d of %d", inside.netns, uid), "may have sent this for a program there")
+		says(t, "culprit hits", h.Culprit("hits", "--evidence", d.Evidence).Must(t), fmt.Sprintf("for netns %d?", inside.netns))
+	})
 }
 
 // Two users ask the same at once, each behind a forwarder of the same kind: each packet is joined to what its own
