@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"culprit/evidence/outlet/ocsf"
+	"culprit/internal/testkit/otlpvalue"
 )
 
 // A file of OCSF is gone on with, and so is one that was ECS before. Half a line is cut off.
@@ -55,7 +56,7 @@ func TestOTLPOfOCSF(t *testing.T) {
 	if err := o.Send(t.Context(), otlpEvents(1, 1)); err != nil {
 		t.Fatal(err)
 	}
-	body, _ := plain(r.took[0].Body).(map[string]any)
+	body, _ := otlpvalue.Plain(r.took[0].Body).(map[string]any)
 	if body["class_uid"] != int64(4001) || r.took[0].EventName != "culprit.hit" || number(r.took[0]) != 1 {
 		t.Errorf("record %v", r.took[0])
 	}

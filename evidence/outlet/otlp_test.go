@@ -24,6 +24,8 @@ import (
 	common "go.opentelemetry.io/proto/otlp/common/v1"
 	logs "go.opentelemetry.io/proto/otlp/logs/v1"
 	"google.golang.org/protobuf/proto"
+
+	"culprit/internal/testkit/otlpvalue"
 )
 
 // A receiver is a collector of OpenTelemetry that answers as a test wants it.
@@ -177,7 +179,7 @@ func TestOTLPRecord(t *testing.T) {
 	}
 	got := map[string]any{}
 	for _, a := range record.Attributes {
-		got[a.Key] = plain(a.Value)
+		got[a.Key] = otlpvalue.Plain(a.Value)
 	}
 	want := map[string]any{
 		"log.record.uid": "01M8-7", "process.pid": int64(812), "process.parent_pid": int64(1), "process.executable.name": "php",
@@ -188,7 +190,7 @@ func TestOTLPRecord(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("attributes (-want +got):\n%s", d)
 	}
-	body, _ := plain(record.Body).(map[string]any)
+	body, _ := otlpvalue.Plain(record.Body).(map[string]any)
 	wantBody := map[string]any{
 		"count": int64(2), "sent": map[string]any{"cgroup_id": "18446744073709551615"}, "age_ms": 1.5, "big": "1e400",
 		"list": []any{"a", map[string]any{"b": true}}, "nothing": nil,
@@ -200,33 +202,6 @@ func TestOTLPRecord(t *testing.T) {
 	if got := attr(r.resource, "service.name").GetStringValue() + attr(r.resource, "host.name").GetStringValue(); got != "culprit"+host {
 		t.Errorf("resource %v", r.resource)
 	}
-}
-
-// plain turns a value into what JSON would be.
-func plain(v *common.AnyValue) any {
-	switch v := v.GetValue().(type) {
-	case *common.AnyValue_StringValue:
-		return v.StringValue
-	case *common.AnyValue_BoolValue:
-		return v.BoolValue
-	case *common.AnyValue_IntValue:
-		return v.IntValue
-	case *common.AnyValue_DoubleValue:
-		return v.DoubleValue
-	case *common.AnyValue_ArrayValue:
-		var list []any
-		for _, one := range v.ArrayValue.Values {
-			list = append(list, plain(one))
-		}
-		return list
-	case *common.AnyValue_KvlistValue:
-		object := map[string]any{}
-		for _, one := range v.KvlistValue.Values {
-			object[one.Key] = plain(one.Value)
-		}
-		return object
-	}
-	return nil
 }
 
 // Answers that say that nothing was taken: the events wait, and come once.

@@ -18,6 +18,7 @@ import (
 	common "go.opentelemetry.io/proto/otlp/common/v1"
 	"google.golang.org/protobuf/proto"
 
+	"culprit/internal/testkit/otlpvalue"
 	"culprit/test/harness"
 )
 
@@ -149,7 +150,7 @@ func (c *logCollector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (c *logCollector) take(attributes []*common.KeyValue, body *common.AnyValue) {
 	for _, a := range attributes {
 		if uid := a.Value.GetStringValue(); a.Key == "log.record.uid" && c.lines[uid] == "" {
-			line, _ := json.Marshal(asJSON(body))
+			line, _ := json.Marshal(otlpvalue.Plain(body))
 			c.lines[uid] = string(line) + "\n"
 			c.order = append(c.order, uid)
 		}
@@ -165,31 +166,4 @@ func (c *logCollector) all(t *testing.T) string {
 		b.WriteString(c.lines[uid])
 	}
 	return b.String()
-}
-
-// asJSON turns a value into what encoding/json writes.
-func asJSON(v *common.AnyValue) any {
-	switch v := v.GetValue().(type) {
-	case *common.AnyValue_KvlistValue:
-		o := map[string]any{}
-		for _, one := range v.KvlistValue.Values {
-			o[one.Key] = asJSON(one.Value)
-		}
-		return o
-	case *common.AnyValue_ArrayValue:
-		var l []any
-		for _, one := range v.ArrayValue.Values {
-			l = append(l, asJSON(one))
-		}
-		return l
-	case *common.AnyValue_StringValue:
-		return v.StringValue
-	case *common.AnyValue_IntValue:
-		return v.IntValue
-	case *common.AnyValue_BoolValue:
-		return v.BoolValue
-	case *common.AnyValue_DoubleValue:
-		return v.DoubleValue
-	}
-	return nil
 }
