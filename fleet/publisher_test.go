@@ -147,6 +147,17 @@ func (h *host) hits(n int) {
 	}
 }
 
+// written waits until so many events are in the outbox.
+func (h *host) written(n int64) {
+	h.t.Helper()
+	eventually(h.t, "they are written", func() error {
+		if got := h.store.Counts().FleetUnsent; got < n {
+			return fmt.Errorf("%d wait", got)
+		}
+		return nil
+	})
+}
+
 // allSent waits until nothing waits.
 func (h *host) allSent() {
 	h.t.Helper()
@@ -360,12 +371,7 @@ func TestPublishSmallMessages(t *testing.T) {
 	h.allSent()
 	s.Kill()
 	h.hits(500)
-	eventually(t, "they are written", func() error {
-		if n := h.store.Counts().FleetUnsent; n < 500 {
-			return fmt.Errorf("%d wait", n)
-		}
-		return nil
-	})
+	h.written(500)
 	s.Start()
 	h.allSent()
 	onceEach(t, op, h)
@@ -422,12 +428,7 @@ func TestPublishRestored(t *testing.T) {
 			s.Kill()
 			h.start()
 			h.hits(50)
-			eventually(t, "they are written", func() error {
-				if n := h.store.Counts().FleetUnsent; n < 50 {
-					return fmt.Errorf("%d wait", n)
-				}
-				return nil
-			})
+			h.written(50)
 			s.Start()
 		} else {
 			h.start()
