@@ -3,7 +3,6 @@ package faults
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,25 +15,13 @@ import (
 
 // crowdScript starts a program of each user in turn, some at a time, until its input ends, and
 // says how long each took. It sends its first packet, unless that user had a turn before.
-const crowdScript = `
-import os, select, sys, time
+const crowdScript = harness.StartsAs + `
 uids, workers = sys.argv[1].split(","), int(sys.argv[2])
-def start(uid, label):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-            os.execv(sys.argv[3], [a.replace("LABEL", label) for a in sys.argv[3:]])
-        finally:
-            os._exit(99)
-    return pid
 def work(w):
     i = w
     while not select.select([0], [], [], 0)[0]:
         began = time.monotonic()
-        pid = start(int(uids[i % len(uids)]), "p%d" % i)
+        pid = start(int(uids[i % len(uids)]), "p%d" % i, sys.argv[3:])
         _, status = os.waitpid(pid, 0)
         os.write(1, b"ran p%d %d %d %d\n" % (i, pid, (time.monotonic() - began) * 1e6, os.waitstatus_to_exitcode(status)))
         i += workers
@@ -70,9 +57,7 @@ func newUIDs(n int) (uids []uint32) {
 // culprit lets go who stands still.
 func TestKillFreezer(t *testing.T) {
 	t.Parallel()
-	rounds, seed := fromEnv(t, "CULPRIT_KILLS", killRounds), fromEnv(t, "CULPRIT_KILL_SEED", uint64(time.Now().UnixNano()))
-	t.Logf("CULPRIT_KILLS=%d CULPRIT_KILL_SEED=%d", rounds, seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	rounds, random := kills(t)
 	h := newFreezer(t)
 	before := h.Firewall()
 	dir := filepath.Join(t.TempDir(), "evidence")
@@ -84,7 +69,7 @@ func TestKillFreezer(t *testing.T) {
 	uids := newUIDs(400)
 	all := crowd(h, uids, 3, harness.Programs.OffenderC, "-n", "LABEL.badzone.test")
 	stopped := 0
-	for round := range int(rounds) {
+	for round := range rounds {
 		d := h.HuntWith(configs[round%len(configs)], dir)
 		time.Sleep(time.Duration(random.IntN(150)) * time.Millisecond)
 		thawer := d.Thawer()

@@ -35,16 +35,21 @@ func fromEnv(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
+// kills says how often to kill, and when.
+func kills(t *testing.T) (rounds int, random *rand.Rand) {
+	t.Helper()
+	n, seed := fromEnv(t, "CULPRIT_KILLS", killRounds), fromEnv(t, "CULPRIT_KILL_SEED", uint64(time.Now().UnixNano()))
+	t.Logf("CULPRIT_KILLS=%d CULPRIT_KILL_SEED=%d", n, seed)
+	return int(n), rand.New(rand.NewPCG(seed, 0))
+}
+
 // A daemon that is killed at any instant, while packets match and programs of a captured
 // user come and go, leaves nobody stopped, traced or held, a catalogue that can be read,
 // and traces that the next one marks as partial. That one works: again and again, with the
 // same evidence.
 func TestKillAnywhere(t *testing.T) {
 	t.Parallel()
-	rounds, seed := fromEnv(t, "CULPRIT_KILLS", killRounds), fromEnv(t, "CULPRIT_KILL_SEED", uint64(time.Now().UnixNano()))
-	t.Logf("CULPRIT_KILLS=%d CULPRIT_KILL_SEED=%d", rounds, seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-
+	rounds, random := kills(t)
 	h := harness.NewHost(t, "")
 	before := h.Firewall()
 	dir := filepath.Join(t.TempDir(), "evidence")
@@ -55,7 +60,7 @@ func TestKillAnywhere(t *testing.T) {
 	innocents := h.Stream(innocent, 0, 1, harness.Programs.OffenderC, "-n", "LABEL.goodzone.test")
 	idle := h.Idle(uid)
 
-	for round := range int(rounds) {
+	for round := range rounds {
 		with := config
 		if round%4 == 3 {
 			with = byStop

@@ -14,25 +14,29 @@ type Stream struct {
 	*Process
 }
 
-const streamScript = `
+// StartsAs is the beginning of Python scripts that start programs as users: start forks one, with label for LABEL in its arguments.
+const StartsAs = `
 import os, select, sys, time
-uid, count, workers = map(int, sys.argv[1:4])
-def start(label):
+def start(uid, label, args):
     pid = os.fork()
     if pid == 0:
         try:
             os.setgroups([])
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
-            os.execv(sys.argv[4], [a.replace("LABEL", label) for a in sys.argv[4:]])
+            os.execv(args[0], [a.replace("LABEL", label) for a in args])
         finally:
             os._exit(99)
     return pid
+`
+
+const streamScript = StartsAs + `
+uid, count, workers = map(int, sys.argv[1:4])
 def work(i):
     while (count == 0 or i < count) and not select.select([0], [], [], 0)[0]:
         label = "p%du%d" % (i, uid)
         began = time.monotonic()
-        pid = start(label)
+        pid = start(uid, label, sys.argv[4:])
         os.write(1, b"start %s %d\n" % (label.encode(), pid))
         _, status = os.waitpid(pid, 0)
         os.write(1, b"ran %s %d %d %d\n" % (label.encode(), pid, (time.monotonic() - began) * 1e6, os.waitstatus_to_exitcode(status)))
