@@ -9,13 +9,21 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/time/rate"
 )
 
-// How long we wait for what the kernel says about a packet that we have. In the way "mark" it
-// says so after the NFLOG message, in "nflog" at the same time, in "rule" before it.
+// How long we wait at least for what the kernel says about a packet that we have. In the way
+// "mark" it says so after the NFLOG message, in "nflog" at the same time, in "rule" before it.
 const (
 	markPatience  = 20 * time.Millisecond
 	nflogPatience = 5 * time.Millisecond
+)
+
+// A sender may lose its CPU just between the two, so we wait for longer, but not for each packet:
+// of those that another rule drops before they get to a device the kernel never says anything.
+const (
+	morePatience      = 250 // milliseconds, at most at a time
+	morePatienceShare = 100 // milliseconds a second
 )
 
 // forgetAfter is when the packet of a record is not expected any more.
@@ -28,10 +36,11 @@ type Sends struct {
 	calls   map[uint32]string
 	record  ringbuf.Record
 	bySeq   map[uint32]Send
-	asked   uint32 // the latest number of a message whose record was asked for
-	most    int    // how large bySeq may become before it is looked through
-	pending []Send // known by their bytes, oldest first
-	told    uint64 // by Lost
+	asked   uint32        // the latest number of a message whose record was asked for
+	most    int           // how large bySeq may become before it is looked through
+	pending []Send        // known by their bytes, oldest first
+	told    uint64        // by Lost
+	more    *rate.Limiter // milliseconds that may be waited for over the least
 }
 
 // Packet is a logged packet.
@@ -53,7 +62,8 @@ const (
 
 // Sends returns what joins records and packets.
 func (s *Sensor) Sends() *Sends {
-	return &Sends{sensor: s, calls: sendingCalls(), bySeq: map[uint32]Send{}, most: manyLost}
+	return &Sends{sensor: s, calls: sendingCalls(), bySeq: map[uint32]Send{}, most: manyLost,
+		more: rate.NewLimiter(morePatienceShare, morePatience)}
 }
 
 // Of returns what the kernel saw of the sender of a packet. Each record is for one packet.
@@ -61,22 +71,30 @@ func (s *Sends) Of(p Packet) (Send, Outcome) {
 	if s.sensor.way == WayNone {
 		return Send{}, Unseen
 	}
-	var until time.Time // the zero time is past
+	s.read(time.Time{})
+	send, found := s.take(p)
+	if found != Unseen {
+		return send, found
+	}
+	var least time.Time // the zero time is past
 	switch s.sensor.way {
 	case WayMark:
-		until = p.Received.Add(markPatience)
+		least = p.Received.Add(markPatience)
 	case WayNFLog:
-		until = p.Received.Add(nflogPatience)
+		least = p.Received.Add(nflogPatience)
+	default:
+		return Send{}, Unseen
 	}
-	s.read(time.Time{})
-	for {
-		if send, found := s.take(p); found != Unseen {
-			return send, found
-		}
-		if !time.Now().Before(until) || !s.read(until) {
-			return Send{}, Unseen
-		}
+	began := time.Now()
+	until := least.Add(time.Duration(max(0, s.more.Tokens())) * time.Millisecond)
+	for found == Unseen && time.Now().Before(until) && s.read(until) {
+		send, found = s.take(p)
 	}
+	now := time.Now()
+	if over := min(now.Sub(least), now.Sub(began)); over > 0 {
+		s.more.ReserveN(now, min(int(over.Milliseconds()), morePatience))
+	}
+	return send, found
 }
 
 // Lost returns for how many packets what the kernel said was lost, since the last call.

@@ -2,8 +2,14 @@ package sensor
 
 import (
 	"encoding/binary"
+	"os"
 	"testing"
 	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+
+	"culprit/internal/testkit"
 )
 
 // theRecord is what the program says of a packet of a process, with the NFLOG message of that number.
@@ -48,5 +54,42 @@ func TestSendsOfFlood(t *testing.T) {
 	}
 	if n := sensor.counts.unjoined.Load(); n+uint64(len(s.bySeq)) != lost-lost/1000 {
 		t.Errorf("%d records are counted as lost, and %d are kept, of %d", n, len(s.bySeq), lost)
+	}
+}
+
+// A record that is late is waited for, out of what is saved: those that never come may not take all
+// of the time.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	testkit.Root(t)
+	ring, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: uint32(os.Getpagesize())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ring.Close()
+	r, err := ringbuf.NewReader(ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	s := (&Sensor{way: WayMark, sends: r}).Sends()
+	of := func() time.Duration {
+		t.Helper()
+		p := Packet{Received: time.Now(), Data: make([]byte, minKey)}
+		if _, found := s.Of(p); found != Unseen {
+			t.Fatalf("%v", found)
+		}
+		return time.Since(p.Received)
+	}
+	if took, want := of(), markPatience+(morePatience-10)*time.Millisecond; took < want {
+		t.Errorf("the first is waited for for %v, want %v", took, want)
+	}
+	if left := s.more.Tokens(); left >= morePatience {
+		t.Errorf("%v ms are left", left)
+	}
+	s.more.SetLimit(0)
+	s.more.ReserveN(time.Now(), morePatience)
+	if took := of(); took < markPatience/2 {
+		t.Errorf("with nothing saved it is waited for for %v, want %v", took, markPatience)
 	}
 }
