@@ -38,6 +38,7 @@ type egress struct {
 	packets *ebpf.Map
 	lost    *ebpf.Map
 	buckets *ebpf.Map // of senders, see share
+	ones    *ebpf.Map // cgroups that count as one with all that are in them
 	chosen  *ebpf.Map // inodes of namespaces that culprit knows: whether senders are stopped there
 	wants   *wants
 	tap     *link.RawLink
@@ -69,6 +70,9 @@ func newEgress(s *Sensor, o Others) (e *egress, err error) {
 	}
 	if e.buckets, err = ebpf.NewMap(&ebpf.MapSpec{Name: "culprit_buckets", Type: ebpf.LRUHash, KeySize: fromSize, ValueSize: bucketSize, MaxEntries: maxBuckets}); err != nil {
 		return e, fmt.Errorf("make the map culprit_buckets: %w", err)
+	}
+	if e.ones, err = ebpf.NewMap(&ebpf.MapSpec{Name: "culprit_ones", Type: ebpf.LRUHash, KeySize: 8, ValueSize: 4, MaxEntries: maxOnes}); err != nil {
+		return e, fmt.Errorf("make the map culprit_ones: %w", err)
 	}
 	if e.chosen, err = ebpf.NewMap(&ebpf.MapSpec{Name: "culprit_chosen", Type: ebpf.LRUHash, KeySize: 4, ValueSize: 4, MaxEntries: chosenSize}); err != nil {
 		return e, fmt.Errorf("make the map culprit_chosen: %w", err)
@@ -157,7 +161,7 @@ func (e *egress) close() error {
 	if e.reader != nil {
 		errs = append(errs, e.reader.Close())
 	}
-	for _, m := range []*ebpf.Map{e.packets, e.lost, e.buckets, e.chosen} {
+	for _, m := range []*ebpf.Map{e.packets, e.lost, e.buckets, e.ones, e.chosen} {
 		if m != nil {
 			errs = append(errs, m.Close())
 		}

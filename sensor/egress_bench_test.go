@@ -2,6 +2,8 @@ package sensor
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -91,6 +93,34 @@ func BenchmarkEgressLists(b *testing.B) {
 					err = comparePayloads(b, f.egress, 53, packet)
 				}
 			})
+			if err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+// BenchmarkEgressWanted shows what a packet costs that is wanted and finds no room any more, by how deep the cgroup of its socket is: the
+// program looks at each cgroup around it.
+func BenchmarkEgressWanted(b *testing.B) {
+	f := openEgress(b, 2048, badzone)
+	root := rootOfV2(b)
+	n := testkit.NewNet(b)
+	for _, depth := range []int{0, 1, 4, cgroupLevels} {
+		b.Run(fmt.Sprint("depth ", depth), func(b *testing.B) {
+			dir := root
+			for i := range depth {
+				dir = testkit.Cgroup(b, filepath.Join(dir, fmt.Sprint("culprit-depth-", os.Getpid(), "-", i)))
+			}
+			in := func(dir string) {
+				if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0); err != nil {
+					b.Fatal(err)
+				}
+			}
+			in(dir)
+			defer in(root)
+			var err error
+			n.Do(func() { err = comparePayloads(b, f.egress, 53, []byte("BADZONE")) })
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -22,7 +22,8 @@ const (
 	egrNamed  = egrCgroup + 8 // [16]byte: where it went before NAT, as egrAddr
 	egrToPort = egrNamed + 16 // u16, big-endian: likewise; 0: not tracked
 	egrOwner  = egrToPort + 4 // u32: who made the user namespace that the network namespace belongs to, as the initial one has it
-	egrPacket = egrOwner + 4
+	egrLevels = egrOwner + 4  // [cgroupLevels]u64: the cgroups that egrCgroup is in, the outermost first, and itself
+	egrPacket = egrLevels + 8*cgroupLevels
 )
 
 // Places on the stack.
@@ -62,6 +63,7 @@ type egressProgram struct {
 	chosen  *ebpf.Map // whether senders of a namespace are stopped; nil: of all they are
 	lost    *ebpf.Map
 	buckets *ebpf.Map // see share
+	ones    *ebpf.Map
 
 	function asm.Instructions // of lists
 }
@@ -157,6 +159,14 @@ func (a *egressProgram) packet() {
 	}
 	a.Add(
 		asm.Mov.Reg(asm.R1, asm.R6), asm.FnSkbCgroupId.Call(), asm.StoreMem(regRecord, egrCgroup, asm.R0, asm.DWord),
+	)
+	for i := range int32(cgroupLevels) {
+		a.Add(
+			asm.Mov.Reg(asm.R1, asm.R6), asm.Mov.Imm(asm.R2, 1+i), asm.FnSkbAncestorCgroupId.Call(), // 0: it is not as deep
+			asm.StoreMem(regRecord, int16(egrLevels+8*i), asm.R0, asm.DWord),
+		)
+	}
+	a.Add(
 		asm.LoadMem(asm.R1, asm.RFP, onStackNetns, asm.DWord), asm.StoreMem(regRecord, egrNetns, asm.R1, asm.Word),
 		asm.StoreImm(regRecord, egrLength, 0, asm.Word),
 		asm.LoadMem(asm.R9, asm.R6, 0, asm.Word), // __sk_buff.len

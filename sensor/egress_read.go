@@ -20,6 +20,9 @@ type OtherPacket struct {
 	SocketUID uint32
 	// SocketCgroup is the cgroup of v2 that the socket was made in, whoever runs now.
 	SocketCgroup uint64
+	// Cgroups are those that SocketCgroup is in, the outermost first, and itself last, if it is not deeper than they reach. They are
+	// known also when the cgroup is gone.
+	Cgroups []uint64
 	// To is where the socket is connected to. Its port is 0 if it is not.
 	To netip.AddrPort
 	// Named is where the packet was sent, which a firewall's DNAT may have changed since. Its port is 0 if that does not track the packet.
@@ -27,8 +30,8 @@ type OtherPacket struct {
 	Data  []byte // from the IP header
 }
 
-// From tells who sent the packet, as far as its socket does.
-func (f *OtherPacket) From() From { return fromOf(f.SocketCgroup, f.Netns) }
+// From tells who sent the packet, as far as its socket does, and no cgroup around that counts as one.
+func (f *OtherPacket) From() From { return fromOf(f.SocketCgroup, f.Netns, f.NetnsOwner) }
 
 // OtherPackets gives the packets of other network namespaces to one goroutine.
 type OtherPackets struct {
@@ -97,6 +100,10 @@ func (f *OtherPackets) Choose(netns uint32, stop bool) error {
 	return f.egress.chosen.Put(netns, value)
 }
 
+// CountAsOne says that all cgroups inside of one are the same sender, by its id: they share what one may have of the buffer. Those that
+// sent nothing for longest are forgotten, so it is to be said for each packet.
+func (f *OtherPackets) CountAsOne(cgroup uint64) error { return f.egress.ones.Put(cgroup, uint32(1)) }
+
 // decodeOther reads a record.
 func decodeOther(b []byte, calls map[uint32]string) (f OtherPacket, err error) {
 	if len(b) < egrPacket {
@@ -107,6 +114,11 @@ func decodeOther(b []byte, calls map[uint32]string) (f OtherPacket, err error) {
 	}
 	u32 := func(at int) uint32 { return binary.NativeEndian.Uint32(b[at:]) }
 	f.Netns, f.NetnsOwner, f.SocketUID, f.SocketCgroup = u32(egrNetns), u32(egrOwner), u32(egrUID), binary.NativeEndian.Uint64(b[egrCgroup:])
+	for i := range cgroupLevels {
+		if id := binary.NativeEndian.Uint64(b[egrLevels+8*i:]); id != 0 {
+			f.Cgroups = append(f.Cgroups, id)
+		}
+	}
 	f.Data = append(f.Data, b[egrPacket:][:min(u32(egrLength), uint32(len(b)-egrPacket))]...)
 	if len(f.Data) == 0 {
 		return f, errors.New("record without a packet")

@@ -8,13 +8,17 @@ import (
 // The ring for packets of other network namespaces is shared, and a flood out of one container must not hide what
 // others send. So each has a bucket of tokens. While the ring is half empty every packet is reported; then only those of who
 // has tokens left. What that costs is counted in the bucket, so that it can be said of whom.
+//
+// Who may make cgroups could have as many buckets as he likes. So user space says which cgroups count as one with all that are in them,
+// see [OtherPackets.CountAsOne]. Of such, one bucket counts, however many cgroups there are inside.
 
-// A From is what tells senders of packets apart: the cgroup that the socket was made in, or its network namespace if that cgroup is the
-// root of cgroup v2, as on machines that have their containers in cgroup v1.
+// A From is what tells senders of packets apart: the cgroup that the socket was made in, or one around it that counts as one. If that is
+// the root of cgroup v2, as on machines that have their containers in cgroup v1, it is the network namespace, or who has power over it:
+// all namespaces that a user made for himself count as one.
 type From struct {
 	Cgroup uint64 // id; 0: the root
-	Netns  uint32 // inode; 0: Cgroup tells
-	_      uint32
+	Netns  uint32 // inode; 0: the others tell
+	Owner  uint32 // of the network namespace; 0: root, and Netns tells
 }
 
 // A bucket is what the program knows of one.
@@ -25,17 +29,24 @@ const (
 	fromSize   = 16
 
 	maxBuckets = 4096
+	maxOnes    = 4096
+
+	// cgroupLevels is how many of the cgroups around a socket's are looked at, from the root on.
+	cgroupLevels = 8
 
 	tokenEvery = 1_000_000   // nanoseconds: a thousand packets per second
 	bucketHas  = 100_000_000 // nanoseconds: a hundred packets at once
 )
 
 // fromOf returns what a packet counts for, as the program does.
-func fromOf(cgroup uint64, netns uint32) From {
-	if cgroup <= rootCgroupID {
-		return From{Netns: netns}
+func fromOf(cgroup uint64, netns, owner uint32) From {
+	switch {
+	case cgroup > rootCgroupID:
+		return From{Cgroup: cgroup}
+	case owner != 0:
+		return From{Owner: owner}
 	}
-	return From{Cgroup: cgroup}
+	return From{Netns: netns}
 }
 
 const rootCgroupID = 1 // kernfs counts from its root
@@ -55,10 +66,33 @@ func (a *egressProgram) share() {
 		asm.Mov.Reg(asm.R1, asm.R6), asm.FnSkbCgroupId.Call(),
 		asm.JLE.Imm(asm.R0, rootCgroupID, root),
 		asm.StoreMem(asm.RFP, onStackFrom16, asm.R0, asm.DWord),
-		asm.Ja.Label(known),
 	)
+	for level := range int32(cgroupLevels) {
+		inside := a.Fresh("inside")
+		const onStackLevel = onStackBucket // for now
+		a.Add(
+			asm.Mov.Reg(asm.R1, asm.R6), asm.Mov.Imm(asm.R2, 1+level), asm.FnSkbAncestorCgroupId.Call(),
+			asm.JEq.Imm(asm.R0, 0, known), // it is not as deep
+			asm.StoreMem(asm.RFP, onStackLevel, asm.R0, asm.DWord),
+			asm.LoadMapPtr(asm.R1, a.ones.FD()),
+			asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, onStackLevel),
+			asm.FnMapLookupElem.Call(),
+			asm.JEq.Imm(asm.R0, 0, inside),
+			asm.LoadMem(asm.R1, asm.RFP, onStackLevel, asm.DWord), asm.StoreMem(asm.RFP, onStackFrom16, asm.R1, asm.DWord),
+			asm.Ja.Label(known),
+		)
+		a.Label(inside)
+	}
+	a.Add(asm.Ja.Label(known))
 	a.Label(root)
-	a.Add(asm.LoadMem(asm.R1, asm.RFP, onStackNetns, asm.DWord), asm.StoreMem(asm.RFP, onStackFrom16+8, asm.R1, asm.Word))
+	a.Follow(asm.R9, asm.R6, a.skbSock)
+	a.Follow(asm.R9, asm.R9, a.sockNet)
+	a.Follow(asm.R9, asm.R9, a.netUsers)
+	a.Probe(asm.RFP, onStackFrom16+12, 4, asm.R9, a.usersOwner)
+	a.Add(
+		asm.LoadMem(asm.R1, asm.RFP, onStackFrom16+12, asm.Word), asm.JNE.Imm(asm.R1, 0, known),
+		asm.LoadMem(asm.R1, asm.RFP, onStackNetns, asm.DWord), asm.StoreMem(asm.RFP, onStackFrom16+8, asm.R1, asm.Word),
+	)
 	a.Label(known)
 	a.Add(
 		asm.FnKtimeGetNs.Call(), asm.Mov.Reg(asm.R9, asm.R0),

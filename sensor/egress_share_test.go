@@ -1,10 +1,17 @@
 package sensor
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
+	"culprit/internal/pattern"
 	"culprit/internal/testkit"
 )
 
@@ -46,6 +53,112 @@ func TestEgressShare(t *testing.T) {
 	if more := f.Lost(); len(more) != 1 || more[0].From != lost[0].From {
 		t.Errorf("lost are %+v, and before %+v", more, lost)
 	}
+}
+
+// However many cgroups send, they have one bucket if one around them counts as one; and a record says which are around.
+func TestEgressOnes(t *testing.T) {
+	t.Parallel()
+	const text = "TestEgressOnes"
+	f := tapped(t, text)
+	top := testkit.Cgroup(t, filepath.Join(rootOfV2(t), fmt.Sprint("culprit-ones-", os.Getpid())))
+	n := testkit.NewNet(t)
+	var cgroups []uint64
+	for i := range 6 {
+		if i == 3 {
+			if err := f.CountAsOne(cgroups[0]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		dir := testkit.Cgroup(t, filepath.Join(top, fmt.Sprint(i, "/inside")))
+		n.Do(func() { sendIn(t, dir, text) })
+		got, err := f.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []uint64{inode(t, top), inode(t, filepath.Dir(dir)), inode(t, dir)}
+		if cgroups = got.Cgroups; !slices.Equal(cgroups, want) || got.SocketCgroup != want[2] {
+			t.Errorf("it was sent in %d, in %v: want %v", got.SocketCgroup, cgroups, want)
+		}
+		if all := f.buckets(); len(all) != min(i+1, 4) || (i >= 3) != slices.Contains(all, From{Cgroup: want[0]}) {
+			t.Errorf("after %d cgroups there are the buckets %v", i+1, all)
+		}
+	}
+}
+
+// All network namespaces that a user made for himself have one bucket, if no cgroup tells.
+func TestEgressOwner(t *testing.T) {
+	t.Parallel()
+	const text, user = "TestEgressOwner", 64344
+	f := tapped(t, text)
+	root := rootOfV2(t)
+	for range 2 {
+		sendIn(t, root, text, "setpriv", "--reuid", fmt.Sprint(user), "--clear-groups", "unshare", "--user", "--map-root-user", "--net", "sh", "-c",
+			`ip link set lo up && exec "$@"`, "sh")
+		got, err := f.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all, want := f.buckets(), (From{Owner: user}); !slices.Equal(all, []From{want}) || got.From() != want {
+			t.Errorf("the buckets are %v, and it is of %v", all, got.From())
+		}
+	}
+}
+
+// tapped sees what has a text, whoever sends it.
+func tapped(t *testing.T, text string) *OtherPackets {
+	t.Helper()
+	want := badzone
+	want.Pattern = must(pattern.String(text))
+	f := openEgress(t, 2048, want)
+	if err := f.egress.attach(); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// sendIn sends a text in a cgroup, by a program that others may start.
+func sendIn(t *testing.T, cgroup, text string, start ...string) {
+	t.Helper()
+	send := "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b'" + text + "', ('127.0.0.1', 53))"
+	args := append([]string{"-c", `echo $$ >"$0"/cgroup.procs && exec "$@"`, cgroup}, append(start, "python3", "-I", "-S", "-c", send)...)
+	if out, err := exec.Command("sh", args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// buckets returns whose there are.
+func (f *OtherPackets) buckets() (all []From) {
+	var from From
+	var value [bucketSize / 8]uint64
+	for entries := f.egress.buckets.Iterate(); entries.Next(&from, &value); {
+		all = append(all, from)
+	}
+	return all
+}
+
+// rootOfV2 returns where cgroup v2 is mounted.
+func rootOfV2(t testing.TB) string {
+	t.Helper()
+	roots := testkit.CgroupRoots(t)
+	at := slices.IndexFunc(roots, isV2)
+	if at < 0 {
+		t.Skip("cgroup v2 is not mounted")
+	}
+	return roots[at]
+}
+
+func isV2(dir string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
+}
+
+func inode(t *testing.T, dir string) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Ino
 }
 
 // What the buckets do not say is nobody's; a bucket that was forgotten begins again.

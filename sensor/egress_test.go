@@ -197,7 +197,7 @@ func TestEgressHelpers(t *testing.T) {
 	f.egress.freezes = false
 	old := []asm.BuiltinFunc{
 		asm.FnMapLookupElem, asm.FnKtimeGetNs, asm.FnGetCurrentTaskBtf, asm.FnTaskPtRegs, asm.FnProbeReadKernel, asm.FnSkbLoadBytes,
-		asm.FnRingbufReserve, asm.FnRingbufSubmit, asm.FnRingbufQuery, asm.FnMapUpdateElem, asm.FnSkbCgroupId,
+		asm.FnRingbufReserve, asm.FnRingbufSubmit, asm.FnRingbufQuery, asm.FnMapUpdateElem, asm.FnSkbCgroupId, asm.FnSkbAncestorCgroupId,
 	}
 	for _, in := range f.egress.write(f.egress.wants, c, nil).Instructions {
 		if in.IsBuiltinCall() && !slices.Contains(old, asm.BuiltinFunc(in.Constant)) {

@@ -81,7 +81,7 @@ func (e *egress) load(all []Want, lists Lists) (w *wants, err error) {
 func (e *egress) write(w *wants, c *compiled, lists Lists) *ebpf.ProgramSpec {
 	p := &egressProgram{
 		assembler: assembler{layout: e.sensor.layout, maps: e.sensor.maps, asksTask: true}, netns: e.netns, snaplen: e.config.Snaplen,
-		freeze: e.freezes, chosen: e.chosen, anyOf: c.anyOf, table: c.table, rows: w.rows, ports: w.ports, packets: e.packets, lost: e.lost, buckets: e.buckets,
+		freeze: e.freezes, chosen: e.chosen, anyOf: c.anyOf, table: c.table, rows: w.rows, ports: w.ports, packets: e.packets, lost: e.lost, buckets: e.buckets, ones: e.ones,
 	}
 	if !e.config.Chosen {
 		p.chosen = nil

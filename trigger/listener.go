@@ -34,6 +34,7 @@ type nflogPacket struct {
 	seq      *uint32 // of the message
 	data     []byte
 	other    *sensor.OtherPacket // the packet of another network namespace, which is for no rule yet
+	from     sensor.From         // whose share such a packet takes
 }
 
 // Listener reads one NFLOG group.

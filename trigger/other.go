@@ -25,6 +25,8 @@ type Others interface {
 	Lost() []sensor.Lost
 	// Choose says whether senders in a network namespace are to be stopped, by its inode.
 	Choose(netns uint32, stop bool) error
+	// CountAsOne says that all cgroups inside of one are the same sender, by its id.
+	CountAsOne(cgroup uint64) error
 }
 
 // noOthers are none.
@@ -37,6 +39,7 @@ func (noOthers) Next(ctx context.Context) (sensor.OtherPacket, error) {
 func (noOthers) Flush() error              { return errNoOthers }
 func (noOthers) Lost() []sensor.Lost       { return nil }
 func (noOthers) Choose(uint32, bool) error { return nil }
+func (noOthers) CountAsOne(uint64) error   { return nil }
 
 var errNoOthers = errors.New("packets of other network namespaces are not read")
 
@@ -128,6 +131,7 @@ func (p *processor) other(in nflogPacket, out Output) {
 			out.LetGo(hold)
 		}
 	}()
+	in.from = p.from(in)
 	pkt, err := p.decoder.decode(in.data)
 	if err != nil {
 		return

@@ -32,6 +32,7 @@ func (o others) Choose(netns uint32, may bool) error {
 	o.chosen[netns] = may
 	return nil
 }
+func (o others) CountAsOne(uint64) error { return nil }
 
 // foreign is a packet of another namespace, in the queue.
 func foreign(netns uint32, data []byte, to string) nflogPacket {

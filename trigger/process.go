@@ -61,6 +61,7 @@ type processor struct {
 	users      *proc.Users
 	limit      *rate.Limiter
 	shares     *shares // of other network namespaces: a flood there must not hide our own hits
+	holders    holders
 	repeats    repeats
 	lost       map[event.LossCode]uint64 // since the last report
 	looked     map[string]Looked         // likewise
@@ -77,6 +78,7 @@ func newProcessor(c *config.Config, senders Senders) (*processor, error) {
 		users:   new(proc.Users),
 		limit:   rate.NewLimiter(rate.Limit(c.NFLog.Rate), 5*c.NFLog.Rate),
 		shares:  newShares(c.NFLog.Rate),
+		holders: newHolders(),
 		lost:    map[event.LossCode]uint64{},
 		looked:  map[string]Looked{},
 	}
@@ -198,8 +200,8 @@ func (p *processor) hit(in nflogPacket, rule *Rule, sender proc.ID) *event.Hit {
 	}
 	switch {
 	case in.other != nil:
-		if !p.shares.allow(in.other.From(), in.time) {
-			p.shares.lose(event.LossRate, in.other.From(), 1)
+		if !p.shares.allow(in.from, in.time) {
+			p.shares.lose(event.LossRate, in.from, 1)
 			return nil
 		}
 	case !p.limit.AllowN(in.time, 1):

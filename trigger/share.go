@@ -90,12 +90,62 @@ func (s *shares) report(where func(sensor.From) (event.Place, string), out Outpu
 	clear(s.lost)
 }
 
+// holders remember which cgroups count as one with all that are in them, and which are in none of such.
+type holders struct {
+	known map[uint64]bool
+	none  map[uint64]time.Time // innermost cgroups, and until when that holds
+}
+
+// noneFor is how long nobody looks again whether a cgroup has come to be somebody's: that takes longer than all else that a packet does.
+const noneFor = time.Second
+
+func newHolders() holders { return holders{map[uint64]bool{}, map[uint64]time.Time{}} }
+
+// of returns the first of nested cgroups that counts as one, or 0. find looks for it.
+func (h holders) of(cgroups []uint64, now time.Time, find func([]uint64) uint64) uint64 {
+	if len(cgroups) == 0 {
+		return 0
+	}
+	if i := slices.IndexFunc(cgroups, func(id uint64) bool { return h.known[id] }); i >= 0 {
+		return cgroups[i]
+	}
+	innermost := cgroups[len(cgroups)-1]
+	if now.Before(h.none[innermost]) {
+		return 0
+	}
+	if max(len(h.known), len(h.none)) >= maxShares {
+		clear(h.known) // each is found again
+		clear(h.none)
+	}
+	holder := find(cgroups)
+	if holder == 0 {
+		h.none[innermost] = now.Add(noneFor)
+	} else {
+		h.known[holder] = true
+	}
+	return holder
+}
+
+// from returns whose share a packet takes, and tells the kernel which cgroups are the same sender: all that a container or a user has made
+// inside of the one that root gave him.
+func (p *processor) from(in nflogPacket) sensor.From {
+	holder := p.holders.of(in.other.Cgroups, in.time, p.finder.containers.Holder)
+	if holder == 0 {
+		return in.other.From()
+	}
+	_ = p.others.CountAsOne(holder) // otherwise the next packet says it
+	return sensor.From{Cgroup: holder}
+}
+
 // place returns where a sender's socket was made, and what to call that.
 func (p *processor) place(from sensor.From) (event.Place, string) {
 	place := p.finder.containers.OfCgroup(from.Cgroup, 0)
 	switch {
 	case place.Container != nil:
 		return place, words.Place(&place)
+	case from.Owner != 0:
+		user := p.users.User(from.Owner)
+		return place, "network namespaces of user " + cmp.Or(user.Name, user.ID)
 	case from.Netns == 0:
 		return place, "not in a container"
 	}

@@ -2,6 +2,7 @@ package trigger
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -57,5 +58,41 @@ func TestManyShares(t *testing.T) {
 	s.report(func(f sensor.From) (event.Place, string) { return event.Place{}, fmt.Sprint(f.Netns) }, out)
 	if len(out.losses) != maxLosers+1 || out.lost[event.LossRate] != 2*maxShares-100+5 {
 		t.Errorf("%d losses of %d packets are told, want %d", len(out.losses), out.lost[event.LossRate], maxLosers+1)
+	}
+}
+
+// What is somebody's counts as one, the outermost first. What is nobody's is looked at again after a second, and what is remembered is bounded.
+func TestHolders(t *testing.T) {
+	t.Parallel()
+	h, now, looked := newHolders(), time.Now(), 0
+	find := func(ids []uint64) uint64 {
+		looked++
+		if slices.Contains(ids, 7) {
+			return 7
+		}
+		return 0
+	}
+	for _, tt := range []struct {
+		cgroups []uint64
+		after   time.Duration
+		want    uint64
+		looked  int
+	}{
+		{nil, 0, 0, 0},
+		{[]uint64{2, 3}, 0, 0, 1},
+		{[]uint64{2, 3}, noneFor - 1, 0, 1},
+		{[]uint64{2, 3}, noneFor, 0, 2},
+		{[]uint64{2, 7, 4}, 0, 7, 3},
+		{[]uint64{2, 7, 5, 6}, 0, 7, 3},
+	} {
+		if got := h.of(tt.cgroups, now.Add(tt.after), find); got != tt.want || looked != tt.looked {
+			t.Errorf("%+v: %d, and %d were looked for", tt, got, looked)
+		}
+	}
+	for i := range uint64(2 * maxShares) {
+		h.of([]uint64{100 + i}, now, find)
+	}
+	if len(h.none) > maxShares || len(h.known) > maxShares {
+		t.Errorf("%d and %d are remembered", len(h.none), len(h.known))
 	}
 }
