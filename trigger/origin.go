@@ -32,6 +32,7 @@ type originFinder struct {
 	containers *container.Containers
 	sockets    *sockets
 	served     *served
+	described  described
 	recent     []int // recent holders and candidates, the latest last
 	// nextGuess is when the next search for candidates may begin.
 	nextGuess time.Time
@@ -43,7 +44,7 @@ func newOriginFinder(fs proc.FS, users *proc.Users) (*originFinder, error) {
 		return nil, err
 	}
 	c := container.New(fs)
-	return &originFinder{fs: fs, users: users, containers: c, sockets: s, served: newServed(fs, users, c)}, nil
+	return &originFinder{fs: fs, users: users, containers: c, sockets: s, served: newServed(fs, users, c), described: described{}}, nil
 }
 
 func (f *originFinder) close() { f.sockets.close() }

@@ -166,7 +166,7 @@ func (p *processor) other(in nflogPacket, out Output) {
 		}
 		h.Culprit.Netns = &where
 		h.Hold, hold = hold, 0
-		if !p.finder.saw(h, f.Send) {
+		if !p.finder.saw(h, f.Send, 0) {
 			// sock_diag and the processes of the same UID are those of our own namespace.
 			h.Culprit.Origin.Grade = event.GradeNone
 			h.Culprit.Origin.Reason = &event.Unattributed{Code: event.UnattributedContext}

@@ -161,7 +161,7 @@ func (p *processor) packet(in nflogPacket, backlog int, out Output) {
 		return
 	}
 	h.Hold = sent.Hold
-	if seen != sensor.Seen || !p.finder.saw(h, sent) {
+	if seen != sensor.Seen || !p.finder.saw(h, sent, backlog) {
 		p.finder.find(h, in, backlog)
 	}
 	if backlog <= busyBacklog {

@@ -8,7 +8,7 @@ import (
 
 // saw sets the hit's origin, process and container to what the kernel saw, and reports
 // whether that is certain. The process may have ended since; then the hit has only its name.
-func (f *originFinder) saw(h *event.Hit, sent sensor.Send) bool {
+func (f *originFinder) saw(h *event.Hit, sent sensor.Send, backlog int) bool {
 	if !sent.Certain() {
 		return false
 	}
@@ -16,6 +16,9 @@ func (f *originFinder) saw(h *event.Hit, sent sensor.Send) bool {
 	h.Culprit.Sent = &event.Sent{
 		Timestamp: sent.At, TID: sent.TID, Syscall: sent.Syscall,
 		User: f.users.User(sent.EUID), Cgroup: sent.Cgroup,
+	}
+	if backlog > busyBacklog && f.described.reuse(h, sent) {
+		return true
 	}
 	pid := sent.Process.PID
 	image, _ := f.fs.Image(pid)
@@ -33,6 +36,7 @@ func (f *originFinder) saw(h *event.Hit, sent sensor.Send) bool {
 	f.remember(pid)
 	f.locate(h, sent.Process)
 	h.Culprit.Serves = f.served.of(sent.Process)
+	f.described.keep(h, sent)
 	return true
 }
 
