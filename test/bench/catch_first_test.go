@@ -31,7 +31,7 @@ func BenchmarkCatchFirst(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/%d-at-a-time", way, atATime), func(b *testing.B) {
 				n := newNet(b)
 				d := start(b, n, fmt.Sprintf(firstConfig, way))
-				l := p.launcher(b, n, false, offenderUID*10, "exec+", count, atATime, "r00", p.offender, "-n", "@.badzone.test")
+				l := p.launcher(b, n, false, newcomerUID, "exec+", count, atATime, "r00", p.offender, "-n", "@.badzone.test")
 				done := l.run(b)
 				for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 					if d.count(b, "SELECT count(*) FROM hits") >= count && d.count(b, "SELECT count(*) FROM captures WHERE state <> 'ended'") == 0 {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ type daemon struct {
 	pid      int
 	evidence string // directory
 	db       *sql.DB
+	stop     func() // returns when it has ended; not needed, the benchmark's end calls it
 }
 
 // binary is the culprit that CULPRIT_BIN names, or one built for the benchmark.
@@ -72,13 +74,18 @@ func start(b *testing.B, n *testkit.Net, text string) *daemon {
 		}
 		close(ready)
 	}()
-	b.Cleanup(func() {
+	d.stop = sync.OnceFunc(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		<-drained
 		if err := cmd.Wait(); err != nil {
-			b.Errorf("culprit run: %v\n%s", err, said)
+			b.Errorf("culprit run: %v", err)
+		}
+		if b.Failed() {
+			const last = 8192
+			b.Logf("culprit run said at last:\n%s", said.Bytes()[max(0, said.Len()-last):])
 		}
 	})
+	b.Cleanup(d.stop)
 	if !<-ready {
 		b.Fatalf("culprit run did not get ready:\n%s", said)
 	}
@@ -110,23 +117,29 @@ func (d *daemon) recorded(b *testing.B) (hits, lost int) {
 
 // settle waits until hits and losses make up what was sent, and returns how many
 // that is in the end: what the kernel dropped last shows only when one more packet
-// gets through, so now and then it sends one. A benchmark fails if the numbers
-// never agree: a packet that is neither hit nor loss must not be.
+// gets through, so now and then it sends one. A benchmark fails if no more are recorded and
+// the numbers do not agree: a packet that is neither hit nor loss must not be.
 func (d *daemon) settle(b *testing.B, o *offender, sent int) int {
 	b.Helper()
-	for range 10 {
+	for before, idle := 0, 0; ; idle++ {
 		for range 30 {
 			if hits, lost := d.recorded(b); hits+lost == sent {
 				return sent
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
+		hits, lost := d.recorded(b)
+		if hits+lost > before+1 { // not only what was sent here
+			idle = 0
+		}
+		before = hits + lost
+		if idle == 10 {
+			b.Errorf("%d packets were sent, %d are hits and %d counted as lost: %d are unaccounted for", sent, hits, lost, sent-hits-lost)
+			return sent
+		}
 		o.send(b, 1, 0, oneSocket)
 		sent++
 	}
-	hits, lost := d.recorded(b)
-	b.Errorf("%d packets were sent, %d are hits and %d counted as lost: %d are unaccounted for", sent, hits, lost, sent-hits-lost)
-	return sent
 }
 
 // logLosses says what was lost, if anything was.

@@ -29,7 +29,7 @@ func catchByPolling(b *testing.B, p catchPaths, w way, prefix string, count int)
 		defer close(looped)
 		seen := map[int]bool{}
 		for tick := time.NewTicker(time.Millisecond); watching.Err() == nil; <-tick.C {
-			for _, pid := range newProcesses(seen, offenderUID) {
+			for _, pid := range newProcesses(seen, uint32(offenderUID)) {
 				file := filepath.Join(dir, strconv.Itoa(len(files)))
 				files[file] = pid
 				cmd := exec.CommandContext(running, "strace", "-f", "-ttt", "-T", "-yy", "-v", "-s", "512", "-o", file, "-p", strconv.Itoa(pid))

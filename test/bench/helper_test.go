@@ -19,8 +19,12 @@ import (
 // quiet is a log for what would only disturb the figures.
 var quiet = slog.New(slog.DiscardHandler)
 
-// offenderUID is whose packets the kernel says they are. It needs no account.
-const offenderUID = 4242
+// offenderUID is whose packets the kernel says they are, and newcomerUID the first of many users. They need no accounts. Namespaces have
+// the machine's UIDs, and a capture is of all processes of one: so no two runs at once may share any.
+var (
+	offenderUID = 300_000_000 + os.Getpid()%10_000*100_000
+	newcomerUID = offenderUID + 1000
+)
 
 // badzone is the rule of config.example.yaml.
 const badzone = "rules: [{name: badzone, string: BADZONE}]\n"

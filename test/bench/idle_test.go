@@ -2,6 +2,7 @@ package bench
 
 import (
 	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -31,7 +32,7 @@ func BenchmarkIdle(b *testing.B) {
 		var spent time.Duration
 		begin := time.Now()
 		for time.Since(begin) < 2*time.Second {
-			ps := exec.Command("pgrep", "-u", "4242")
+			ps := exec.Command("pgrep", "-u", strconv.Itoa(offenderUID))
 			ps.Run()
 			spent += ps.ProcessState.UserTime() + ps.ProcessState.SystemTime()
 			time.Sleep(100 * time.Millisecond)

@@ -46,7 +46,7 @@ func BenchmarkLookBackEvidence(b *testing.B) {
 	for b.Loop() {
 		for i := range programs {
 			cmd := exec.Command("/bin/sh", shortProgram(p.offender, fmt.Sprint("r", i))[1:]...)
-			uid := uint32(offenderUID*10 + i)
+			uid := uint32(newcomerUID + i)
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 			if err := n.Start(cmd); err != nil {
 				b.Fatal(err)
@@ -94,7 +94,7 @@ func BenchmarkCatchLookBack(b *testing.B) {
 		b.Run(fmt.Sprintf("%d-at-a-time", atATime), func(b *testing.B) {
 			n := newNet(b)
 			d := start(b, n, lookBackConfig)
-			done := p.launcher(b, n, false, offenderUID*10, "exec+", count, atATime, "r00", shortProgram(p.offender, "@")...).run(b)
+			done := p.launcher(b, n, false, newcomerUID, "exec+", count, atATime, "r00", shortProgram(p.offender, "@")...).run(b)
 			ended := "SELECT count(*) FROM traces WHERE doc ->> '$.culprit.look_back' IS NOT NULL AND state <> 'running'"
 			for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline) && d.count(b, ended) < count; {
 				time.Sleep(100 * time.Millisecond)

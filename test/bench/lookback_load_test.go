@@ -35,7 +35,7 @@ func server(port int, ready func(port int) bool, ask func(b *testing.B, port int
 		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Dir = "/tmp"
 		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Credential: &syscall.Credential{Uid: offenderUID, Gid: offenderUID}, Setpgid: true, Pdeathsig: syscall.SIGKILL,
+			Credential: &syscall.Credential{Uid: uint32(offenderUID), Gid: uint32(offenderUID)}, Setpgid: true, Pdeathsig: syscall.SIGKILL,
 		}
 		if err := cmd.Start(); err != nil {
 			b.Fatal(err)

@@ -40,11 +40,10 @@ func lookbackLoad(b *testing.B) string {
 }
 
 // runAs runs a program as a user, and returns its output and how long it took.
-func runAs(b *testing.B, uid uint32, args ...string) (string, time.Duration) {
+func runAs(b *testing.B, uid int, args ...string) (string, time.Duration) {
 	b.Helper()
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd := asUser(uid, args[0], args[1:]...)
 	cmd.Dir = "/tmp"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	begin := time.Now()
 	out, err := cmd.Output()
 	if err != nil {
@@ -58,7 +57,7 @@ func openRecorder(b *testing.B) *lookback.Recorder { return openSmall(b, 32<<20)
 // openSmall opens a recorder with that many bytes of memory.
 func openSmall(b *testing.B, memory int) *lookback.Recorder {
 	b.Helper()
-	r, err := lookback.Open(lookback.Config{Users: []uint32{offenderUID}, Strings: 256, Memory: memory})
+	r, err := lookback.Open(lookback.Config{Users: []uint32{uint32(offenderUID)}, Strings: 256, Memory: memory})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -71,7 +70,7 @@ func openSmall(b *testing.B, memory int) *lookback.Recorder {
 func BenchmarkLookBackCalls(b *testing.B) {
 	load := lookbackLoad(b)
 	best := map[string]float64{}
-	measure := func(state string, uid uint32, args ...string) {
+	measure := func(state string, uid int, args ...string) {
 		out, _ := runAs(b, uid, args...)
 		for line := range strings.Lines(out) {
 			var call string
@@ -113,7 +112,7 @@ func BenchmarkLookBackRead(b *testing.B) {
 		runAs(b, offenderUID, load)
 	}
 	cmd := exec.Command("/bin/sh", "-c", "read x; cat /etc/hostname >/dev/null")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: offenderUID, Gid: offenderUID}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(offenderUID), Gid: uint32(offenderUID)}}
 	in, err := cmd.StdinPipe()
 	if err == nil {
 		err = cmd.Start()
