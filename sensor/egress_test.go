@@ -24,7 +24,7 @@ import (
 func openEgress(t testing.TB, snaplen int, all ...Want) *OtherPackets {
 	t.Helper()
 	testkit.Root(t)
-	s := &Sensor{config: Config{Freeze: true}}
+	s := &Sensor{config: Config{Freeze: true, AtOnce: 8}}
 	t.Cleanup(func() { s.close() })
 	if err := s.prepare(); err != nil {
 		t.Fatal(err)

@@ -180,7 +180,7 @@ func (s *Sensor) endLease() { _ = endLease(proc.Default, s.maps.lease, s.maps.st
 // still, and false if it has gone on already.
 func (s *Sensor) Go(number uint64) (stood time.Duration, was bool) {
 	value := make([]byte, stopSize)
-	if !s.StopsAny() || s.maps.stopped.Lookup(uint32(number&holdPID), &value) != nil {
+	if !s.StopsAny() || s.maps.stopped.Lookup(keyOf(number), &value) != nil {
 		return 0, false
 	}
 	h := decodeStop(value)
@@ -195,7 +195,7 @@ func (s *Sensor) Go(number uint64) (stood time.Duration, was bool) {
 // came too soon.
 func (s *Sensor) Left(id proc.ID, number uint64) {
 	value := make([]byte, stopSize)
-	if s.StopsAny() && (s.maps.stopped.Lookup(uint32(id.PID), &value) != nil || decodeStop(value).number != number) {
+	if s.StopsAny() && (s.maps.stopped.Lookup(keyOf(number), &value) != nil || decodeStop(value).number != number) {
 		stopped.Resume(proc.Default, id)
 	}
 }
@@ -210,7 +210,12 @@ func (s *Sensor) Claim(id proc.ID) (isStopped bool) {
 	if s.maps.lately.Put(uint32(id.PID), value) != nil {
 		return true // whatever it is, to wait is safe
 	}
-	return s.maps.stopped.Lookup(uint32(id.PID), &value) == nil && decodeStop(value).id == id
+	for _, by := range entries {
+		if s.maps.stopped.Lookup(entryOf(by, uint32(id.PID)), &value) == nil && decodeStop(value).id == id {
+			return true
+		}
+	}
+	return false
 }
 
 // AtStart reports whether a process was stopped at its start, and not at a packet.

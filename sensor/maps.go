@@ -27,7 +27,7 @@ type maps struct {
 	starts *ebpf.Map // ring of those that are held
 	unheld *ebpf.Map // how many were not, as too many were stopped
 
-	stopped *ebpf.Map // by PID: those that are stopped
+	stopped *ebpf.Map // by PID and why, see keyOf: those that are stopped
 	stops   *ebpf.Map // ring of the same, for their keeper
 }
 

@@ -134,6 +134,7 @@ func decodeStop(b []byte) held {
 	return held{
 		by:     int(u64(stopNumber) >> holdByBit & holdBy),
 		number: u64(stopNumber),
+		key:    keyOf(u64(stopNumber)),
 		id:     proc.ID{PID: int(u32(stopPID)), Start: ticks(u64(stopStart))},
 		uid:    u32(stopUID),
 		since:  wall(u64(stopTime)),

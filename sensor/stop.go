@@ -46,6 +46,21 @@ const (
 	holdByUID           // it became the user
 )
 
+// A process has an entry in the map of the stopped for each of these: one that was held at its start is still on it for a moment when it
+// goes on, see [held.resume], and may send its packet by then. What became the user shares the packet's entry: another of its
+// threads may send before that stop has taken effect.
+var entries = [...]uint64{holdByPacket, holdByExec, holdByFork}
+
+// keyOf is the key of a hold in the map of the stopped, as the program has it.
+func keyOf(number uint64) uint32 { return entryOf(number>>holdByBit&holdBy, uint32(number&holdPID)) }
+
+func entryOf(by uint64, pid uint32) uint32 {
+	if by == holdByUID {
+		by = holdByPacket
+	}
+	return pid | uint32(by)<<holdPIDBits
+}
+
 // Why a process was not stopped; 0: it was.
 const (
 	notInContext = 1 + iota // somebody else may have been running
@@ -147,8 +162,8 @@ func (a *assembler) halt() {
 	a.because(notPossible)
 	a.Add(asm.Mov.Imm(asm.R1, sigstop), asm.FnSendSignal.Call(), asm.JEq.Imm(asm.R0, 0, "stopped"))
 	// It could not be stopped: take it off the list.
+	a.keyOf()
 	a.Add(
-		asm.LoadMem(asm.R1, regRecord, recPIDs+4, asm.Word), asm.StoreMem(asm.RFP, bpfasm.OnKey, asm.R1, asm.Word),
 		asm.LoadMapPtr(asm.R1, a.maps.stopped.FD()),
 		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, bpfasm.OnKey),
 		asm.FnMapDeleteElem.Call(),
@@ -230,6 +245,7 @@ func (a *assembler) list(user int16, full string) {
 	)
 	const newOnly = 1 // BPF_NOEXIST
 	a.because(notTooMany)
+	a.keyOf()
 	a.note(a.maps.stopped, newOnly)
 	a.Add(asm.JNE.Imm(asm.R0, 0, full))
 }
@@ -237,13 +253,28 @@ func (a *assembler) list(user int16, full string) {
 // noteLately notes that the process was stopped.
 func (a *assembler) noteLately() {
 	const any = 0 // BPF_ANY
+	a.Add(asm.LoadMem(asm.R1, regRecord, recPIDs+4, asm.Word), asm.StoreMem(asm.RFP, bpfasm.OnKey, asm.R1, asm.Word))
 	a.note(a.maps.lately, any)
 }
 
-// note puts what the list has of the process into a map by its PID.
+// keyOf puts what [keyOf] returns for the hold where a key is.
+func (a *assembler) keyOf() {
+	own := a.Fresh("own entry")
+	a.Add(
+		asm.LoadMem(asm.R1, asm.RFP, onStackVal+stopNumber, asm.DWord),
+		asm.Mov.Reg(asm.R2, asm.R1), asm.RSh.Imm(asm.R2, holdByBit), asm.And.Imm(asm.R2, holdBy),
+		asm.JNE.Imm(asm.R2, holdByUID, own), asm.Mov.Imm(asm.R2, holdByPacket),
+	)
+	a.Label(own)
+	a.Add(
+		asm.LSh.Imm(asm.R2, holdPIDBits), asm.And.Imm(asm.R1, holdPID), asm.Or.Reg(asm.R1, asm.R2),
+		asm.StoreMem(asm.RFP, bpfasm.OnKey, asm.R1, asm.Word),
+	)
+}
+
+// note puts what the list has of the process into a map, by the key that is where one is.
 func (a *assembler) note(m *ebpf.Map, flag int32) {
 	a.Add(
-		asm.LoadMem(asm.R1, regRecord, recPIDs+4, asm.Word), asm.StoreMem(asm.RFP, bpfasm.OnKey, asm.R1, asm.Word),
 		asm.LoadMapPtr(asm.R1, m.FD()),
 		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, bpfasm.OnKey),
 		asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, onStackVal),

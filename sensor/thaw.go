@@ -162,7 +162,8 @@ func endLease(fs proc.FS, lease, stopped *ebpf.Map) error {
 // held is a stopped process.
 type held struct {
 	number uint64
-	by     int // why it was stopped
+	key    uint32 // in the map of the stopped
+	by     int    // why it was stopped
 	id     proc.ID
 	uid    uint32
 	since  time.Time
@@ -174,10 +175,10 @@ type held struct {
 func (h held) resume(fs proc.FS, m *ebpf.Map) {
 	stopped.Resume(fs, h.id)
 	value := make([]byte, stopSize)
-	switch err := m.LookupAndDelete(uint32(h.id.PID), &value); {
+	switch err := m.LookupAndDelete(h.key, &value); {
 	case errors.Is(err, ebpf.ErrKeyNotExist):
 	case err != nil: // before Linux 5.14
-		_ = m.Delete(uint32(h.id.PID))
+		_ = m.Delete(h.key)
 		stopped.Resume(fs, h.id)
 	case decodeStop(value).number != h.number:
 		stopped.Resume(fs, decodeStop(value).id)
@@ -188,12 +189,13 @@ func (h held) resume(fs proc.FS, m *ebpf.Map) {
 func each(m *ebpf.Map, do func(held)) int {
 	all := map[uint32]held{}
 	for range 10 { // it begins again if others change the map meanwhile
-		var pid uint32
+		var key uint32
 		value := make([]byte, stopSize)
 		entries := m.Iterate()
-		for entries.Next(&pid, &value) {
+		for entries.Next(&key, &value) {
 			h := decodeStop(value)
-			all[pid] = h
+			h.key = key // another culprit may have chosen it otherwise
+			all[key] = h
 		}
 		if entries.Err() == nil {
 			break

@@ -1,0 +1,86 @@
+package sensor
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os/exec"
+	"testing"
+	"time"
+
+	"culprit/internal/proc"
+	"culprit/internal/testkit"
+)
+
+// Who sends while it is still on the list for its start, as it goes on that moment, stands still at its packet, and does until that hold
+// ends. Who is on the list for a packet, or for becoming the user, does not.
+func TestStopAfterStart(t *testing.T) {
+	t.Parallel()
+	const text = "TestStopAfterStart"
+	f := tapped(t, text)
+	s := f.egress.sensor
+	if !f.egress.freezes {
+		t.Skip("programs on this hook stop nobody before Linux 6.16")
+	}
+	if err := s.maps.lease.Put(uint32(0), uint64(monotonic()+int64(time.Hour))); err != nil {
+		t.Fatal(err)
+	}
+	n := testkit.NewNet(t)
+	for _, tt := range []struct {
+		by    uint64
+		stops bool
+	}{{holdByExec, true}, {holdByFork, true}, {holdByUID, false}, {holdByPacket, false}} {
+		cmd := exec.Command("python3", "-I", "-S", "-c",
+			"import socket, sys; sys.stdin.read(); s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b'"+text+"', ('127.0.0.1', 53))")
+		in, err := cmd.StdinPipe()
+		if err == nil {
+			err = n.Start(cmd)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill() })
+		st, err := proc.Default.Stat(cmd.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entry := markOf(st.ID)
+		number := holdBit | tt.by<<holdByBit | uint64(st.PID)
+		binary.NativeEndian.PutUint64(entry[stopNumber:], number)
+		binary.NativeEndian.PutUint32(entry[stopPID:], uint32(st.PID))
+		if err := s.maps.stopped.Put(keyOf(number), entry); err != nil {
+			t.Fatal(err)
+		}
+		if !s.Claim(st.ID) {
+			t.Error("it is on the list, and nobody knows")
+		}
+		_ = s.maps.lately.Delete(uint32(st.PID)) // what Claim did
+		in.Close()
+		got, err := f.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Process != st.ID || (got.Hold != 0) != tt.stops {
+			t.Errorf("held by %d, it has the hold %x at its packet, want one: %v", tt.by, got.Hold, tt.stops)
+		}
+		if err := s.maps.stopped.Delete(keyOf(number)); err != nil {
+			t.Error(err)
+		}
+		if got.Hold != 0 {
+			if s.AtStart(got.Hold) {
+				t.Errorf("%x is a hold at the start", got.Hold)
+			}
+			testkit.Eventually(t, "it stands still", func() error {
+				if st, err := proc.Default.Stat(cmd.Process.Pid); err != nil || st.State != 'T' {
+					return fmt.Errorf("it is %+v, %w", st, err)
+				}
+				return nil
+			})
+			if _, was := s.Go(got.Hold); !was {
+				t.Error("it stood still, and was not let go")
+			}
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+}
