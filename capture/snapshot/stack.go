@@ -95,7 +95,8 @@ func (t *Taker) mayStack() bool {
 }
 
 // settle waits until the process stands still again. When its tracer is killed, the kernel wakes
-// it, and lets it stop at once, before it runs an instruction of its own.
+// it, and lets it stop at once, before it runs an instruction of its own. Where all processors are busy that takes longer than
+// anybody has to wait for it: it does stop, whoever traces it next.
 func (t *Taker) settle(r Request) {
 	const stopped, most = 'T', 20 * time.Millisecond
 	for began := time.Now(); time.Since(began) < most; time.Sleep(100 * time.Microsecond) {
