@@ -20,6 +20,7 @@ import (
 type member struct {
 	conn     *fleet.Conn
 	machine  string
+	waiting  int64 // fleet.max_waiting
 	log      *slog.Logger
 	outbox   *catalogue.Outbox
 	reporter *fleet.Reporter
@@ -39,7 +40,7 @@ func joinFleet(c config.Fleet, log *slog.Logger) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &member{conn: conn, machine: machine, log: log}
+	m := &member{conn: conn, machine: machine, waiting: int64(c.MaxWaiting), log: log}
 	if c.Bundles == config.BundlesProven {
 		m.proofs = new(bundles.Proofs)
 	}
@@ -51,7 +52,7 @@ func (m *member) send() []evidence.Option {
 	if m == nil {
 		return nil
 	}
-	options := []evidence.Option{evidence.SendToFleet(m.conn.Host, func(o *catalogue.Outbox) outlet.Outlet {
+	options := []evidence.Option{evidence.SendToFleet(m.conn.Host, m.waiting, func(o *catalogue.Outbox) outlet.Outlet {
 		m.outbox = o
 		return fleet.NewPublisher(m.conn, o, m.machine, m.log)
 	})}

@@ -46,10 +46,11 @@ func SendTo(o outlet.Outlet) Option {
 	return func(s *Store) { s.events.outlet, s.events.outbox = o, catalogue.NewOutbox(o.Taken()) }
 }
 
-// SendToFleet sends all documents to the outlet of a fleet, where this machine is called host. The Store closes the outlet.
-func SendToFleet(host string, open func(*catalogue.Outbox) outlet.Outlet) Option {
+// SendToFleet sends all documents to the outlet of a fleet, where this machine is called host. waiting bounds those that wait for it, in
+// bytes. The Store closes the outlet.
+func SendToFleet(host string, waiting int64, open func(*catalogue.Outbox) outlet.Outlet) Option {
 	return func(s *Store) {
-		s.fleet.outbox = catalogue.NewFleetOutbox(host)
+		s.fleet.outbox = catalogue.NewFleetOutbox(host, waiting)
 		s.fleet.outlet = open(s.fleet.outbox)
 	}
 }

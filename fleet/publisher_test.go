@@ -112,7 +112,7 @@ func (h *host) start() {
 	if h.conn, err = fleet.ConnectHost(h.config, log); err != nil {
 		h.t.Fatal(err)
 	}
-	h.store, err = evidence.Open(h.dir, log, evidence.SendToFleet(h.name, func(o *catalogue.Outbox) outlet.Outlet {
+	h.store, err = evidence.Open(h.dir, log, evidence.SendToFleet(h.name, 128<<20, func(o *catalogue.Outbox) outlet.Outlet {
 		h.outbox = o
 		return fleet.NewPublisher(h.conn, o, h.machine, log)
 	}))

@@ -30,7 +30,7 @@ type Outbox struct {
 	next      uint64            // the sequence number of the next event
 	bytes     int64             // the size of the events that wait
 	told      map[string]string // the last state that was sent of each running capture and trace
-	full      *event.Loss       // counts the events without room, until there is room again
+	full      *event.Loss       // counts the events without room, until there is room again to tell it; over restarts, too
 }
 
 // eventsToAdd is what a transaction changes in the outbox.
@@ -43,8 +43,8 @@ type eventsToAdd struct {
 	full           *event.Loss
 }
 
-// maxWaiting bounds the events that wait, in bytes. An event without room takes a number all the
-// same, so that the gap shows, and is counted as lost.
+// maxWaiting bounds the events of this machine that wait, in bytes; [NewFleetOutbox] says how many those of a fleet may have. An event
+// without room takes a number all the same, so that the gap shows, and is counted as lost.
 const maxWaiting = 128 << 20
 
 // NewOutbox makes an outbox for [Open]. taken is the sequence number up to which events are
@@ -72,7 +72,10 @@ func (o *Outbox) open(c *Catalogue) (lost []event.Loss, err error) {
 	if err == nil && o.host != nil {
 		err = o.identify(c, false)
 	}
-	o.catalogue, o.told, o.full = c, map[string]string{}, nil
+	if err == nil {
+		o.full, err = o.table.untoldLoss(c)
+	}
+	o.catalogue, o.told = c, map[string]string{}
 	o.next = max(last, o.taken) + 1
 	o.waiting.Store(waiting)
 	o.bytes = size
@@ -118,6 +121,7 @@ func (e *eventsToAdd) end(t *transaction) {
 	l.Culprit.Count += e.dropped
 	e.full = &l
 	t.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, document(l), nil, t.arrived())
+	t.exec(keepUntold, e.outbox.table.untold, l.Event.ID)
 	t.exec(skipEvents, e.next-1, e.outbox.table.name)
 }
 
@@ -129,6 +133,7 @@ func (e *eventsToAdd) tell(t *transaction) {
 	}
 	l := *o.full
 	t.addEvent(l.Event.ID, l.Event.Action, "", document(l), func(of *event.Host) string { l.Host = of; return document(l) })
+	t.exec(forgetUntold, o.table.untold)
 	e.full = nil
 }
 
@@ -203,6 +208,9 @@ func (o *Outbox) Remove(upTo uint64) error {
 	}
 	o.waiting.Add(-n)
 	o.bytes -= size
+	if o.full != nil {
+		_ = c.changeLocked(context.Background(), func(*transaction) {}) // tells it if there is room; else a later transaction does
+	}
 	return nil
 }
 

@@ -1,8 +1,12 @@
 package catalogue
 
 import (
+	"database/sql"
+	"encoding/json"
+	"errors"
 	"fmt"
 
+	"culprit/internal/bell"
 	"culprit/internal/event"
 )
 
@@ -11,11 +15,12 @@ type box struct {
 	name                     string
 	put, after, remove, size string
 	unsent                   event.LossCode // what had no room
+	untold                   string         // the row of outboxes with the id of the loss that is not told yet
 }
 
 func newBox(name string, unsent event.LossCode) box {
 	return box{
-		name: name, unsent: unsent,
+		name: name, unsent: unsent, untold: name + " untold",
 		put:    "INSERT INTO " + name + " VALUES (?,?)",
 		after:  "SELECT sequence, doc FROM " + name + " WHERE sequence > ? ORDER BY sequence LIMIT ?",
 		remove: "DELETE FROM " + name + " WHERE sequence <= ? RETURNING length(CAST(doc AS BLOB))",
@@ -30,9 +35,32 @@ var (
 
 // NewFleetOutbox makes an outbox for [Open] whose events go to a fleet, where this machine is called host. They have all
 // that shows a document there: the packets of hits and the programs, too. The events of this machine and those of the fleet
-// wait for nobody but their own receiver.
-func NewFleetOutbox(host string) *Outbox {
-	return &Outbox{table: fleetBox, host: &event.Host{Name: host}, limit: maxWaiting, news: make(chan struct{}, 1)}
+// wait for nobody but their own receiver. limit bounds those that wait, in bytes.
+func NewFleetOutbox(host string, limit int64) *Outbox {
+	return &Outbox{table: fleetBox, host: &event.Host{Name: host}, limit: limit, news: bell.New()}
+}
+
+const (
+	keepUntold   = "INSERT INTO outboxes (name, id) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET id = excluded.id"
+	forgetUntold = "DELETE FROM outboxes WHERE name = ?"
+	getUntold    = "SELECT doc FROM losses WHERE id = (SELECT id FROM outboxes WHERE name = ?)"
+)
+
+// untoldLoss returns the loss that an earlier culprit had no room to tell; nil: there is none.
+func (b box) untoldLoss(c *Catalogue) (*event.Loss, error) {
+	var doc string
+	var l event.Loss
+	err := c.db.QueryRow(getUntold, b.untold).Scan(&doc)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(doc), &l)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read which events had no room: %w", err)
+	}
+	return &l, nil
 }
 
 // addEvent adds the event of a document to all outboxes that want it. ofFleet makes the document for a fleet.

@@ -20,6 +20,7 @@ const (
 	batchBytes   = 4 << 20 // of one transaction
 	retryWait    = 2 * time.Second
 	patience     = 30 * time.Second // with servers that send nothing of what they have
+	leaveWithin  = time.Second      // for the consumer to be removed in the end
 )
 
 // Follow reads what the fleet has until the context ends, and again when the servers were away. It calls ready
@@ -70,6 +71,14 @@ func (m *Mirror) follow(ctx context.Context, c *fleet.Conn, onward func() bool) 
 	if err != nil {
 		return err
 	}
+	left := make(chan struct{}) // whoever called us closes the connection
+	defer func() {
+		cancel()
+		select {
+		case <-left:
+		case <-time.After(leaveWithin):
+		}
+	}()
 	failed := make(chan error, 2)
 	messages := make(chan Message, pullMessages)
 	members := make(chan member, 64)
@@ -80,7 +89,10 @@ func (m *Mirror) follow(ctx context.Context, c *fleet.Conn, onward func() bool) 
 			}
 		}()
 	}
-	run(func() error { return pull(ctx, c, at, messages) })
+	run(func() error {
+		defer close(left)
+		return pull(ctx, c, at, messages)
+	})
 	run(func() error { return watch(ctx, c, members) })
 	quiet := time.NewTimer(patience)
 	defer quiet.Stop()
@@ -172,6 +184,7 @@ func pull(ctx context.Context, c *fleet.Conn, at catalogue.Position, to chan<- M
 	if err != nil {
 		return fmt.Errorf("read the events of the fleet: %w", err)
 	}
+	defer leave(ctx, c, at.Stream, consumer)
 	all, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes))
 	if err != nil {
 		return fmt.Errorf("read the events of the fleet: %w", err)
@@ -194,6 +207,17 @@ func pull(ctx context.Context, c *fleet.Conn, at catalogue.Position, to chan<- M
 			return ctx.Err()
 		}
 	}
+}
+
+// leave removes a consumer: the server would keep it for another five minutes, and has a limit for all of them together.
+func leave(ctx context.Context, c *fleet.Conn, stream string, consumer jetstream.Consumer) {
+	info := consumer.CachedInfo()
+	if info == nil || !c.IsConnected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
+	defer cancel()
+	_ = c.JS.DeleteConsumer(ctx, stream, info.Name) // else the server removes it later
 }
 
 // forged reports whether somebody else than a culprit put a message where it is, see [fleet.ErrForged]. One without a body, by which an

@@ -60,6 +60,13 @@ func TestFollow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	testkit.Eventually(t, "nothing of those who looked stays on the server", func() error {
+		stream, err := c.JS.Stream(t.Context(), c.Name.Stream())
+		if err == nil && stream.CachedInfo().State.Consumers > 0 {
+			err = fmt.Errorf("there are %d consumers", stream.CachedInfo().State.Consumers)
+		}
+		return err
+	})
 	want := []string{"web1.example.com a.test 1 false 4"}
 	if d := cmp.Diff(want, hits(t, dir)); d != "" {
 		t.Error(d)

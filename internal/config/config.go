@@ -250,7 +250,7 @@ func Default() Config {
 		Evidence: Evidence{Dir: "/var/lib/culprit", Keep: 30 * day, MaxBytes: 5 << 30, MinFree: 1 << 30, Compress: true, KeepExecutables: 64 << 20},
 		Events:   Events{Format: FormatECS, OTLP: OTLP{Compression: CompressionGzip, Timeout: 10 * time.Second}},
 		Serve:    Serve{Listen: "unix:/run/culprit-serve/serve.sock"},
-		Fleet:    Fleet{Name: "culprit", Bundles: BundlesNever, Dir: "/var/lib/culprit-fleet"},
+		Fleet:    Fleet{Name: "culprit", Bundles: BundlesNever, MaxWaiting: 128 << 20, Dir: "/var/lib/culprit-fleet"},
 		Log:      Log{Format: "text", Level: "info"},
 	}
 }

@@ -21,6 +21,8 @@ type Fleet struct {
 	Credentials string   `mapstructure:"credentials"` // a file: .creds, or .nk with the seed of an NKey
 	TLS         FleetTLS `mapstructure:"tls"`
 	Bundles     string   `mapstructure:"bundles"` // one of the Bundles constants
+	// MaxWaiting bounds the events that wait for the servers.
+	MaxWaiting Bytes `mapstructure:"max_waiting"`
 	// Accept are what of the fleet's sets may be put in force here; Keys are the minisign keys that sign them.
 	Accept []string `mapstructure:"accept"`
 	Keys   []string `mapstructure:"keys"`
@@ -134,6 +136,9 @@ func (f Fleet) validate(ps *problems) {
 		ps.add("fleet.tls.cert", "is missing: fleet.tls.key needs it")
 	}
 	ps.oneOf("fleet.bundles", f.Bundles, BundlesNever, BundlesRequest, BundlesProven, BundlesAll)
+	if f.MaxWaiting < 64<<10 || f.MaxWaiting > 64<<30 {
+		ps.add("fleet.max_waiting", "%s is out of range; allowed: 64KiB to 64GiB", f.MaxWaiting)
+	}
 	for i, what := range f.Accept {
 		ps.oneOf(fmt.Sprintf("fleet.accept[%d]", i), what, AcceptRules, AcceptLists)
 	}
@@ -152,6 +157,6 @@ func (f Fleet) validate(ps *problems) {
 // same compares what a running daemon cannot change.
 func (f Fleet) same(as Fleet) bool {
 	return slices.Equal(f.Servers, as.Servers) && f.Name == as.Name && strings.EqualFold(f.Host, as.Host) &&
-		f.Credentials == as.Credentials && f.TLS == as.TLS && f.Bundles == as.Bundles &&
+		f.Credentials == as.Credentials && f.TLS == as.TLS && f.Bundles == as.Bundles && f.MaxWaiting == as.MaxWaiting &&
 		slices.Equal(f.Accept, as.Accept) && slices.Equal(f.Keys, as.Keys)
 }

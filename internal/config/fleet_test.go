@@ -26,6 +26,7 @@ func TestFleet(t *testing.T) {
 		"accept: [users]":                                                                  "fleet.accept[0]: \"users\" is not known",
 		"servers: tls://a:1, accept: rules":                                                "fleet.keys: is empty",
 		"keys: [abc]":                                                                      "fleet.keys[0]: \"abc\" is not a public key",
+		"max_waiting: 1KiB":                                                                "fleet.max_waiting: 1KiB is out of range; allowed: 64KiB to 64GiB",
 		"bundles: sometimes":                                                               "fleet.bundles",
 		"dir: here":                                                                        "fleet.dir",
 	} {

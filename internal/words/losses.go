@@ -97,7 +97,7 @@ var losses = map[event.LossCode]string{
 	event.LossUnrecordedCaps: "packet files not recorded: the catalogue could not be written for too long",
 	event.LossUnsent:         "events not sent out: more than 128 MiB waited, or their catalogue was set aside",
 	event.LossUnwanted:       "events refused by the collector for good: the log has its reason",
-	event.LossUnsentFleet:    "events not sent to the fleet: more than 128 MiB waited, their catalogue was set aside, or the servers take none of that length",
+	event.LossUnsentFleet:    "events not sent to the fleet: more than fleet.max_waiting waited, their catalogue was set aside, or the servers take none of that length",
 	event.LossTraceFiles:     "trace files removed",
 	event.LossPacketFiles:    "packet files removed",
 	event.LossExecutables:    "copies of executables removed",
