@@ -90,6 +90,23 @@ func TestCatchUpAtTheEnd(t *testing.T) {
 	p.catchUp(newCollector())
 }
 
+// A packet that does not wait, because too many are behind it, is counted where packets of others are read.
+func TestNoCatchUpWhenBusy(t *testing.T) {
+	t.Parallel()
+	for _, reads := range []bool{true, false} {
+		p := mustProcessor(t, "rules: [{name: text, string: badzone}]")
+		if reads {
+			p.othersEnd = make(chan struct{})
+		}
+		out := newCollector()
+		in := nflogPacket{rule: "text", data: ip(t, "192.0.2.1", "192.0.2.2", udp(1, 53), query(1, "\x07badzone\x04test", 1))}
+		p.packet(in, busyBacklog+1, out)
+		if n := p.lost[event.LossUnawaited]; len(out.hits) != 1 || n > 0 != reads {
+			t.Errorf("others are read: %v: %d hits, counted are %d", reads, len(out.hits), n)
+		}
+	}
+}
+
 // What never comes is not waited for, and that is counted.
 func TestCatchUpIsBounded(t *testing.T) {
 	t.Parallel()

@@ -166,6 +166,8 @@ func (p *processor) packet(in nflogPacket, backlog int, out Output) {
 	}
 	if backlog <= busyBacklog {
 		p.catchUp(out)
+	} else if p.othersEnd != nil {
+		p.lost[event.LossUnawaited]++
 	}
 	out.Hit(h)
 }
