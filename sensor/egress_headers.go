@@ -10,14 +10,17 @@ import (
 // How the program for other network namespaces finds what kind of packet it has, and whether a rule looks at such.
 
 // load loads bytes of the packet from an offset onto the stack, or ends.
-func (a *egressProgram) load(from asm.Register, size int32) {
+func (a *egressProgram) load(from asm.Register, size int32) { a.loadOr(from, size, "end") }
+
+// loadOr is load, but goes on elsewhere if the packet ends before that.
+func (a *egressProgram) loadOr(from asm.Register, size int32, short string) {
 	a.Add(
 		asm.Mov.Reg(asm.R1, asm.R6),
 		asm.Mov.Reg(asm.R2, from),
 		asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, onStackHead),
 		asm.Mov.Imm(asm.R4, size),
 		asm.FnSkbLoadBytes.Call(),
-		asm.JNE.Imm(asm.R0, 0, "end"),
+		asm.JNE.Imm(asm.R0, 0, short),
 	)
 }
 
@@ -115,7 +118,7 @@ func (a *egressProgram) whichWants() {
 		asm.JNE.Imm(asm.R9, protoUDP|toDocker, "wanted"),
 		asm.LoadMem(asm.R8, asm.RFP, onStackFrom, asm.DWord),
 	)
-	a.load(asm.R8, header)
+	a.loadOr(asm.R8, header, "wanted")
 	a.byteOf(asm.R1, flags)
 	a.Add(asm.And.Imm(asm.R1, answer), asm.JNE.Imm(asm.R1, 0, "wanted"), asm.And.Imm(asm.R7, kindTCP|kindIPv6))
 	a.portWants(asm.R7)

@@ -122,7 +122,8 @@ var badzone = Want{Pattern: must(pattern.String("BADZONE")), Protocols: []string
 // What comes before the payload, in all shapes.
 func TestEgressHeaders(t *testing.T) {
 	t.Parallel()
-	f := openEgress(t, 2048, badzone)
+	short := Want{Pattern: must(pattern.String("abc")), Protocols: []string{"udp"}, Families: []string{"ipv4"}, Ports: []int{54}}
+	f := openEgress(t, 2048, badzone, short)
 	const v4, v6, has = "192.0.2.1", "2001:db8::1", "x badzone y"
 	hop := append([]byte{0, 2}, make([]byte, 22)...)
 	fragment := func(offset uint16) []byte { return []byte{44, 0, byte(offset >> 8), byte(offset), 0, 0, 0, 0} }
@@ -144,12 +145,14 @@ func TestEgressHeaders(t *testing.T) {
 		{"first fragment", ipv6(v6, [][]byte{fragment(1)}, udp(53, has)), true},
 		{"later fragment", ipv6(v6, [][]byte{fragment(8)}, udp(53, has)), false},
 		{"later IPv4 fragment", late, false},
-		{"other port", ipv4(v4, 0, udp(54, has)), false},
+		{"other port", ipv4(v4, 0, udp(55, has)), false},
 		{"other port to a loopback address", ipv4("127.0.0.1", 0, udp(41234, has)), false},
 		{"other port to ::1", ipv6("::1", nil, udp(41234, has)), false},
 		{"other port of Docker's resolver", ipv4("127.0.0.11", 0, udp(41234, "\x00\x01\x01\x00"+has)), true},
 		{"the same from a rule's port", ipv4("127.0.0.11", 0, udpFrom(53, 41234, "\x00\x01\x01\x00"+has)), true},
 		{"an answer to Docker's resolver", ipv4("127.0.0.11", 0, udpFrom(53, 41234, "\x00\x01\x81\x00"+has)), false},
+		{"too short for a message, to Docker's resolver", ipv4("127.0.0.11", 0, udp(54, "abc")), true},
+		{"the same to its other port", ipv4("127.0.0.11", 0, udp(41234, "abc")), false},
 		{"TCP to Docker's resolver", ipv4("127.0.0.11", 0, tcp(41234, 0, has)), false},
 		{"ICMP", ipv4(v4, 0, append([]byte{1}, has...)), false},
 		{"short", ipv4(v4, 0, udp(53, ""))[:24], false},
