@@ -252,20 +252,41 @@ func (t *Tracer) missed(why event.Untraced) Ending {
 //
 // Its user may let it go on at once, again and again. Then it does not wait.
 func (t *Tracer) awaitStop() {
-	const sigstop, pause, often = 1 << (unix.SIGSTOP - 1), 100 * time.Microsecond, 20
+	const sigstop, pause = 1 << (unix.SIGSTOP - 1), 100 * time.Microsecond
 	if !t.job.Stopped {
 		return
 	}
-	taken := 0 // how often SIGSTOP did not wait for it any more
-	for until := time.Now().Add(t.job.StoppedFor); time.Now().Before(until) && taken < often; time.Sleep(pause) {
-		if st, err := t.tools.FS.Stat(t.job.ID.PID); err != nil || st.ID != t.job.ID || st.Dead() || t.isStopped() {
+	var c chances
+	for until := time.Now().Add(t.job.StoppedFor); time.Now().Before(until); time.Sleep(pause) {
+		ran, ranErr := t.tools.FS.Ran(t.job.ID.PID) // before the state: it may get a processor in between
+		st, err := t.tools.FS.Stat(t.job.ID.PID)
+		if err != nil || st.ID != t.job.ID || st.Dead() || t.isStopped() {
 			return
 		}
-		taken++
-		if waiting, err := t.tools.FS.Pending(t.job.ID.PID); err == nil && waiting&sigstop != 0 {
-			taken = 0
+		waiting, err := t.tools.FS.Pending(t.job.ID.PID)
+		if c.over(err == nil && waiting&sigstop != 0, st.State, ran, ranErr == nil) {
+			return
 		}
 	}
+}
+
+// chances are how often a process could have stopped since SIGSTOP does not wait for it any more, and did not.
+type chances struct {
+	had uint64 // how long it had a processor by the last
+	all int
+}
+
+// over counts one more, and reports whether it was let go on. While it waits for a processor, as it does when eu-stack has let go of it,
+// it has none: on a busy machine that may take long. known says that the kernel tells how long it ran.
+func (c *chances) over(waits bool, state byte, ran uint64, known bool) bool {
+	const most, running = 20, 'R'
+	if waits {
+		*c = chances{}
+	} else if !known || state != running || ran != c.had {
+		c.had = ran
+		c.all++
+	}
+	return c.all >= most
 }
 
 // isStopped reports whether the process stands still.

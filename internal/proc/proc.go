@@ -89,6 +89,21 @@ func (fs FS) Pending(pid int) (uint64, error) {
 	return set, nil
 }
 
+// Ran returns how long the first thread of a process has had a processor, in nanoseconds (Documentation/scheduler/sched-stats.rst). Kernels
+// without CONFIG_SCHED_INFO do not say.
+func (fs FS) Ran(pid int) (uint64, error) {
+	b, err := fs.read(pid, "schedstat")
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(b), " ")
+	ran, err := strconv.ParseUint(first, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read how long process %d ran: %w", pid, err)
+	}
+	return ran, nil
+}
+
 // Owner returns the owner of /proc/PID, which is the effective UID (task_dump_owner in
 // fs/proc/base.c). It costs a tenth of [FS.Status].
 func (fs FS) Owner(pid int) (uint32, error) {

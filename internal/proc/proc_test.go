@@ -183,3 +183,13 @@ func TestParseExecve(t *testing.T) {
 		}
 	}
 }
+
+func TestRan(t *testing.T) {
+	t.Parallel()
+	if ran, err := Default.Ran(os.Getpid()); !errors.Is(err, ErrGone) && (err != nil || ran == 0) {
+		t.Errorf("this process ran %d ns, %v", ran, err)
+	}
+	if _, err := Default.Ran(1 << 30); err == nil {
+		t.Error("nobody ran")
+	}
+}
