@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"syscall"
 	"time"
 
 	"culprit/internal/proc"
@@ -17,16 +18,23 @@ import (
 type session struct {
 	keeper   *Keeper
 	out      Output
-	conn     *net.UnixConn
+	conn     net.Conn
 	cmd      *exec.Cmd
 	in       chan []byte
 	held     map[uint64]Held // held, and not yet told to go on
 	pings    *time.Ticker    // while anything is watched
 	pingSent time.Time       // the first unanswered ping
+	owed     int             // how many are unanswered
 }
 
+// maxOwed is how many answers the gate may owe. They are counted, not timed: if we could not run ourselves, its answers may be waiting.
+const maxOwed = int(time.Second / pingEvery)
+
+// errEnded says that the gate's end of the socket was closed.
+var errEnded = errors.New("the gate has ended")
+
 // serve runs one gate until it fails or the context ends.
-func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error {
+func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) (err error) {
 	conn, cmd, err := k.open()
 	if err != nil {
 		return fmt.Errorf("start the gate: %w", err)
@@ -36,7 +44,12 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 		held: map[uint64]Held{}, pings: time.NewTicker(pingEvery),
 	}
 	go receive(conn, s.in)
-	defer s.close()
+	defer func() {
+		s.close()
+		if errors.Is(err, errEnded) {
+			err = s.why(time.Now())
+		}
+	}()
 	s.pings.Stop()
 	if len(*watched) > 0 {
 		if err := s.watch(*watched); err != nil {
@@ -55,7 +68,7 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 			err = s.ping(now)
 		case b, open := <-s.in:
 			if !open {
-				return errors.New("the gate has ended")
+				return errEnded
 			}
 			if err = s.handle(b); err != nil {
 				err = fmt.Errorf("read from the gate: %w", err)
@@ -72,7 +85,7 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) error
 // watch tells the gate whose programs to hold.
 func (s *session) watch(uids []uint32) error {
 	s.pings.Stop()
-	if s.pingSent = (time.Time{}); len(uids) > 0 {
+	if s.pingSent, s.owed = (time.Time{}), 0; len(uids) > 0 {
 		s.pings.Reset(pingEvery)
 	}
 	return s.send(encodeWatch(uids))
@@ -84,9 +97,10 @@ func (s *session) watch(uids []uint32) error {
 func (s *session) ping(now time.Time) error {
 	if s.pingSent.IsZero() {
 		s.pingSent = now
-	} else if silence := now.Sub(s.pingSent); silence > time.Second {
-		return fmt.Errorf("the gate has not answered for %s", silence.Round(time.Millisecond))
+	} else if s.owed >= maxOwed {
+		return fmt.Errorf("the gate has not answered for %s: the machine is very busy, or something stopped the gate", now.Sub(s.pingSent).Round(time.Millisecond))
 	}
+	s.owed++
 	return s.send([]byte{kindPing})
 }
 
@@ -108,7 +122,7 @@ func (s *session) handle(b []byte) error {
 	case kindMarks:
 		s.out.Marked(string(b[1:]))
 	case kindPing:
-		s.pingSent = time.Time{}
+		s.pingSent, s.owed = time.Time{}, 0
 		c, err := decodeCounts(b)
 		if err != nil {
 			return err
@@ -151,6 +165,22 @@ func (s *session) close() {
 			stopped.Resume(proc.Default, h.ID)
 		}
 	}
+}
+
+// why says why the gate has ended, after close.
+func (s *session) why(now time.Time) error {
+	state := s.cmd.ProcessState
+	if state == nil {
+		return errEnded
+	}
+	if status, ok := state.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
+		return fmt.Errorf("%w: %s", errEnded, state)
+	}
+	// The watchdog is fed before the gate waits for the first ping that it does not answer.
+	if silent := now.Sub(s.pingSent); !s.pingSent.IsZero() && silent >= s.keeper.limit {
+		return fmt.Errorf("the gate did nothing for %s, so its watchdog killed it, and no program waits for it: the machine is very busy, or something stopped the gate", silent.Round(time.Millisecond))
+	}
+	return errors.New("the gate was killed by somebody, or because memory was short")
 }
 
 // receive passes messages on until the socket closes.
