@@ -7,6 +7,7 @@ package container
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -92,17 +93,11 @@ func (c *Containers) find(pid int) found {
 // findBy finds the container by the text of /proc/PID/cgroup. The process is needed for names of containers in containers; 0: it is
 // gone.
 func (c *Containers) findBy(text string, pid int) found {
-	key := text
-	if pid <= 0 {
-		key = withoutProcess + text // it may have no name by that
+	if f, ok := c.remembered(text); ok {
+		return f
 	}
-	for _, k := range []string{text, key} {
-		c.mu.Lock()
-		f, ok := c.known[k]
-		c.mu.Unlock()
-		if ok && c.now().Before(f.until) {
-			return f
-		}
+	if f, ok := c.remembered(c.key(text, pid)); ok {
+		return f
 	}
 	claims := parse(text)
 	if len(claims) == 0 {
@@ -116,16 +111,39 @@ func (c *Containers) findBy(text string, pid int) found {
 		of, limit = "container "+outer[len(outer)-1].id, patience.Short
 	}
 	inner := func(outer, of claim) (details, bool) { return c.inContainer(pid, outer, of) }
-	if done := c.patience.Wait(of, limit, func() { c.remember(key, c.look(claims, c.details, inner)) }); done {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.known[key]
+	looked := make(chan found, 1)
+	if done := c.patience.Wait(of, limit, func() {
+		f := c.look(claims, c.details, inner)
+		c.remember(c.key(text, pid), f) // the process may have ended meanwhile
+		looked <- f
+	}); done {
+		return <-looked
 	}
 	return c.look(claims, nobody, nobodyThere)
 }
 
+// key returns by what is remembered what is found for the processes of a cgroup. What is found without one of them, or through one
+// that has ended, may lack a name, and is nothing that the others are told.
+func (c *Containers) key(text string, pid int) string {
+	if pid > 0 {
+		// Its last line is that of v2, which may be all that is known.
+		if is, err := c.fs.Cgroup(pid); err == nil && strings.HasSuffix(is, text) {
+			return text
+		}
+	}
+	return withoutProcess + text
+}
+
 // withoutProcess is before the text of a cgroup of which no process was known.
 const withoutProcess = "without a process "
+
+// remembered returns what was found not long ago.
+func (c *Containers) remembered(key string) (f found, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f, ok = c.known[key]
+	return f, ok && c.now().Before(f.until)
+}
 
 func (c *Containers) remember(key string, f found) {
 	f.until = c.now().Add(knownFor)

@@ -51,7 +51,8 @@ func TestNested(t *testing.T) {
 		n.process(5, c.starter)
 		n.parent(5, 0)
 		n.write("proc/5/root/"+file, config("cart"))
-		n.findBy("0::"+inner+"\n", 0) // as of a process that is gone: others are there
+		n.findBy("0::"+inner+"\n", 0)  // as of a process that is gone: others are there
+		n.findBy("0::"+inner+"\n", 99) // likewise, if its PID is known
 		if got := describe(n, 7); got != c.want {
 			t.Errorf("%s: got %q, want %q", what, got, c.want)
 		}
