@@ -12,8 +12,11 @@ import (
 // and processInboundJetStreamMsg in nats-server), and a member of a cluster, which may be the one that answers, stores it later still.
 var settle = []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second, 20 * time.Second, time.Minute}
 
-// maxHeard bounds the keys that are looked at again. One that has no room is not told: read all now and then.
-const maxHeard = 1024
+// maxHeard bounds the keys that are looked at again. Where one has no room all are told instead, after a pause: anybody can make up keys.
+const (
+	maxHeard   = 4096
+	heardPause = 5 * time.Second
+)
 
 // Changes returns a channel that receives when it is time to read a bucket: at once, when somebody has written to it, and when the
 // connection is back; and a few times after each, as who reads at once may not find it yet. It ends with the context. It says no more: what
@@ -63,6 +66,9 @@ func echo(ctx context.Context, heard <-chan string, connected <-chan nats.Status
 		case known && before.at.Before(now): // it has waited its turn
 			now = before.at
 		case !known && key != "" && len(all) > maxHeard:
+			if _, known := all[""]; !known {
+				all[""] = sound{at: now.Add(heardPause)}
+			}
 			return
 		}
 		all[key] = sound{now, settle}

@@ -53,9 +53,9 @@ func Sequence(m *nats.Msg) (uint64, error) {
 
 // A getRequest asks for a message (server/jetstream_api.go, JSApiMsgGetRequest).
 type getRequest struct {
-	Sequence  uint64   `json:"seq,omitempty"`
-	NextFor   string   `json:"next_by_subj,omitempty"`
-	MultiLast []string `json:"multi_last,omitempty"`
+	Sequence uint64 `json:"seq,omitempty"`
+	NextFor  string `json:"next_by_subj,omitempty"`
+	Batch    int    `json:"batch,omitempty"`
 }
 
 func (c *Conn) get(ctx context.Context, stream, subject string, request *getRequest) (*nats.Msg, error) {
@@ -98,8 +98,13 @@ func withoutStream(err error) error {
 	return explained(err)
 }
 
-// LastOfEach calls each with the last message of each subject that a filter matches, such as $KV.culprit_sets.>; at most 1024. What
-// others put there by a trick is left out. A key that was deleted is a message that [Deleted] knows.
+// pageMessages is how many messages of a bucket are asked for at once.
+const pageMessages = 512
+
+// LastOfEach calls each with the message of each subject that a filter matches, such as $KV.culprit_sets.>, in a stream that keeps the last
+// of each subject, as buckets do ([Conn.Setup]). It reads them page by page, in their order: one that gets a new message meanwhile comes later. (What
+// NATS has for the last of many subjects, multi_last, refuses more than 1,024.) What others put there by a trick is left out. A key that was
+// deleted is a message that [Deleted] knows.
 func (c *Conn) LastOfEach(ctx context.Context, stream, filter string, each func(subject string, m *nats.Msg) error) error {
 	failed := func(err error) error { return fmt.Errorf("read %s of the fleet: %w", stream, withoutStream(err)) }
 	inbox := c.NewInbox()
@@ -109,7 +114,7 @@ func (c *Conn) LastOfEach(ctx context.Context, stream, filter string, each func(
 	}
 	defer answers.Unsubscribe()
 	for after := uint64(0); ; {
-		body, _ := json.Marshal(getRequest{Sequence: after, MultiLast: []string{filter}}) // cannot fail
+		body, _ := json.Marshal(getRequest{Sequence: after, NextFor: filter, Batch: pageMessages}) // cannot fail
 		if err := c.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, body); err != nil {
 			return failed(err)
 		}

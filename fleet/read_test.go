@@ -96,6 +96,34 @@ func TestLastOfEach(t *testing.T) {
 	}
 }
 
+// A fleet may have more hosts than a server tells the last messages of at once.
+func TestLastOfMany(t *testing.T) {
+	t.Parallel()
+	c := setUp(t, Plan{})
+	const hosts = 2100
+	for i := range hosts {
+		if _, err := c.JS.PublishAsync(c.Name.Hosts().Subject(fmt.Sprint("web", i)), []byte(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-c.JS.PublishAsyncComplete()
+	if err := c.Put(t.Context(), c.Name.Hosts(), "web7", []byte("again")); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	err := c.LastOfEach(t.Context(), c.Name.Hosts().Stream(), c.Name.Hosts().Subject(">"), func(subject string, m *nats.Msg) error {
+		if key := c.Name.Hosts().Key(subject); got[key] != "" {
+			t.Errorf("%s came twice", key)
+		} else {
+			got[key] = string(m.Data)
+		}
+		return nil
+	})
+	if err != nil || len(got) != hosts || got["web7"] != "again" || got["web2099"] != "2099" {
+		t.Errorf("%d hosts, %v", len(got), err)
+	}
+}
+
 func TestObject(t *testing.T) {
 	t.Parallel()
 	c := setUp(t, Plan{})

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -39,6 +40,49 @@ func publish(t testing.TB, c *fleet.Conn, host string, data []byte) {
 	msg.Data = data
 	if _, err := c.JS.PublishMsg(t.Context(), msg); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A mirror has all hosts of a large fleet, also those that come later.
+func TestManyMembers(t *testing.T) {
+	t.Parallel()
+	c := connect(t, natsserver.Start(t, ""))
+	put := func(i int) {
+		host := fmt.Sprint("web", i)
+		if _, err := c.JS.PublishAsync(c.Name.Hosts().Subject(host), fmt.Appendf(nil, `{"host":%q}`, host)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const hosts = 1500
+	for i := range hosts {
+		put(i)
+	}
+	<-c.JS.PublishAsyncComplete()
+	m := openMirror(t, t.TempDir())
+	members := func(want int) error {
+		all, err := catalogue.All(m.catalogue.Reader().Members())
+		if err == nil && len(all) != want {
+			err = fmt.Errorf("%d members, want %d", len(all), want)
+		}
+		return err
+	}
+	if err := m.CatchUp(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if err := members(hosts); err != nil {
+		t.Error(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- m.Follow(ctx, c, func() { close(ready) }) }()
+	<-ready
+	for i := range hosts {
+		put(hosts + i)
+	}
+	testkit.Eventually(t, "the new hosts are there", func() error { return members(2 * hosts) })
+	stop()
+	if err := errors.Join(<-done, m.Close()); err != nil {
+		t.Error(err)
 	}
 }
 
