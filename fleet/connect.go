@@ -41,7 +41,7 @@ const (
 
 // Connect connects somebody who looks at the fleet, or an operator. It fails if no server answers.
 func Connect(ctx context.Context, c config.Fleet) (*Conn, error) {
-	return connect(ctx, c, "", "culprit", nil)
+	return connect(c, "", "culprit", nil, dialer{ctx})
 }
 
 // ConnectHost connects this host. It waits a second for the servers: then it goes on trying, and what is asked meanwhile
@@ -53,12 +53,12 @@ func ConnectHost(c config.Fleet, log *slog.Logger) (*Conn, error) {
 	}
 	first := &brief{until: time.Now().Add(firstTimeout)}
 	defer first.over.Store(true)
-	return connect(context.Background(), c, host, "culprit on "+host, log,
+	return connect(c, host, "culprit on "+host, log, first,
 		nats.CustomInboxPrefix(Name(c.Name).Inbox(host)),
-		nats.RetryOnFailedConnect(true), nats.SetCustomDialer(first), nats.SkipHostLookup())
+		nats.RetryOnFailedConnect(true), nats.SkipHostLookup())
 }
 
-func connect(ctx context.Context, c config.Fleet, host, client string, log *slog.Logger, more ...nats.Option) (*Conn, error) {
+func connect(c config.Fleet, host, client string, log *slog.Logger, dial nats.CustomDialer, more ...nats.Option) (*Conn, error) {
 	if !c.Enabled() {
 		return nil, errors.New("no servers: set fleet.servers in the configuration, or give --servers")
 	}
@@ -77,13 +77,13 @@ func connect(ctx context.Context, c config.Fleet, host, client string, log *slog
 	)
 	refused := make(chan error, 1)
 	options = append(options, logged(log, refused)...)
-	if host == "" {
-		options = append(options, nats.SetCustomDialer(dialer{ctx}))
-	}
+	key := &keyDialer{CustomDialer: dial, file: c.Credentials}
+	options = append(options, nats.SetCustomDialer(key))
 	nc, err := nats.Connect(strings.Join(c.Servers, ","), append(options, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the fleet at %s: %w", strings.Join(c.Servers, ","), explained(err))
 	}
+	key.conn.Store(nc)
 	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(requestTimeout))
 	if err != nil {
 		nc.Close()
@@ -134,7 +134,8 @@ func pause(attempts int) time.Duration {
 	return longest/2 + rand.N(longest/2)
 }
 
-// credentials are the options that say who we are, and whom we trust.
+// credentials are the options that say who we are, and whom we trust. Their files are read again for each connection, so that replaced ones
+// need no restart: by nats.go itself, but for the public key of an NKey, see [keyDialer].
 func credentials(c config.Fleet) (options []nats.Option, err error) {
 	if c.TLS.CA != "" {
 		options = append(options, nats.RootCAs(c.TLS.CA))
