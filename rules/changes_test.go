@@ -8,7 +8,8 @@ import (
 	"culprit/internal/testkit"
 )
 
-// Each change of nf_tables is told, whoever makes it and with whatever tool; looking is no change.
+// Each change of nf_tables is told, whoever makes it and with whatever tool. Looking is no change: the
+// number that is told with one stays.
 func TestChangesAreTold(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, BackendNFT)
@@ -33,6 +34,18 @@ func TestChangesAreTold(t *testing.T) {
 		case <-changes:
 		case <-time.After(testkit.Patience):
 			t.Fatalf("nothing was told of %v", change)
+		}
+	}
+	generation := func() (n uint32) {
+		t.Helper()
+		e.ok(t, func() (err error) { n, err = nftGeneration(); return err })
+		return n
+	}
+	before := generation()
+	for _, look := range [][]string{{"nft", "list", "ruleset"}, {"iptables-save"}, {"iptables", "-t", "raw", "-S"}} {
+		e.Must(t, look[0], look[1:]...)
+		if after := generation(); after != before {
+			t.Errorf("%v: the generation became %d, and was %d", look, after, before)
 		}
 	}
 	cancel()

@@ -14,13 +14,14 @@ import (
 // chain every legacyEvery.
 const (
 	keepEvery   = time.Second
-	restEvery   = time.Minute
+	restEvery   = 10 * time.Second
 	legacyEvery = 4 * time.Second
 )
 
 // A Gap is a period in which rules were missing or not the first to see a packet.
 type Gap struct {
-	// Since is when they were last seen to be right, Until when they were right again.
+	// Since is when they were last seen to be right, Until when they were right again. When they were
+	// changed in between nobody knows: the kernel tells, but who was stopped hears of it later.
 	Since, Until time.Time
 }
 
@@ -28,13 +29,18 @@ type Gap struct {
 // firewall or load one of their own. If they are not, it installs them again and calls healed,
 // or failed each time it cannot. Nobody else may use the Firewall meanwhile.
 func (f *Firewall) Keep(ctx context.Context, healed func(Gap), failed func()) {
-	legacy := slices.ContainsFunc(f.tools, func(t tool) bool { return t.backend == BackendLegacy })
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changes, err := nftChanges(ctx)
 	if err != nil {
 		f.log.Debug("the firewall is asked every second whether it has changed", "error", err)
 	}
+	f.keep(ctx, changes, restEvery, healed, failed)
+}
+
+// keep is told of changes by a channel, until that is closed; nil: never.
+func (f *Firewall) keep(ctx context.Context, changes <-chan struct{}, restEvery time.Duration, healed func(Gap), failed func()) {
+	legacy := slices.ContainsFunc(f.tools, func(t tool) bool { return t.backend == BackendLegacy })
 	rest := func() time.Duration {
 		switch {
 		case changes == nil:
@@ -57,9 +63,6 @@ func (f *Firewall) Keep(ctx context.Context, healed func(Gap), failed func()) {
 		case _, open := <-changes:
 			if !open {
 				changes = nil
-			} else if !legacy && lastError == "" {
-				// They were right until then, or until we heard of it.
-				lastGood = later(lastGood, time.Now().Add(-keepEvery))
 			}
 			look.Reset(time.Until(lastLook.Add(keepEvery)))
 			continue
@@ -98,14 +101,6 @@ func (f *Firewall) Keep(ctx context.Context, healed func(Gap), failed func()) {
 		}
 		lastGood, lastError = now, ""
 	}
-}
-
-// later returns the later one of two times.
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // heal installs the rules again if they are not right.
