@@ -23,8 +23,8 @@ type forwarder struct {
 //
 // A user can make any process look like pasta: by its name, by a library that it has to load, by ptrace, even by
 // PR_SET_MM_EXE_FILE. So of a user's process the path is only a hint that it may be one: its packet has to say what
-// was said in a namespace that is in the hands of the same user, and that sender must be captured (see [forwarder.serves]).
-// Otherwise it is a sender as any.
+// was said in a namespace that is in the hands of the same user (see [forwarder.serves]), and that sender must be captured.
+// Otherwise it is a sender as any, and who asked is told as somebody for whom it may have sent.
 func (g *guard) forwarder(h *event.Hit) *forwarder {
 	f := &forwarder{how: event.ForwardedQuestion}
 	if len(h.Culprit.Serves) > 0 {
@@ -88,9 +88,6 @@ func (g *guard) isHosts(p *event.Process) bool {
 func (f *forwarder) serves(h *event.Hit, a *asked) bool {
 	if h.Process != nil && h.Process.EntityID == a.process {
 		return false // itself
-	}
-	if !f.trusted && !a.captured {
-		return false // or a user who is not captured for what he asked is not for what his own program sends on
 	}
 	there := a.netns
 	within := there != nil && slices.ContainsFunc(h.Culprit.Serves, func(s event.Served) bool { return s.Netns.Inode == there.Inode })

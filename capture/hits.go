@@ -109,12 +109,12 @@ func (c *Controller) noCapture(h *event.Hit) *event.NoCapture {
 	}
 	guard := c.guard.Load()
 	if f := guard.forwarder(h); f != nil {
-		from := c.lookups.forwarded(h, f)
+		from, is := c.lookups.forwarded(h, f)
 		switch {
 		case from != nil:
 			c.lookups.ask(h, from, from.captured) // of the next forwarder
 			return &event.NoCapture{Code: event.NoCaptureForwarded, Detail: f.name}
-		case len(h.Culprit.ForwardedCandidates) > 0:
+		case is:
 			return &event.NoCapture{Code: event.NoCaptureForwarded, Detail: f.name}
 		case f.trusted:
 			return &event.NoCapture{Code: event.NoCaptureResolver, Detail: f.name}

@@ -125,8 +125,8 @@ func asker(h *event.Hit) string {
 }
 
 // origins returns for whom a forwarder may have sent a hit's packet, the latest first: more than one if several programs have
-// asked the same.
-func (l *lookups) origins(h *event.Hit, f *forwarder) (all []*asked) {
+// asked the same. captured says whether one of them is.
+func (l *lookups) origins(h *event.Hit, f *forwarder) (all []*asked, captured bool) {
 	l.expire(h.Timestamp)
 	var asks []*asked
 	switch {
@@ -144,15 +144,16 @@ func (l *lookups) origins(h *event.Hit, f *forwarder) (all []*asked) {
 	}
 	seen := map[string]bool{}
 	for _, a := range slices.Backward(asks) {
-		if len(all) == maxOrigins {
-			break
+		if !f.serves(h, a) {
+			continue
 		}
-		if !seen[a.who] && f.serves(h, a) {
+		captured = captured || a.captured
+		if !seen[a.who] && len(all) < maxOrigins {
 			seen[a.who] = true
 			all = append(all, a)
 		}
 	}
-	return all
+	return all, captured
 }
 
 func filter(all []*asked, keep func(*asked) bool) (kept []*asked) {
@@ -164,9 +165,10 @@ func filter(all []*asked, keep func(*asked) bool) (kept []*asked) {
 	return kept
 }
 
-// forwarded says in a hit for whom a forwarder sent its packet, and returns who asked, if that is one program.
-func (l *lookups) forwarded(h *event.Hit, f *forwarder) (from *asked) {
-	origins := l.origins(h, f)
+// forwarded says in a hit for whom a forwarder sent its packet, or may have, and whether it is taken for that: or a user who is not
+// captured for what he asked would not be for what his own program sends on. from is who asked, if that is one program.
+func (l *lookups) forwarded(h *event.Hit, f *forwarder) (from *asked, is bool) {
+	origins, captured := l.origins(h, f)
 	for _, a := range origins {
 		told := a.from
 		if told.How = cmp.Or(told.How, f.how); f.how == event.ForwardedQuestion {
@@ -174,10 +176,11 @@ func (l *lookups) forwarded(h *event.Hit, f *forwarder) (from *asked) {
 		}
 		h.Culprit.ForwardedCandidates = append(h.Culprit.ForwardedCandidates, told)
 	}
-	if len(origins) != 1 {
-		return nil
+	is = len(origins) > 0 && (f.trusted || captured)
+	if !is || len(origins) > 1 {
+		return nil, is
 	}
 	only := h.Culprit.ForwardedCandidates[0]
 	h.Culprit.ForwardedFrom, h.Culprit.ForwardedCandidates = &only, nil
-	return &asked{from: only, who: origins[0].who, captured: origins[0].captured}
+	return &asked{from: only, who: origins[0].who, captured: origins[0].captured}, true
 }

@@ -119,7 +119,7 @@ func TestForwardsOfWhom(t *testing.T) {
 			f.how = event.ForwardedMessage
 			tt.h.Culprit.Serves = []event.Served{{Netns: event.Namespace{Inode: tt.serves}}}
 		}
-		from := l.forwarded(tt.h, &f)
+		from, _ := l.forwarded(tt.h, &f)
 		pids := []int{}
 		if one := tt.h.Culprit.ForwardedFrom; one != nil {
 			pids = append(pids, one.Process.PID)
@@ -145,10 +145,28 @@ func TestNobodyCaptured(t *testing.T) {
 		l.ask(asks(1, "one", 201, "4242"), nil, tt.captured)
 		h := asks(9, "one", 0, "")
 		h.Culprit.Serves = []event.Served{{Netns: event.Namespace{Inode: 201}}}
-		from := l.forwarded(h, &forwarder{trusted: tt.trusted, how: event.ForwardedMessage})
-		if got := from != nil; got != tt.want || from != nil && from.captured != tt.captured {
+		from, is := l.forwarded(h, &forwarder{trusted: tt.trusted, how: event.ForwardedMessage})
+		if is != tt.want || (from != nil) != is || from != nil && from.captured != tt.captured {
 			t.Errorf("captured %v, root's %v: joined to %+v", tt.captured, tt.trusted, from)
 		}
+		// It may have sent for somebody all the same.
+		if perhaps := h.Culprit.ForwardedCandidates; len(perhaps) > 0 == is || !is && perhaps[0].Process.PID != 1 {
+			t.Errorf("captured %v, root's %v: perhaps for %+v", tt.captured, tt.trusted, perhaps)
+		}
+	}
+}
+
+// Of two who asked a user's forwarder the same, the one who is captured is not blamed for the other.
+func TestOneOfTwoCaptured(t *testing.T) {
+	t.Parallel()
+	var l lookups
+	l.ask(asks(1, "one", 201, "4242"), nil, true)
+	l.ask(asks(2, "one", 201, "4242"), nil, false)
+	h := asks(9, "one", 0, "")
+	h.Culprit.Serves = []event.Served{{Netns: event.Namespace{Inode: 201}}}
+	from, is := l.forwarded(h, &forwarder{how: event.ForwardedMessage})
+	if from != nil || !is || len(h.Culprit.ForwardedCandidates) != 2 {
+		t.Errorf("forwarded %v, for %+v, or one of %+v", is, from, h.Culprit.ForwardedCandidates)
 	}
 }
 
@@ -163,7 +181,8 @@ func TestForwardedTwice(t *testing.T) {
 	var l lookups
 	l.ask(asks(1, "one", 201, "4242"), nil, true)
 	first := asks(8, "two", 200, "4242")
-	l.ask(first, l.forwarded(first, &forwarder{how: event.ForwardedQuestion}), true)
+	from, _ := l.forwarded(first, &forwarder{how: event.ForwardedQuestion})
+	l.ask(first, from, true)
 	second := asks(9, "two", 0, "")
 	second.Culprit.Serves = []event.Served{{Netns: event.Namespace{Inode: 200}}}
 	l.forwarded(second, &forwarder{how: event.ForwardedMessage})
@@ -275,6 +294,21 @@ func TestForwarderWords(t *testing.T) {
 		says := words.NoCapture(&event.NoCapture{Code: code, Detail: "pasta"})
 		if i := slices.IndexFunc(wanted, func(w string) bool { return !strings.Contains(says, w) }); i >= 0 {
 			t.Errorf("%s: %q does not say %q", code, says, wanted[i])
+		}
+	}
+	d := event.HitDetail{ForwardedCandidates: []event.Forwarded{{Reference: event.Reference{ID: "01H"}, How: event.ForwardedMessage}}}
+	h := event.Hit{Process: &event.Process{PID: 9, Executable: "/usr/bin/pasta"}, Culprit: d}
+	for _, tt := range []struct {
+		why          *event.NoCapture
+		sender, says string
+	}{
+		{nil, "9", "perhaps for this one"},
+		{&event.NoCapture{Code: event.NoCaptureNeverUsers}, "9", "perhaps for this one"},
+		{&event.NoCapture{Code: event.NoCaptureForwarded}, "forwarded for one of", "for this one, or another"},
+	} {
+		h.Culprit.NoCapture = tt.why
+		if sender, says := words.Sender(&h), words.PerhapsForwarded(&h.Culprit, &d.ForwardedCandidates[0]); !strings.HasPrefix(sender, tt.sender) || !strings.HasPrefix(says, tt.says) {
+			t.Errorf("no capture %+v: %q, %q", tt.why, sender, says)
 		}
 	}
 }

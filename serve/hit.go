@@ -132,7 +132,7 @@ func facts(r *catalogue.Reader, h *event.Hit) ([]fact, error) {
 	}
 	for i := range h.Culprit.ForwardedCandidates {
 		c := &h.Culprit.ForwardedCandidates[i]
-		add("Forwarded", "/hits/"+c.ID, "for this one, or another: %s", words.Forwarded(c))
+		add("Forwarded", "/hits/"+c.ID, "%s", words.PerhapsForwarded(&h.Culprit, c))
 	}
 	for i := range h.Culprit.Serves {
 		add("Sends for", "", "%s", words.Serves(&h.Culprit.Serves[i]))

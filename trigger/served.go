@@ -91,8 +91,8 @@ func (s *served) namespace(n netns.Namespace) event.Namespace {
 	return event.Namespace{Inode: n.Inode, Name: s.names.name(n.Inode), Owner: &owner}
 }
 
-// owner returns who has power over the network namespace that a packet was sent in, or nil if its sender has a socket there,
-// but is elsewhere. It may be gone already.
+// owner returns who has power over the network namespace that a packet was sent in, or nil if its sender is known to be elsewhere, with
+// a socket there. Of one that has ended nobody knows.
 func (s *served) owner(f *sensor.OtherPacket) *event.User {
 	if inode, err := netns.Inode(s.fs, f.Process.PID); err == nil && inode != f.Netns {
 		return nil

@@ -204,7 +204,7 @@ func (s detailPrinter) forwards(h *event.Hit) error {
 		s.line("", "%s", words.Forwarded(from))
 	}
 	for i := range d.ForwardedCandidates {
-		s.line("forwarded", "for this one, or another: %s", words.Forwarded(&d.ForwardedCandidates[i]))
+		s.line("forwarded", "%s", words.PerhapsForwarded(d, &d.ForwardedCandidates[i]))
 	}
 	for i := range d.Serves {
 		s.line("sends for", "%s", words.Serves(&d.Serves[i]))

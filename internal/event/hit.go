@@ -90,7 +90,8 @@ type HitDetail struct {
 	Answer *Answer `json:"answer,omitempty"`
 	// ForwardedFrom is the hit whose question or message a forwarder sent on with this packet.
 	ForwardedFrom *Forwarded `json:"forwarded_from,omitempty"`
-	// ForwardedCandidates are such hits if several programs asked the same: one of them it was.
+	// ForwardedCandidates are such hits if several programs asked the same: one of them it was. If nothing says that there is no
+	// capture for that (NoCaptureForwarded), the sender may be no forwarder, and have sent this by itself.
 	ForwardedCandidates []Forwarded `json:"forwarded_candidates,omitempty"`
 	// Serves are network namespaces of which the sender has a device. So it sends for programs in them,
 	// as pasta and slirp4netns do, and may have sent this packet for one.

@@ -34,6 +34,18 @@ func Forwarded(f *event.Forwarded) string {
 	return b.String()
 }
 
+// PerhapsForwarded says the same of a hit for which a packet may have been forwarded.
+func PerhapsForwarded(d *event.HitDetail, f *event.Forwarded) string {
+	if takenForForwarder(d) {
+		return "for this one, or another: " + Forwarded(f)
+	}
+	return "perhaps for this one, if its sender did not make it by itself: " + Forwarded(f)
+}
+
+func takenForForwarder(d *event.HitDetail) bool {
+	return d.NoCapture != nil && d.NoCapture.Code == event.NoCaptureForwarded
+}
+
 // Serves says what a process that has a device of another network namespace may send, and no more.
 func Serves(s *event.Served) string {
 	what := "network namespace " + s.Netns.String()
@@ -53,7 +65,7 @@ func forwardedSender(d *event.HitDetail) string {
 		return "forwarded for " + from.Process.String()
 	case from != nil:
 		return "forwarded for hit " + from.ID
-	case len(d.ForwardedCandidates) > 0:
+	case len(d.ForwardedCandidates) > 0 && takenForForwarder(d):
 		return "forwarded for one of " + text.Plural(len(d.ForwardedCandidates), "program")
 	}
 	return ""
