@@ -20,7 +20,7 @@ type layout struct {
 	softirqs                                               int // task_struct.softirq_disable_cnt, where PREEMPT_RT counts them; -1: not there
 
 	taskParent, taskComm, taskStack, taskPending, taskSignal uint32
-	signalPending, signalTTY, signalPIDs                     uint32
+	signalPending, signalTTY, signalPIDs, signalThreads      uint32
 
 	taskMM, mmStack, mmCode uint32
 
@@ -80,6 +80,7 @@ func readLayout() (*layout, error) {
 		&l.signalPending: {"signal_struct", "shared_pending", "signal"},
 		&l.signalTTY:     {"signal_struct", "tty"},
 		&l.signalPIDs:    {"signal_struct", "pids"},
+		&l.signalThreads: {"signal_struct", "nr_threads"},
 		&l.sockCookie:    {"sock", "__sk_common", "skc_cookie"},
 		&l.sockQueueLast: {"sock", "sk_receive_queue", "prev"},
 		&l.skbData:       {"sk_buff", "data"},

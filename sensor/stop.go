@@ -47,19 +47,13 @@ const (
 )
 
 // A process has an entry in the map of the stopped for each of these: one that was held at its start is still on it for a moment when it
-// goes on, see [held.resume], and may send its packet by then. What became the user shares the packet's entry: another of its
-// threads may send before that stop has taken effect.
-var entries = [...]uint64{holdByPacket, holdByExec, holdByFork}
+// goes on, see [held.resume], and may send its packet by then.
+var entries = [...]uint64{holdByPacket, holdByExec, holdByFork, holdByUID}
 
 // keyOf is the key of a hold in the map of the stopped, as the program has it.
 func keyOf(number uint64) uint32 { return entryOf(number>>holdByBit&holdBy, uint32(number&holdPID)) }
 
-func entryOf(by uint64, pid uint32) uint32 {
-	if by == holdByUID {
-		by = holdByPacket
-	}
-	return pid | uint32(by)<<holdPIDBits
-}
+func entryOf(by uint64, pid uint32) uint32 { return pid | uint32(by)<<holdPIDBits }
 
 // Why a process was not stopped; 0: it was.
 const (
@@ -114,12 +108,27 @@ func (a *assembler) stop() {
 	a.because(notAgain)
 	a.notLately()
 	a.unnoticed()
+	a.notStoppedYet()
 	a.Add(asm.Mov.Imm(asm.R9, holdByPacket))
 	a.number()
 	a.list(recUID, "go on")
 	a.noteLately()
 	a.halt()
 	a.Label("go on")
+}
+
+// notStoppedYet goes on unless this may be one of several threads of a process that became the user, who sends before that stop has taken
+// effect. Who is held for another reason has only this thread yet.
+func (a *assembler) notStoppedYet() {
+	a.because(notAgain)
+	a.Add(asm.LoadMem(asm.R1, regRecord, recPIDs+4, asm.Word), asm.Or.Imm(asm.R1, holdByUID<<holdPIDBits))
+	a.Lookup(a.maps.stopped, asm.R1)
+	a.Add(asm.JEq.Imm(asm.R0, 0, "not held"))
+	a.Follow(asm.R9, regTask, a.taskSignal)
+	a.Probe(asm.RFP, bpfasm.OnWord, 4, asm.R9, a.signalThreads)
+	a.Add(asm.LoadMem(asm.R1, asm.RFP, bpfasm.OnWord, asm.Word))
+	a.unless(asm.JNE, asm.R1, 1)
+	a.Label("not held")
 }
 
 // untraced goes on only if nobody traces the process.
@@ -259,14 +268,9 @@ func (a *assembler) noteLately() {
 
 // keyOf puts what [keyOf] returns for the hold where a key is.
 func (a *assembler) keyOf() {
-	own := a.Fresh("own entry")
 	a.Add(
 		asm.LoadMem(asm.R1, asm.RFP, onStackVal+stopNumber, asm.DWord),
 		asm.Mov.Reg(asm.R2, asm.R1), asm.RSh.Imm(asm.R2, holdByBit), asm.And.Imm(asm.R2, holdBy),
-		asm.JNE.Imm(asm.R2, holdByUID, own), asm.Mov.Imm(asm.R2, holdByPacket),
-	)
-	a.Label(own)
-	a.Add(
 		asm.LSh.Imm(asm.R2, holdPIDBits), asm.And.Imm(asm.R1, holdPID), asm.Or.Reg(asm.R1, asm.R2),
 		asm.StoreMem(asm.RFP, bpfasm.OnKey, asm.R1, asm.Word),
 	)

@@ -12,7 +12,7 @@ import (
 )
 
 // Who sends while it is still on the list for its start, as it goes on that moment, stands still at its packet, and does until that hold
-// ends. Who is on the list for a packet, or for becoming the user, does not.
+// ends. Who is on the list for a packet does not, nor one of several threads of a process that is on it for becoming the user.
 func TestStopAfterStart(t *testing.T) {
 	t.Parallel()
 	const text = "TestStopAfterStart"
@@ -26,11 +26,15 @@ func TestStopAfterStart(t *testing.T) {
 	}
 	n := testkit.NewNet(t)
 	for _, tt := range []struct {
-		by    uint64
-		stops bool
-	}{{holdByExec, true}, {holdByFork, true}, {holdByUID, false}, {holdByPacket, false}} {
-		cmd := exec.Command("python3", "-I", "-S", "-c",
-			"import socket, sys; sys.stdin.read(); s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b'"+text+"', ('127.0.0.1', 53))")
+		by      uint64
+		threads int // beside the one that sends
+		stops   bool
+	}{{holdByExec, 0, true}, {holdByFork, 0, true}, {holdByUID, 0, true}, {holdByUID, 1, false}, {holdByPacket, 0, false}} {
+		cmd := exec.Command("python3", "-I", "-S", "-c", `
+import socket, sys, threading
+for _ in range(int(sys.argv[1])): threading.Thread(target=threading.Event().wait, daemon=True).start()
+sys.stdin.read()
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(sys.argv[2].encode(), ("127.0.0.1", 53))`, fmt.Sprint(tt.threads), text)
 		in, err := cmd.StdinPipe()
 		if err == nil {
 			err = n.Start(cmd)
@@ -60,7 +64,7 @@ func TestStopAfterStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got.Process != st.ID || (got.Hold != 0) != tt.stops {
-			t.Errorf("held by %d, it has the hold %x at its packet, want one: %v", tt.by, got.Hold, tt.stops)
+			t.Errorf("held by %d, with %d other threads, it has the hold %x at its packet, want one: %v", tt.by, tt.threads, got.Hold, tt.stops)
 		}
 		if err := s.maps.stopped.Delete(keyOf(number)); err != nil {
 			t.Error(err)
