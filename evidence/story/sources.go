@@ -33,36 +33,39 @@ func open(of Of) (sources []*source, failed error) {
 }
 
 // learnAll reads a trace: who started whom, and which calls are known already. It returns those of a look-back: two straces are not
-// on a process at once.
+// on a process at once. If the trace cannot be read, others may still show what it shows.
 func (s *source) learnAll(known *calls, until time.Time) (*calls, error) {
-	its := newCalls()
+	its, taken := newCalls(), newCalls()
 	latest := map[int]made{} // by thread
-	double := func(m made, ended time.Time) {
-		if place, ok := known.take(&m, ended); ok {
-			s.doubles[m.place.Line] = place
+	double := func(m *made, ended time.Time) {
+		if was, ok := known.take(m, ended); ok {
+			taken.add(&was)
+			s.doubles[m.place.Line] = was.place
+			m.place = was.place
 		}
 	}
 	for l, err := range s.lines(until) {
 		if err != nil {
+			known.addAll(taken)
 			return nil, err
 		}
 		s.learn(l)
 		if s.Culprit.LookBack != nil {
 			m := l.made()
-			double(m, m.at)
+			double(&m, m.at)
 			its.add(&m)
 			continue
 		}
 		if m, ok := latest[l.tid]; ok {
 			delete(latest, l.tid)
-			double(m, l.at)
+			double(&m, l.at)
 		}
-		if known.mayHave(l) {
+		if known.mayHave(l) && len(latest) < maxForks {
 			latest[l.tid] = l.made()
 		}
 	}
 	for _, m := range latest {
-		double(m, time.Unix(math.MaxInt32, 0))
+		double(&m, time.Unix(math.MaxInt32, 0))
 	}
 	s.leader = s.process(s.sender)
 	return its, nil
@@ -165,9 +168,9 @@ func (c *calls) mayHave(l *line) bool {
 	return len(c.of) > 0 && (l.name == "" || !l.at.After(c.last.Add(clocks)))
 }
 
-// take reports where a call is known. A thread makes one at a time, so it is the one that returned between its begin and the next
+// take removes a call that is known, and returns it as it is shown. A thread makes one at a time, so it is the one that returned between its begin and the next
 // line of the thread. How long strace says that it took is less: that leaves out what strace did itself.
-func (c *calls) take(m *made, ended time.Time) (Place, bool) {
+func (c *calls) take(m *made, ended time.Time) (was made, known bool) {
 	began := m.at
 	if m.name == "" {
 		began = time.Time{}
@@ -177,8 +180,8 @@ func (c *calls) take(m *made, ended time.Time) (Place, bool) {
 		all = all[1:]
 	}
 	if c.of[m.call] = all; len(all) == 0 || all[0].at.After(ended.Add(clocks)) {
-		return Place{}, false
+		return made{}, false
 	}
 	c.of[m.call] = all[1:]
-	return all[0].place, true
+	return all[0], true
 }
