@@ -16,21 +16,28 @@ import (
 )
 
 // renewed are numbers without events, which count how often they got another name.
-type renewed int
+type renewed struct {
+	times   int
+	because string
+}
 
-func (n *renewed) ID() string   { return fmt.Sprint("ours", *n) }
-func (n *renewed) Last() uint64 { return 9 }
-func (n *renewed) Renew() error { *n++; return nil }
+func (n *renewed) ID() string                 { return fmt.Sprint("ours", n.times) }
+func (n *renewed) Last() uint64               { return 9 }
+func (n *renewed) Renew(because string) error { n.times, n.because = n.times+1, because; return nil }
+func (n *renewed) RenewedFor() string         { return n.because }
 func (n *renewed) Events(context.Context, uint64, int, func(uint64, string) bool) error {
 	return nil
 }
 
 // Who finds numbers of another evidence again, because a member of the cluster answers that does not have what was sent since, gives its own no
-// other name again: it would not know what it has sent, and send it twice.
+// other name again: it would not know what it has sent, and send it twice. Nor does it when it was restarted meanwhile.
 func TestRenewOnce(t *testing.T) {
 	t.Parallel()
 	numbers := new(renewed)
-	p := &Publisher{conn: &Conn{}, numbers: numbers, log: slog.New(slog.DiscardHandler)}
+	start := func() *Publisher {
+		return &Publisher{conn: &Conn{}, numbers: numbers, log: slog.New(slog.DiscardHandler)}
+	}
+	p := start()
 	message := func(outbox string, last int) *nats.Msg {
 		return &nats.Msg{Header: nats.Header{HeaderOutbox: {outbox}, HeaderLast: {fmt.Sprint(last)}}}
 	}
@@ -54,6 +61,13 @@ func TestRenewOnce(t *testing.T) {
 		}
 		if numbers.ID() != tc.id || p.taken != tc.taken {
 			t.Errorf("after answer %d the numbers are %s, the stream has %d, want %s and %d", i, numbers.ID(), p.taken, tc.id, tc.taken)
+		}
+		again := start()
+		if err := again.compare(t.Context(), message(tc.outbox, tc.last)); err != nil {
+			t.Fatal(err)
+		}
+		if numbers.ID() != tc.id {
+			t.Errorf("after answer %d and a restart the numbers are %s, want %s", i, numbers.ID(), tc.id)
 		}
 	}
 }

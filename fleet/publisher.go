@@ -40,8 +40,10 @@ type Numbers interface {
 	ID() string
 	// Last is the last number that was given.
 	Last() uint64
-	// Renew gives the numbers another ID.
-	Renew() error
+	// Renew gives the numbers another ID, because of another one that the stream has, which they remember.
+	Renew(because string) error
+	// RenewedFor is the other id because of which the numbers got theirs; "": they have their first.
+	RenewedFor() string
 	// Events calls take with those after a number that still wait.
 	Events(ctx context.Context, after uint64, most int, take func(number uint64, line string) bool) error
 }
@@ -58,7 +60,6 @@ type Publisher struct {
 	asked     bool   // the stream said how far it has come
 	taken     uint64 // the last event that it has
 	sequence  uint64 // the place in the stream of our last message
-	other     string // the id there because of which the numbers here got another
 	onRefused func(int64, string)
 	ready     bell.Bell
 }
@@ -204,10 +205,10 @@ func (p *Publisher) compare(ctx context.Context, m *nats.Msg) error {
 	case "":
 		return nil
 	case p.numbers.ID():
-	case p.other: // nothing was stored since, or who answered does not have it yet: then the stream refuses what is sent
+	case p.numbers.RenewedFor(): // nothing was stored since, or who answered does not have it yet: then the stream refuses what is sent
 		return nil
 	default:
-		return p.renew(m)
+		return p.numbers.Renew(m.Header.Get(HeaderOutbox))
 	}
 	last, err := strconv.ParseUint(m.Header.Get(HeaderLast), 10, 64)
 	if err != nil {
@@ -219,19 +220,10 @@ func (p *Publisher) compare(ctx context.Context, m *nats.Msg) error {
 		return err
 	case again:
 		p.log.Warn("the evidence is an older copy of itself: its events get numbers of their own in the fleet")
-		return p.renew(m)
+		return p.numbers.Renew(m.Header.Get(HeaderOutbox))
 	}
 	p.taken = max(p.taken, last)
 	return nil
-}
-
-// renew gives the numbers here an id that is not that of a message.
-func (p *Publisher) renew(m *nats.Msg) error {
-	err := p.numbers.Renew()
-	if err == nil {
-		p.other = m.Header.Get(HeaderOutbox)
-	}
-	return err
 }
 
 // isOurs returns an error if the last message under our name is of another machine.

@@ -27,6 +27,7 @@ type Outbox struct {
 	// The catalogue's lock guards the rest.
 	catalogue *Catalogue
 	id        string            // of the numbers of a fleet's events, see [Outbox.ID]
+	because   string            // see [Outbox.RenewedFor]
 	next      uint64            // the sequence number of the next event
 	bytes     int64             // the size of the events that wait
 	told      map[string]string // the last state that was sent of each running capture and trace
@@ -121,7 +122,7 @@ func (e *eventsToAdd) end(t *transaction) {
 	l.Culprit.Count += e.dropped
 	e.full = &l
 	t.exec(putLoss, l.Event.ID, string(l.Culprit.Code), l.Culprit.Count, document(l), nil, t.arrived())
-	t.exec(keepUntold, e.outbox.table.untold, l.Event.ID)
+	t.exec(keepRow, e.outbox.table.untold, l.Event.ID)
 	t.exec(skipEvents, e.next-1, e.outbox.table.name)
 }
 

@@ -171,7 +171,18 @@ func TestFleetOutbox(t *testing.T) {
 		t.Errorf("the fleet is not told what it lacks: %s", got)
 	}
 	id := fleet.ID()
-	if err := fleet.Renew(); err != nil || fleet.ID() == id || id == "" {
-		t.Errorf("%v: %s became %s", err, id, fleet.ID())
+	if err := fleet.Renew("theirs"); err != nil || fleet.ID() == id || id == "" || fleet.RenewedFor() != "theirs" {
+		t.Errorf("%v: %s became %s, for %q", err, id, fleet.ID(), fleet.RenewedFor())
+	}
+	id = fleet.ID()
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fleet = NewFleetOutbox("web1", maxWaiting)
+	if c, _, err = Open(d, []*Outbox{NewOutbox(0), fleet}, fixture.Log); err != nil {
+		t.Fatal(err)
+	}
+	if fleet.ID() != id || fleet.RenewedFor() != "theirs" {
+		t.Errorf("a restart made %s, for %q, of %s, for theirs", fleet.ID(), fleet.RenewedFor(), id)
 	}
 }

@@ -1,6 +1,7 @@
 package catalogue
 
 import (
+	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -16,11 +17,12 @@ type box struct {
 	put, after, remove, size string
 	unsent                   event.LossCode // what had no room
 	untold                   string         // the row of outboxes with the id of the loss that is not told yet
+	because                  string         // that with the id for which the numbers got theirs
 }
 
 func newBox(name string, unsent event.LossCode) box {
 	return box{
-		name: name, unsent: unsent, untold: name + " untold",
+		name: name, unsent: unsent, untold: name + " untold", because: name + " because",
 		put:    "INSERT INTO " + name + " VALUES (?,?)",
 		after:  "SELECT sequence, doc FROM " + name + " WHERE sequence > ? ORDER BY sequence LIMIT ?",
 		remove: "DELETE FROM " + name + " WHERE sequence <= ? RETURNING length(CAST(doc AS BLOB))",
@@ -41,7 +43,7 @@ func NewFleetOutbox(host string, limit int64) *Outbox {
 }
 
 const (
-	keepUntold   = "INSERT INTO outboxes (name, id) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET id = excluded.id"
+	keepRow      = "INSERT INTO outboxes (name, id) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET id = excluded.id"
 	forgetUntold = "DELETE FROM outboxes WHERE name = ?"
 	getUntold    = "SELECT doc FROM losses WHERE id = (SELECT id FROM outboxes WHERE name = ?)"
 )
@@ -100,11 +102,29 @@ func (o *Outbox) Last() uint64 {
 	return o.next - 1
 }
 
-// Renew gives the numbers a new id: those that come have been given before, as the catalogue is an older copy of itself.
-func (o *Outbox) Renew() error {
+// Renew gives the numbers a new id, because of another id that they remember: those that come have been given before, as the catalogue is an
+// older copy of itself, or another catalogue gave its own.
+func (o *Outbox) Renew(because string) error {
+	c := o.catalogue
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id := event.NewID()
+	err := c.changeLocked(context.Background(), func(t *transaction) {
+		t.exec(keepRow, o.table.name, id)
+		t.exec(keepRow, o.table.because, because)
+	})
+	if err != nil {
+		return fmt.Errorf("name the numbers of the fleet's events: %w", err)
+	}
+	o.id, o.because = id, because
+	return nil
+}
+
+// RenewedFor is the id because of which the numbers got theirs; "": they have their first.
+func (o *Outbox) RenewedFor() string {
 	o.catalogue.mu.Lock()
 	defer o.catalogue.mu.Unlock()
-	return o.identify(o.catalogue, true)
+	return o.because
 }
 
 // identify reads the id from the catalogue, or gives it a new one. The caller holds the catalogue's lock.
@@ -117,7 +137,7 @@ func (o *Outbox) identify(c *Catalogue, renew bool) error {
 	}
 	_, err := c.db.Exec(put, o.table.name, event.NewID())
 	if err == nil {
-		err = c.db.QueryRow("SELECT id FROM outboxes WHERE name = ?", o.table.name).Scan(&o.id)
+		err = c.db.QueryRow("SELECT id, coalesce((SELECT id FROM outboxes WHERE name = ?), '') FROM outboxes WHERE name = ?", o.table.because, o.table.name).Scan(&o.id, &o.because)
 	}
 	if err != nil {
 		return fmt.Errorf("name the numbers of the fleet's events: %w", err)
