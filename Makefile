@@ -109,7 +109,7 @@ build-race: go
 
 .PHONY: bench
 bench: deps-test build offenders ## run the benchmarks (BENCH=pattern)
-	$(GOTEST) -p 1 -run '^$$' -bench '$(BENCH)' $(TESTFLAGS) $(PKG)
+	$(GOTEST) -p 1 -run '^$$' -bench '$(BENCH)' -timeout 1h $(TESTFLAGS) $(PKG)
 
 .PHONY: bench-gates
 bench-gates: deps-test build offenders ## compare the ways of holding programs at their start

@@ -201,9 +201,11 @@ func (d *daemon) hunt(ctx context.Context) error {
 
 	d.firewall.stopKeeping()
 	err = errors.Join(err, stop(hits))
-	// Whom the kernel stopped goes on, at the latest now.
-	err = errors.Join(err, stop(captures, sweeps, scrapes, watches, intake, reports, gives), stop(senses, backs))
-	if err = errors.Join(err, d.firewall.remove()); err == nil {
+	err = errors.Join(err, stop(captures, sweeps, scrapes, watches, intake, reports, gives))
+	// Whom the kernel stopped goes on, at the latest now. That waits for the kernel, as long as iptables takes.
+	senses.cancel()
+	removed := d.firewall.remove()
+	if err = errors.Join(err, stop(senses, backs), removed); err == nil {
 		d.log.Info("stopped")
 	}
 	return err
