@@ -72,7 +72,8 @@ const (
 	isIPv6   = 0x100 // shifted by 9 it is kindIPv6
 )
 
-// extensions goes past the extension headers of IPv6 (RFC 8200, section 4).
+// extensions goes past the extension headers of IPv6 (RFC 8200, section 4). Nobody sends more than four but who hides something: what
+// is behind them is searched as if any want may have it, and user space finds the port.
 func (a *egressProgram) extensions() {
 	const hopByHop, routing, fragment, options = 0, 43, 44, 60
 	for range 4 {
@@ -93,6 +94,18 @@ func (a *egressProgram) extensions() {
 		a.byteOf(asm.R1, 0)
 		a.Add(asm.And.Imm(asm.R9, toDocker|isIPv6), asm.Or.Reg(asm.R9, asm.R1))
 	}
+	more := a.Fresh("more headers")
+	a.Add(
+		asm.Mov.Reg(asm.R1, asm.R9), asm.And.Imm(asm.R1, 0xff),
+		asm.JEq.Imm(asm.R1, hopByHop, more), asm.JEq.Imm(asm.R1, routing, more), asm.JEq.Imm(asm.R1, options, more),
+		asm.JNE.Imm(asm.R1, fragment, "transport"),
+	)
+	a.Label(more)
+	a.Add(
+		asm.StoreMem(asm.RFP, onStackFrom, asm.R7, asm.DWord),
+		asm.Mov.Imm(asm.R1, -1), asm.StoreMem(asm.RFP, onStackMask, asm.R1, asm.DWord),
+		asm.Ja.Label("wanted"),
+	)
 }
 
 // DockerResolver is where Docker's resolver is in the network namespace of each container.

@@ -143,6 +143,8 @@ func TestEgressHeaders(t *testing.T) {
 		{"IPv6, TCP", ipv6(v6, nil, tcp(53, 20, has)), true},
 		{"extension headers", ipv6(v6, [][]byte{hop, append([]byte{43, 0}, make([]byte, 6)...), append([]byte{60, 1}, make([]byte, 14)...)}, udp(53, has)), true},
 		{"first fragment", ipv6(v6, [][]byte{fragment(1)}, udp(53, has)), true},
+		{"more extension headers than anybody sends", ipv6(v6, slices.Repeat([][]byte{append([]byte{60, 0}, make([]byte, 6)...)}, 7), udp(53, has)), true},
+		{"the same without the pattern", ipv6(v6, slices.Repeat([][]byte{append([]byte{60, 0}, make([]byte, 6)...)}, 7), udp(53, "zone")), false},
 		{"later fragment", ipv6(v6, [][]byte{fragment(8)}, udp(53, has)), false},
 		{"later IPv4 fragment", late, false},
 		{"other port", ipv4(v4, 0, udp(55, has)), false},

@@ -3,6 +3,7 @@ package trigger
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"os"
@@ -45,6 +46,21 @@ func foreign(netns uint32, data []byte, to string) nflogPacket {
 	return nflogPacket{uid: &uid, data: data, other: f}
 }
 
+// behindOptions puts destination options between the headers of IPv6 and transport (RFC 8200, section 4.6).
+func behindOptions(packet []byte, n int) []byte {
+	const header, options = 40, 60
+	all := bytes.Clone(packet[:header])
+	binary.BigEndian.PutUint16(all[4:], uint16(len(packet)-header+8*n))
+	next := 6
+	for range n {
+		all[next] = options
+		next = len(all)
+		all = append(all, 0, 0, 1, 4, 0, 0, 0, 0) // PadN
+	}
+	all[next] = packet[6]
+	return append(all, packet[header:]...)
+}
+
 // The kernel tells no rules of other namespaces apart: which of them a packet is a hit of is decided here.
 func TestOther(t *testing.T) {
 	t.Parallel()
@@ -75,6 +91,8 @@ func TestOther(t *testing.T) {
 		{"other protocol", packet("192.0.2.1", tcp(4000, 53), append([]byte{0, byte(len(asks))}, asks...)), "192.0.2.1:53", "zone"},
 		{"other network", packet("203.0.113.1", udp(4000, 53), asks), "", "text"},
 		{"other family", packet("2001:db8::1", udp(4000, 53), asks), "", "text"},
+		{"behind seven extension headers", behindOptions(packet("2001:db8::1", udp(4000, 53), asks), 7), "", "text"},
+		{"the same to no rule's port", behindOptions(packet("2001:db8::1", udp(4000, 54), asks), 7), "", ""},
 		{"no rule's port", packet("192.0.2.1", udp(4000, 54), asks), "192.0.2.1:54", ""},
 		{"no pattern", packet("192.0.2.1", udp(4000, 53), query(1, "\x05other\x04test", 1)), "", ""},
 		{"DNAT of a connected socket", packet("203.0.113.1", udp(4000, 40000), asks), "192.0.2.1:53", "text zone"},
