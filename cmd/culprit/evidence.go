@@ -69,7 +69,7 @@ func (f *evidenceFlags) settings() (config.Evidence, error) {
 
 // configuration returns the named or usual configuration, or the defaults if there is no usual one.
 func (f *evidenceFlags) configuration() (config.Config, error) {
-	c, err := config.Load(cmp.Or(f.config, config.DefaultPath))
+	c, err := config.LoadToLook(cmp.Or(f.config, config.DefaultPath))
 	switch {
 	case err == nil:
 		return *c, nil

@@ -51,7 +51,7 @@ func (f *fleetFlags) add(cmd *cobra.Command) {
 
 // settings returns the named or usual configuration, or the defaults, with the flags put in.
 func (f *fleetFlags) settings() (config.Config, error) {
-	c, err := config.Load(cmp.Or(f.config, config.DefaultPath))
+	c, err := config.LoadToLook(cmp.Or(f.config, config.DefaultPath))
 	if f.config == "" && errors.Is(err, fs.ErrNotExist) {
 		usual := config.Default()
 		c, err = &usual, nil

@@ -27,7 +27,7 @@ rights. A running daemon loads what changed by itself, if lists.watch says so.
 The exit status is 1 if a list could not be updated.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := config.Load(path)
+			c, err := config.LoadToLook(path)
 			if err != nil {
 				return err
 			}

@@ -94,7 +94,7 @@ pinned in the BPF file system. Programs that it left stopped go on. It needs no 
 				return usageError{errors.New("give --chain or --config, not both")}
 			}
 			if path != "" {
-				c, err := config.Load(path)
+				c, err := config.LoadToLook(path)
 				if err != nil {
 					return err
 				}

@@ -88,7 +88,7 @@ func trace(ctx context.Context, o traceOptions, stdout, stderr io.Writer) error 
 	defaults := config.Default()
 	c := &defaults
 	if o.config != "" {
-		if c, err = config.Load(o.config); err != nil {
+		if c, err = config.LoadToLook(o.config); err != nil {
 			return err
 		}
 	}

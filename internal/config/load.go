@@ -54,7 +54,12 @@ func (e *Error) Error() string {
 
 // Load reads the file at path. If the file can be read but its content cannot work, the error
 // is an *[Error] with all mistakes.
-func Load(path string) (*Config, error) {
+func Load(path string) (*Config, error) { return load(path, true) }
+
+// LoadToLook is [Load] for who does not hunt, but looks at evidence or a fleet: there need be no rule.
+func LoadToLook(path string) (*Config, error) { return load(path, false) }
+
+func load(path string, hunt bool) (*Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		why := err
@@ -70,11 +75,13 @@ func Load(path string) (*Config, error) {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
-	return Parse(path, text)
+	return parse(path, text, hunt)
 }
 
 // Parse is [Load] for a text; path is only used in messages.
-func Parse(path string, text []byte) (*Config, error) {
+func Parse(path string, text []byte) (*Config, error) { return parse(path, text, true) }
+
+func parse(path string, text []byte, hunt bool) (*Config, error) {
 	// Keys hold no user data, but a stray dot in one must not split it.
 	v := viper.NewWithOptions(viper.KeyDelimiter("\x00"))
 	v.SetConfigType("yaml")
@@ -111,7 +118,7 @@ func Parse(path string, text []byte) (*Config, error) {
 
 	// A key that could not be read already has a problem, and so does its section.
 	unread := problems
-	for _, p := range c.validate() {
+	for _, p := range c.validate(hunt) {
 		if !slices.ContainsFunc(unread, func(q Problem) bool { return within(q.Key, p.Key) }) {
 			problems = append(problems, p)
 		}

@@ -19,9 +19,10 @@ var (
 	syscallSet = regexp.MustCompile(`^!?[A-Za-z0-9_%?/^$.*@,|()\[\]+-]+$`)
 )
 
-func (c *Config) validate() problems {
+// validate finds what is wrong; with hunt also if there is nothing to hunt for.
+func (c *Config) validate(hunt bool) problems {
 	var ps problems
-	if len(c.Rules) == 0 && !c.Fleet.takesRules() {
+	if hunt && len(c.Rules) == 0 && !c.Fleet.takesRules() {
 		ps.add("rules", "no rule: add at least one, such as {name: badzone, string: BADZONE}")
 	}
 	ps = append(ps, CheckRules(c.Rules)...)

@@ -35,6 +35,24 @@ func TestCheckAndDoctor(t *testing.T) {
 	d.Stop()
 }
 
+// Who only looks at a fleet needs no rule; who hunts does.
+func TestNoRule(t *testing.T) {
+	t.Parallel()
+	h := harness.NewHost(t, "")
+	looks := h.Write("looks.yaml", "fleet: {servers: [\"nats://127.0.0.1:1\"]}\nevidence: {dir: "+t.TempDir()+"}\n")
+	if r := h.Culprit("check", "-c", looks); r.Code != 0 || !strings.Contains(r.Errors, "warning: rules: there is none") || !strings.Contains(r.Out, "is good: 0 rules") {
+		t.Errorf("culprit check: %d, %s%s", r.Code, r.Out, r.Errors)
+	}
+	for _, args := range []string{"fleet hosts --offline --mirror " + t.TempDir(), "hits"} {
+		if r := h.Culprit(append(strings.Fields(args), "-c", looks)...); strings.Contains(r.Errors, "no rule") || r.Code == 2 {
+			t.Errorf("culprit %s: %d, %s", args, r.Code, r.Errors)
+		}
+	}
+	h.Culprit("run", "-c", looks).Fails(t, 2, "rules: no rule: add at least one")
+	nothing := h.Write("nothing.yaml", "evidence: {dir: "+t.TempDir()+"}\n")
+	h.Culprit("check", "-c", nothing).Fails(t, 2, "rules: no rule: add at least one")
+}
+
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	h := harness.NewHost(t, "")

@@ -198,7 +198,7 @@ fleet: {servers: ["nats://127.0.0.1:4222"], host: %s, bundles: request}
 
 // page starts culprit serve --fleet. It returns where it is.
 func (d *demo) page(ctx context.Context, server string) (url string, err error) {
-	config := fmt.Sprintf("rules: [{name: badzone, string: BADZONE}]\nevidence: {min_free: 100MiB}\nfleet: {servers: [\"nats://%s\"], dir: %s}\n", server, d.path("mirror"))
+	config := fmt.Sprintf("evidence: {min_free: 100MiB}\nfleet: {servers: [\"nats://%s\"], dir: %s}\n", server, d.path("mirror"))
 	if err := os.WriteFile(d.path("reader.yaml"), []byte(config), 0o600); err != nil {
 		return "", err
 	}
