@@ -76,15 +76,9 @@ func (c *Conn) Close() error {
 	return c.nl.Close()
 }
 
-// Lookup returns the socket that sends packets of the given protocol from local to remote. It
-// is [Conn.LookupOn] without an interface: it does not find sockets that are bound to one (by
-// SO_BINDTODEVICE, or by connecting to a link-local address).
-func (c *Conn) Lookup(proto Protocol, local, remote netip.AddrPort) (Socket, error) {
-	return c.LookupOn(0, proto, local, remote)
-}
-
 // LookupOn returns the socket that sends packets of the given protocol from local to remote
-// through the interface with index iface. It also finds sockets that are bound to no interface.
+// through the interface with index iface. It also finds sockets that are bound to no interface. With 0 it does not find those that
+// are bound to one (by SO_BINDTODEVICE, or by connecting to a link-local address).
 // If there is no such socket it returns an [ErrNotFound]. No lookup takes longer than 100 ms.
 //
 // For TCP the answer is exact: a connection is never taken for its listener. For UDP the kernel

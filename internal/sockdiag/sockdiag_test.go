@@ -237,7 +237,7 @@ func TestLookup(t *testing.T) {
 			c := dial(t, n)
 			want := tt.make(world{t, n})
 			local, remote := netip.MustParseAddrPort(tt.local), netip.MustParseAddrPort(tt.remote)
-			got, err := c.Lookup(tt.proto, local, remote)
+			got, err := c.LookupOn(0, tt.proto, local, remote)
 			if want == nil {
 				if !errors.Is(err, ErrNotFound) {
 					t.Fatalf("found %+v, %v", got, err)
@@ -274,11 +274,11 @@ func TestLookupReusePort(t *testing.T) {
 	local := netip.MustParseAddrPort("127.0.0.1:1000")
 	for port := range uint16(50) {
 		remote := netip.AddrPortFrom(local.Addr(), 2000+port)
-		first, err := c.Lookup(UDP, local, remote)
+		first, err := c.LookupOn(0, UDP, local, remote)
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := c.Lookup(UDP, local, remote)
+		again, err := c.LookupOn(0, UDP, local, remote)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -295,7 +295,7 @@ func TestLookupOn(t *testing.T) {
 	const lo = 1
 	local, remote := netip.MustParseAddrPort("127.0.0.1:1000"), netip.MustParseAddrPort("127.0.0.1:53")
 	bound := w.open(unix.SOCK_DGRAM, "127.0.0.1:1000", "", func(fd int) error { return unix.BindToDevice(fd, "lo") })
-	if got, err := c.Lookup(UDP, local, remote); !errors.Is(err, ErrNotFound) {
+	if got, err := c.LookupOn(0, UDP, local, remote); !errors.Is(err, ErrNotFound) {
 		t.Errorf("without interface: %+v, %v", got, err)
 	}
 	if got, err := c.LookupOn(lo, UDP, local, remote); err != nil || got.Inode != inode(t, bound) {
@@ -320,7 +320,7 @@ func TestOthers(t *testing.T) {
 	w.listen("127.0.0.1:1000")
 	w.open(unix.SOCK_DGRAM, "127.0.0.1:1000", "127.0.0.1:54", shared)
 	w.open(unix.SOCK_DGRAM, "127.0.0.1:1000", "", shared)
-	s, err := c.Lookup(UDP, local, remote)
+	s, err := c.LookupOn(0, UDP, local, remote)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,7 +357,7 @@ func TestLookupInvalid(t *testing.T) {
 	c := dial(t, testkit.NewNet(t))
 	v4, v6 := netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("[::1]:1")
 	for _, r := range []request{{proto: TCP}, {TCP, v4, v6, 0}, {UDP, v6, v4, 0}, {Protocol(1), v4, v4, 0}} {
-		if got, err := c.Lookup(r.proto, r.local, r.remote); err == nil || errors.Is(err, ErrNotFound) {
+		if got, err := c.LookupOn(0, r.proto, r.local, r.remote); err == nil || errors.Is(err, ErrNotFound) {
 			t.Errorf("%v: %+v, %v", r, got, err)
 		}
 	}
@@ -380,7 +380,7 @@ func TestLookupLateReply(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := c.Lookup(UDP, netip.MustParseAddrPort("127.0.0.1:1002"), remote)
+	got, err := c.LookupOn(0, UDP, netip.MustParseAddrPort("127.0.0.1:1002"), remote)
 	if err != nil || got.Inode != inode(t, want) {
 		t.Errorf("found %+v, %v", got, err)
 	}
@@ -421,7 +421,7 @@ func BenchmarkLookup(b *testing.B) {
 			local, remote := netip.MustParseAddrPort(bb.local), netip.MustParseAddrPort("127.0.0.1:53")
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := c.Lookup(bb.proto, local, remote); (err == nil) != bb.found {
+				if _, err := c.LookupOn(0, bb.proto, local, remote); (err == nil) != bb.found {
 					b.Fatal(err)
 				}
 			}
@@ -438,7 +438,7 @@ func BenchmarkOthers(b *testing.B) {
 	for port := range 500 {
 		w.open(unix.SOCK_DGRAM, netip.AddrPortFrom(local.Addr(), uint16(2000+port)).String(), "")
 	}
-	s, err := c.Lookup(UDP, local, remote)
+	s, err := c.LookupOn(0, UDP, local, remote)
 	if err != nil {
 		b.Fatal(err)
 	}
