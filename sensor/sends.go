@@ -62,8 +62,10 @@ const (
 
 // Sends returns what joins records and packets.
 func (s *Sensor) Sends() *Sends {
-	return &Sends{sensor: s, calls: sendingCalls(), bySeq: map[uint32]Send{}, most: manyLost,
-		more: rate.NewLimiter(morePatienceShare, morePatience)}
+	return &Sends{
+		sensor: s, calls: sendingCalls(), bySeq: map[uint32]Send{}, most: manyLost,
+		more: rate.NewLimiter(morePatienceShare, morePatience),
+	}
 }
 
 // Of returns what the kernel saw of the sender of a packet. Each record is for one packet.
