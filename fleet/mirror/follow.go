@@ -20,7 +20,7 @@ const (
 	batchBytes   = 4 << 20 // of one transaction
 	retryWait    = 2 * time.Second
 	patience     = 30 * time.Second // with servers that send nothing of what they have
-	leaveWithin  = time.Second      // for the consumer to be removed in the end
+	leaveWithin  = 5 * time.Second  // for the consumer to be removed in the end, by servers that are slow
 )
 
 // Follow reads what the fleet has until the context ends, and again when the servers were away. It calls ready
@@ -180,7 +180,8 @@ func lastOf(ctx context.Context, c *fleet.Conn, s jetstream.StreamState) (uint64
 
 // pull reads messages after a position.
 func pull(ctx context.Context, c *fleet.Conn, at catalogue.Position, to chan<- Message) error {
-	consumer, err := c.JS.OrderedConsumer(ctx, at.Stream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: at.Sequence + 1})
+	// Not until ctx ends: one that was made just then would stay, as nobody knows its name.
+	consumer, err := c.JS.OrderedConsumer(context.WithoutCancel(ctx), at.Stream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: at.Sequence + 1})
 	if err != nil {
 		return fmt.Errorf("read the events of the fleet: %w", err)
 	}
