@@ -23,6 +23,38 @@ func has(name string, times int) string {
 	return fmt.Sprintf(`%s.filter(n => n == %q).length == %d`, names, name, times)
 }
 
+// live asks for names, one after the other, each when the one before has appeared, and returns how long each took, the
+// shortest first.
+func live(p *page, s *harness.Sender, prefix string, hits int) (took []time.Duration) {
+	p.t.Helper()
+	for i := range hits {
+		name := fmt.Sprintf("%s%d.badzone.test", prefix, i)
+		begin := time.Now()
+		s.Ask(name)
+		p.until(name+" appears", has(name, 1))
+		took = append(took, time.Since(begin))
+	}
+	slices.Sort(took)
+	return took
+}
+
+// BenchmarkLive says how long it takes from a question to its row in a browser.
+func BenchmarkLive(b *testing.B) {
+	h := harness.NewHost(b, "")
+	d := h.Hunt(harness.Gated)
+	s := h.Sender(harness.NewUID())
+	p := open(b, serve(b, d.Evidence), 1200)
+	const hits = 200
+	var took []time.Duration
+	for round := 0; b.Loop(); round++ {
+		took = live(p, s, fmt.Sprintf("r%d-", round), hits)
+	}
+	for what, d := range map[string]time.Duration{"p50-ms": took[hits/2], "p99-ms": took[hits*99/100], "worst-ms": took[hits-1]} {
+		b.ReportMetric(float64(d.Microseconds())/1000, what)
+	}
+	p.quiet("a live hunt")
+}
+
 // A hit appears by itself, in order. Daemon and server may end and start again: nothing is missing, and nothing is there twice.
 func TestLive(t *testing.T) {
 	h := harness.NewHost(t, "")
@@ -33,16 +65,8 @@ func TestLive(t *testing.T) {
 	p.until("the daemon is shown to run", `document.querySelector("#status .runs") != null`)
 
 	const hits = 30
-	var took []time.Duration
-	for i := range hits {
-		name := fmt.Sprintf("n%d.badzone.test", i)
-		begin := time.Now()
-		s.Ask(name)
-		p.until(name+" appears", has(name, 1))
-		took = append(took, time.Since(begin))
-	}
-	slices.Sort(took)
-	t.Logf("from the question to the row in the browser: p50 %s, p99 %s of %d", took[hits/2], took[hits-1], hits)
+	took := live(p, s, "n", hits)
+	t.Logf("from the question to the row in the browser: p50 %s, worst %s of %d", took[hits/2], took[hits-1], hits)
 	for i, name := range ask[[]string](p, names) {
 		if want := fmt.Sprintf("n%d.badzone.test", hits-1-i); name != want {
 			t.Fatalf("row %d asks for %s, want %s", i, name, want)

@@ -29,14 +29,14 @@ const patience = 60 * time.Second
 
 // A server is a `culprit serve` over the evidence of a daemon, on a port of this machine.
 type server struct {
-	t             *testing.T
+	t             testing.TB
 	evidence      string
 	address, file string // of the token
 	cmd           *exec.Cmd
 }
 
 // serve starts a server. It ends with the test.
-func serve(t *testing.T, evidence string) *server {
+func serve(t testing.TB, evidence string) *server {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -86,7 +86,7 @@ func (s *server) at(path string) string { return "http://" + s.address + path }
 
 // A page is a tab of a real browser that has logged in.
 type page struct {
-	t      *testing.T
+	t      testing.TB
 	ctx    context.Context
 	server *server
 
@@ -95,7 +95,7 @@ type page struct {
 }
 
 // open starts a browser with a window of this width, and logs in.
-func open(t *testing.T, s *server, width int, options ...chromedp.ExecAllocatorOption) *page {
+func open(t testing.TB, s *server, width int, options ...chromedp.ExecAllocatorOption) *page {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
