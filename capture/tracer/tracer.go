@@ -303,11 +303,13 @@ func (t *Tracer) isStopped() bool {
 }
 
 // look describes the process, as far as it is still there. In the middle of an execve it
-// has an executable but no arguments, for a moment.
+// has an executable but no arguments, for a moment, or longer while it has no processor. strace is on
+// it meanwhile.
 func (t *Tracer) look() {
+	const most = 50
 	pid := t.job.ID.PID
 	p, err := t.tools.FS.Describe(pid, t.tools.Users)
-	for range 5 {
+	for range most {
 		if err != nil || p.CommandLine != "" || p.Executable == "" {
 			break
 		}
