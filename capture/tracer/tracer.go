@@ -168,7 +168,7 @@ func (t *Tracer) run(out Output) Ending {
 		<-st.on
 	}
 	looked := time.Now()
-	t.look()
+	t.look(st.finished)
 	if !t.job.Held {
 		t.yield(st)
 	}
@@ -303,17 +303,21 @@ func (t *Tracer) isStopped() bool {
 }
 
 // look describes the process, as far as it is still there. In the middle of an execve it
-// has an executable but no arguments, for a moment, or longer while it has no processor. strace is on
-// it meanwhile.
-func (t *Tracer) look() {
-	const most = 50
-	pid := t.job.ID.PID
+// has an executable but no arguments, for a moment, or for as long as it waits for the disk there. strace is on it
+// meanwhile, and has nothing to print.
+func (t *Tracer) look(finished <-chan struct{}) {
+	const most, longest = 50, 30 * time.Second
+	pid, began := t.job.ID.PID, time.Now()
 	p, err := t.tools.FS.Describe(pid, t.tools.Users)
-	for range most {
-		if err != nil || p.CommandLine != "" || p.Executable == "" {
+	for n := 0; err == nil && p.CommandLine == "" && p.Executable != ""; n++ {
+		if time.Since(began) > longest || n >= most && !t.tools.FS.WaitsInExecve(pid) {
 			break
 		}
-		time.Sleep(time.Millisecond)
+		select {
+		case <-time.After(time.Duration(1+n/10) * time.Millisecond):
+		case <-finished:
+			n = most
+		}
 		p, err = t.tools.FS.Describe(pid, t.tools.Users)
 	}
 	if err != nil || p.EntityID != t.job.ID.String() {

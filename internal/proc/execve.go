@@ -44,6 +44,17 @@ func (fs FS) ExecArgs(pid int) ([]string, error) {
 	return args, nil
 }
 
+// WaitsInExecve reports whether the first thread of a process waits for something within an execve, such as the disk: then it
+// may be half its new program, without arguments. It is false while that runs.
+func (fs FS) WaitsInExecve(pid int) bool {
+	text, err := fs.read(pid, "syscall")
+	if err != nil {
+		return false
+	}
+	_, is := parseExecve(string(text))
+	return is
+}
+
 // readString reads a zero-terminated string of at most most bytes. It reads page by page,
 // because the page after the string may not be mapped.
 func readString(mem *os.File, at int64, most int) string {
