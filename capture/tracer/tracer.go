@@ -309,14 +309,14 @@ func (t *Tracer) look(finished <-chan struct{}) {
 	const most, longest = 50, 30 * time.Second
 	pid, began := t.job.ID.PID, time.Now()
 	p, err := t.tools.FS.Describe(pid, t.tools.Users)
-	for n := 0; err == nil && p.CommandLine == "" && p.Executable != ""; n++ {
+	for n, ended := 0, false; err == nil && !ended && p.CommandLine == "" && p.Executable != ""; n++ {
 		if time.Since(began) > longest || n >= most && !t.tools.FS.WaitsInExecve(pid) {
 			break
 		}
 		select {
 		case <-time.After(time.Duration(1+n/10) * time.Millisecond):
 		case <-finished:
-			n = most
+			ended = true
 		}
 		p, err = t.tools.FS.Describe(pid, t.tools.Users)
 	}
