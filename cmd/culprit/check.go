@@ -21,12 +21,13 @@ func newCheck() *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := config.Load(path)
-			if looks, failed := config.LoadToLook(path); err != nil && failed == nil && looks.Fleet.Enabled() {
-				fmt.Fprintln(cmd.ErrOrStderr(), "warning: rules: there is none: with this configuration you can look at the fleet, but not hunt")
-				c, err = looks, nil
-			}
 			if err != nil {
-				return err
+				looks, failed := config.LoadToLook(path)
+				if failed != nil || !looks.Fleet.Enabled() {
+					return err
+				}
+				fmt.Fprintln(cmd.ErrOrStderr(), "warning: rules: there is none: with this configuration you can look at the fleet, but not hunt")
+				c = looks
 			}
 			all, err := loadLists(cmd.Context(), c)
 			if err != nil {
