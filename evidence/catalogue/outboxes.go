@@ -43,6 +43,7 @@ func NewFleetOutbox(host string, limit int64) *Outbox {
 }
 
 const (
+	newRow       = "INSERT INTO outboxes (name, id) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
 	keepRow      = "INSERT INTO outboxes (name, id) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET id = excluded.id"
 	forgetUntold = "DELETE FROM outboxes WHERE name = ?"
 	getUntold    = "SELECT doc FROM losses WHERE id = (SELECT id FROM outboxes WHERE name = ?)"
@@ -129,11 +130,9 @@ func (o *Outbox) RenewedFor() string {
 
 // identify reads the id from the catalogue, or gives it a new one. The caller holds the catalogue's lock.
 func (o *Outbox) identify(c *Catalogue, renew bool) error {
-	put := "INSERT INTO outboxes (name, id) VALUES (?, ?) ON CONFLICT (name) DO "
+	put := newRow
 	if renew {
-		put += "UPDATE SET id = excluded.id"
-	} else {
-		put += "NOTHING"
+		put = keepRow
 	}
 	_, err := c.db.Exec(put, o.table.name, event.NewID())
 	if err == nil {
