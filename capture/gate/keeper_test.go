@@ -191,6 +191,9 @@ func TestWhyEnded(t *testing.T) {
 			cmd := exec.Command("sh", "-c", c.command)
 			_ = cmd.Run()
 			s := &session{keeper: &Keeper{limit: 500 * time.Millisecond}, cmd: cmd, pingSent: c.pinged}
+			if !c.pinged.IsZero() {
+				s.owed = 1
+			}
 			if err := s.why(now); !strings.HasPrefix(err.Error(), c.want) {
 				t.Errorf("told %q, want %q", err, c.want)
 			}

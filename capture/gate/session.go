@@ -23,8 +23,8 @@ type session struct {
 	in       chan []byte
 	held     map[uint64]Held // held, and not yet told to go on
 	pings    *time.Ticker    // while anything is watched
-	pingSent time.Time       // the first unanswered ping
-	owed     int             // how many are unanswered
+	owed     int             // how many pings are unanswered
+	pingSent time.Time       // the first of them
 }
 
 // maxOwed is how many answers the gate may owe. They are counted, not timed: if we could not run ourselves, its answers may be waiting.
@@ -85,7 +85,7 @@ func (k *Keeper) serve(ctx context.Context, watched *[]uint32, out Output) (err 
 // watch tells the gate whose programs to hold.
 func (s *session) watch(uids []uint32) error {
 	s.pings.Stop()
-	if s.pingSent, s.owed = (time.Time{}), 0; len(uids) > 0 {
+	if s.owed = 0; len(uids) > 0 {
 		s.pings.Reset(pingEvery)
 	}
 	return s.send(encodeWatch(uids))
@@ -95,7 +95,7 @@ func (s *session) watch(uids []uint32) error {
 // the gate watches, its watchdog kills it sooner if it hangs. But it may have been stopped
 // before.
 func (s *session) ping(now time.Time) error {
-	if s.pingSent.IsZero() {
+	if s.owed == 0 {
 		s.pingSent = now
 	} else if s.owed >= maxOwed {
 		return fmt.Errorf("the gate has not answered for %s: the machine is very busy, or something stopped the gate", now.Sub(s.pingSent).Round(time.Millisecond))
@@ -122,7 +122,7 @@ func (s *session) handle(b []byte) error {
 	case kindMarks:
 		s.out.Marked(string(b[1:]))
 	case kindPing:
-		s.pingSent, s.owed = time.Time{}, 0
+		s.owed = 0
 		c, err := decodeCounts(b)
 		if err != nil {
 			return err
@@ -177,7 +177,7 @@ func (s *session) why(now time.Time) error {
 		return fmt.Errorf("%w: %s", errEnded, state)
 	}
 	// The watchdog is fed before the gate waits for the first ping that it does not answer.
-	if silent := now.Sub(s.pingSent); !s.pingSent.IsZero() && silent >= s.keeper.limit {
+	if silent := now.Sub(s.pingSent); s.owed > 0 && silent >= s.keeper.limit {
 		return fmt.Errorf("the gate did nothing for %s, so its watchdog killed it, and no program waits for it: the machine is very busy, or something stopped the gate", silent.Round(time.Millisecond))
 	}
 	return errors.New("the gate was killed by somebody, or because memory was short")
