@@ -20,7 +20,6 @@ const (
 	batchBytes   = 4 << 20 // of one transaction
 	retryWait    = 2 * time.Second
 	patience     = 30 * time.Second // with servers that send nothing of what they have
-	leaveWithin  = 5 * time.Second  // for the consumer to be removed in the end, by servers that are slow
 )
 
 // Follow reads what the fleet has until the context ends, and again when the servers were away. It calls ready
@@ -76,7 +75,7 @@ func (m *Mirror) follow(ctx context.Context, c *fleet.Conn, onward func() bool) 
 		cancel()
 		select {
 		case <-left:
-		case <-time.After(leaveWithin):
+		case <-time.After(fleet.LeaveWithin):
 		}
 	}()
 	failed := make(chan error, 2)
@@ -185,7 +184,7 @@ func pull(ctx context.Context, c *fleet.Conn, at catalogue.Position, to chan<- M
 	if err != nil {
 		return fmt.Errorf("read the events of the fleet: %w", err)
 	}
-	defer leave(ctx, c, at.Stream, consumer)
+	defer c.Leave(at.Stream, consumer)
 	all, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes))
 	if err != nil {
 		return fmt.Errorf("read the events of the fleet: %w", err)
@@ -208,17 +207,6 @@ func pull(ctx context.Context, c *fleet.Conn, at catalogue.Position, to chan<- M
 			return ctx.Err()
 		}
 	}
-}
-
-// leave removes a consumer: the server would keep it for another five minutes, and has a limit for all of them together.
-func leave(ctx context.Context, c *fleet.Conn, stream string, consumer jetstream.Consumer) {
-	info := consumer.CachedInfo()
-	if info == nil || !c.IsConnected() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
-	defer cancel()
-	_ = c.JS.DeleteConsumer(ctx, stream, info.Name) // else the server removes it later
 }
 
 // forged reports whether somebody else than a culprit put a message where it is, see [fleet.ErrForged]. One without a body, by which an

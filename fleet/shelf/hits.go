@@ -31,9 +31,11 @@ func Hits(ctx context.Context, c *fleet.Conn, set string) (read func(each func(h
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
+		c.Leave(c.Name.Stream(), consumer)
 		return nil, fmt.Errorf("read %s: %w", c.Name.Stream(), err)
 	}
 	return func(each func(string, *event.Hit)) error {
+		defer c.Leave(c.Name.Stream(), consumer)
 		defer messages.Stop()
 		defer context.AfterFunc(ctx, messages.Stop)()
 		told := map[string]bool{}
